@@ -14,11 +14,6 @@ _WHOLE = 1e7  # the least number that is written with an exponent
 def nearest(word: str, names: Iterable[str], *, cutoff: float = 0.6) -> str | None:
     """The name that a mistyped word is closest to, capitals aside; None where no name is close.
 
-    Args:
-        word: what was typed.
-        names: what it may have meant.
-        cutoff: the least similarity, from 0 to 1, that counts as close.
-
     >>> nearest("lable", ["Label", "petal"])
     'Label'
     """
@@ -131,15 +126,6 @@ def duration(seconds: float) -> str:
 
 def number(value: float | None, digits: int = 3, *, sign: bool = False, zero: bool = False) -> str:
     """A number as tables print it.
-
-    Args:
-        value: None, NaN and infinities are allowed.
-        digits: after the decimal point.
-        sign: whether to write a plus sign.
-        zero: whether to keep a leading zero, for numbers that are not shares.
-
-    Returns:
-        ``.172``, ``−.118``, ``+.019``, ``1.310``, ``1e+30``, ``∞`` or ``–``.
 
     >>> number(0.1724), number(-0.118), number(0.019, sign=True), number(float("inf")), number(None)
     ('.172', '−.118', '+.019', '∞', '–')

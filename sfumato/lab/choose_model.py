@@ -35,9 +35,6 @@ class ChosenModel:
 def choose_model(options: Options, data: Data) -> ChosenModel:
     """Choose the model, and refuse a device that is not there.
 
-    Raises:
-        OptionError: no such device; a model that is not there, does not fit the data, or is no model.
-
     >>> from sfumato.lab.data import prepare
     >>> chosen = choose_model(Options("digits"), prepare("digits"))
     >>> chosen.name, chosen.least_epochs
@@ -69,11 +66,7 @@ def choose_model(options: Options, data: Data) -> ChosenModel:
 
 
 def refuse_augmentation(kinds: str, inputs: Inputs) -> None:
-    """Refuse to flip or shift what is no picture.
-
-    Raises:
-        OptionError: it says what the data are.
-    """
+    """Refuse to flip or shift what is no picture."""
     from sfumato.lab.models.pictures import channel_axis
 
     shape = inputs.shape if inputs.kind == "image" else inputs.picture
@@ -82,11 +75,7 @@ def refuse_augmentation(kinds: str, inputs: Inputs) -> None:
 
 
 def refuse_arms(arms: Sequence[str], data: Data, model: str) -> None:
-    """Refuse arms that these data, or this model, cannot have.
-
-    Raises:
-        OptionError: it says why.
-    """
+    """Refuse arms that these data, or this model, cannot have."""
     pictures = model not in ("mlp", "linear") and bool(data.inputs.kind == "image" or data.inputs.picture)
     for arm in arms:
         needs = parse_arm(arm).kind.needs

@@ -13,11 +13,6 @@ from sfumato.lab.options import Options, schema
 def to_toml(options: Options, sources: Mapping[str, str], resolved: Mapping[str, Any]) -> str:
     """The options as TOML, each value with where it came from; ``sfumato compare -c`` takes it back.
 
-    Args:
-        options: as given.
-        sources: where each option came from, if not by default.
-        resolved: values that were found where an option said None.
-
     >>> print(to_toml(Options("digits"), {"data": "command line"}, {"epochs": 59}).splitlines()[2])
     data = "digits"  # command line
     """
@@ -36,9 +31,6 @@ def to_toml(options: Options, sources: Mapping[str, str], resolved: Mapping[str,
 
 def from_toml(text: str) -> Options:
     """The options that :func:`to_toml` wrote.
-
-    Raises:
-        OptionError: the text is not such a file; the message says why.
 
     >>> from_toml(to_toml(Options("digits", eps=0.2), {}, {})) == Options("digits", eps=0.2)
     True

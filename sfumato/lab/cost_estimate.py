@@ -109,11 +109,7 @@ def estimate(ready: Prepared) -> Cost:
 
 
 def clock_after(device: str) -> float:
-    """Seconds by a clock, once the device has done all that it was given: a GPU works on while Python goes on.
-
-    Args:
-        device: as of ``--device``: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
-    """
+    """Seconds by a clock, once the device has done all that it was given: a GPU works on while Python goes on."""
     import torch
 
     if device.startswith("cuda"):
@@ -124,21 +120,13 @@ def clock_after(device: str) -> float:
 
 
 def dry_run(options: Options) -> Cost:
-    """Prepare a comparison, and count up what it would cost (``--dry-run``); nothing is written.
-
-    Raises:
-        OptionError, DataError: as :func:`sfumato.lab.compare.compare`.
-    """
+    """Prepare a comparison, and count up what it would cost (``--dry-run``); nothing is written."""
     options.check()
     return estimate(in_time(prepared(options)))
 
 
 def in_time(ready: Prepared) -> Prepared:
-    """The comparison with as many epochs as ``--time-budget`` allows; without a budget, the comparison unchanged.
-
-    Raises:
-        OptionError: fewer than three epochs would be left.
-    """
+    """The comparison with as many epochs as ``--time-budget`` allows; without a budget, the comparison unchanged."""
     minutes = ready.options.time_budget
     if minutes is None:
         return ready
@@ -158,11 +146,7 @@ def note_on_cut(full: Plan, cut: Plan) -> Note:
 
 
 def within(plan: Plan, expected: Cost, budget: float) -> Plan:
-    """A plan, whose cost is known, with as many epochs as a budget in seconds allows.
-
-    Raises:
-        OptionError: fewer than three epochs would be left.
-    """
+    """A plan, whose cost is known, with as many epochs as a budget in seconds allows."""
     if expected.seconds <= budget:
         return plan
     epochs = int(plan.epochs * budget / expected.seconds)

@@ -12,11 +12,7 @@ _DEVICES = ("cpu", "cuda", "mps")
 
 
 def check_device(name: str) -> None:
-    """Refuse a device that torch cannot use here.
-
-    Raises:
-        OptionError: it is no device, or there is none of that kind.
-    """
+    """Refuse a device that torch cannot use here."""
     if name == "cpu":
         return
     kind, _, number = name.partition(":")

@@ -21,25 +21,13 @@ SECONDS = 20.0
 
 
 def read(options: Options) -> Prepared:
-    """Read the data, and say nothing yet of how they train.
-
-    Raises:
-        OptionError, DataError: as of a comparison.
-    """
+    """Read the data, and say nothing yet of how they train."""
     options.check()
     return prepared(options)
 
 
 def trial(ready: Prepared, seconds: float = SECONDS) -> dict[str, Any]:
-    """Train each arm for a few seconds, and count up what a comparison would take.
-
-    Returns:
-        ``"data"``, ``"notes"``, ``"whole"`` (an estimate) and ``"arms"``, each with name, epochs, seconds and
-        ``"nll"``: log loss on validation rows after the first and the last epoch.
-
-    Raises:
-        ArmError, TrainingError: an arm cannot be trained.
-    """
+    """Train each arm for a few seconds, and count up what a comparison would take."""
     from sfumato.lab.execute.training_run import TrainingRun
 
     whole, data = estimate(ready), ready.data

@@ -28,16 +28,7 @@ COLUMNS = 6  # values of one row, at most
 
 
 def show(folder: Path, rows: Sequence[int], features: Features) -> None:
-    """Write what :func:`examples` gives to ``examples.json``, if the features are of a kind that can be looked at.
-
-    Args:
-        folder: of the run.
-        rows: numbers of rows in the data, as ``index`` has them in the files of logits.
-        features: of all rows.
-
-    Raises:
-        WriteError: the file cannot be written.
-    """
+    """Write what :func:`examples` gives to ``examples.json``, if the features are of a kind that can be looked at."""
     if isinstance(features, Numbers):
         shape = features.shape if features.image else ()
         content = examples(rows, features=features.values, shape=shape, names=features.names)
@@ -62,16 +53,6 @@ def examples(
 
     A picture is scaled by the smallest and largest number of all the rows asked for. A table row shows the values that
     are furthest from their column's mean, in the column's standard deviations.
-
-    Args:
-        rows: numbers of rows in the data.
-        features: all rows of the data as they were read, (N, …): each row the numbers of one picture or table row.
-        texts: all rows as text, instead.
-        shape: of one row as a picture, (H, W), (H, W, 1 or 3) or (1 or 3, H, W); anything else is a table.
-        names: of the columns of a table, in order.
-
-    Raises:
-        ValueError: neither features nor texts, or both.
 
     >>> examples([1], texts=["one", "two  words"])
     {'kind': 'text', 'rows': {'1': {'text': 'two words'}}}

@@ -86,15 +86,7 @@ class Climbed(NamedTuple):
 def climb(
     folder: Path, arms: Sequence[Arm], tasks: Sequence[RunTask], records: Sequence[RunRecord], test: Part
 ) -> Climbed:
-    """Choose a strength on the validation rows; only then let one-hot and the chosen arm read the test rows.
-
-    Args:
-        folder: of the comparison.
-        arms: the rungs, one-hot first.
-        tasks: every run, all of them trained.
-        records: of every run; the chosen arm is renamed in them.
-        test: the test rows.
-    """
+    """Choose a strength on the validation rows; only then let one-hot and the chosen arm read the test rows."""
     seeds = sorted({task.seed for task in tasks})
     choice = choose([measure(folder, arm, seeds) for arm in arms])
     compared = replace(choice.compared, name="smoothed")

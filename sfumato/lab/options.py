@@ -50,9 +50,6 @@ class Option:
     def check(self, value: Any) -> None:
         """Refuse a value that cannot be used.
 
-        Raises:
-            OptionError: it names the option, the value, and the range or the way out.
-
         >>> schema()["on"].check("slurm")
         Traceback (most recent call last):
         ...
@@ -305,9 +302,6 @@ class Options:
     def check(self) -> None:
         """Refuse the first option that cannot be used.
 
-        Raises:
-            OptionError: it names the option, the value and the range.
-
         >>> Options("digits", eps=1.5).check()
         Traceback (most recent call last):
         ...
@@ -359,11 +353,7 @@ class Options:
                 raise OptionError(f"--arm has two targets that would both be called {twice}: {way_out}")
 
     def strengths(self) -> list[float]:
-        """The strengths of the ladder.
-
-        Raises:
-            OptionError: one of them is no number.
-        """
+        """The strengths of the ladder."""
         try:
             return [float(word) for word in (self.ladder or "").split(",")]
         except ValueError:

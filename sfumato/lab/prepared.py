@@ -74,11 +74,7 @@ class Prepared:
 
 
 def prepared(options: Options, data: Data | None = None) -> Prepared:
-    """Read the data if they are not given, choose the model, and set the budget.
-
-    Raises:
-        OptionError, DataError: what was asked for cannot be had.
-    """
+    """Read the data if they are not given, choose the model, and set the budget."""
     data = prepare(options.data, options.roles()) if data is None else data
     if options.noise is not None:
         data = with_noise(data, noise_of(options.noise, data.table.class_names))

@@ -32,12 +32,6 @@ def reopened(
     """The folder of a stopped comparison, locked; the comparison as it was begun; and notes for its reader.
 
     The arguments are those of :func:`sfumato.lab.compare.resume`.
-
-    Raises:
-        OptionError: one of the options given now cannot be used.
-        RunError: the run cannot go on: it is at work in another process, its options or data have changed, or it was
-            begun with another sfumato or torch.
-        DataError: the data cannot be read any more.
     """
     for name, value in {"workers": workers, "on": on, "track": track}.items():
         schema()[name].check(value)

@@ -83,11 +83,7 @@ class Tracker:
         return Note(code="tracker", text=text)
 
     def begin(self, arm: str, seed: int) -> None:
-        """Open the run of an arm and a seed.
-
-        Raises:
-            TrackingError: the tracker does not answer.
-        """
+        """Open the run of an arm and a seed."""
         try:
             config = {**self.config, **self.arms[arm], "arm": arm, "seed": seed}
             tools = {"trackio": self._trackio, "wandb": self._wandb, "tensorboard": self._tensorboard}

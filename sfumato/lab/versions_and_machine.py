@@ -41,11 +41,7 @@ def arithmetic() -> dict[str, str]:
 
 
 def notes_on_change(start: Mapping[str, Any]) -> list[Note]:
-    """Notes for a run, begun as ``start`` says, that goes on with other arithmetic; usually there are none.
-
-    Raises:
-        RunError: with another sfumato or torch, whose runs must not be compared with each other.
-    """
+    """Notes for a run, begun as ``start`` says, that goes on with other arithmetic; usually there are none."""
     now, then = versions(), start["versions"]
     for name in ("sfumato", "torch"):
         if then.get(name) != now[name]:

@@ -124,12 +124,7 @@ class Example:
 
 
 def load_examples(folder: Path) -> dict[int, Example]:
-    """Examples of a run by row number; none where it has no ``examples.json``.
-
-    Raises:
-        ReportError: the file is not of the form
-            ``{"kind": "image" | "text" | "table", "rows": {ROW: {"thumbnail"} | {"text"} | {"values"}}}``.
-    """
+    """Examples of a run by row number; none where it has no ``examples.json``."""
     path = folder / "examples.json"
     if not path.exists():
         return {}

@@ -65,9 +65,6 @@ def render(folder: str | Path, out: str | Path | None = None, *, figures: Collec
 
     ``out`` is another file for the page; the folder is then left as it is. The same run gives the same bytes. The names
     of its ``figures`` are those of :data:`FIGURES`, by default all.
-
-    Raises:
-        ReportError: a file of the run is missing or broken, or ``out`` is there and no such page.
     """
     if out is not None:
         refuse_other_file(Path(out), "one run")

@@ -25,11 +25,7 @@ PAGE = "report.html"
 
 
 def refuse_taken(out: Path | None) -> None:
-    """Refuse a folder that is there already, before anything is read.
-
-    Raises:
-        RunError: nothing is ever written over.
-    """
+    """Refuse a folder that is there already, before anything is read."""
     if out is not None and os.path.lexists(out):
         raise RunError(f"{out} exists already and is never written over; choose another --out")
 
@@ -38,10 +34,6 @@ def write(judgement: Judgement, out: Path | None = None) -> Path:
     """Write the page and the JSON file into a new folder, which is whole or absent, and return its path.
 
     Without ``out`` the folder is named after what was judged; a folder of the same judgement is left as it is.
-
-    Raises:
-        RunError: ``out`` is there already.
-        WriteError: the folder cannot be written.
     """
     text = json.dumps(judgement.to_dict(), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
     refuse_taken(out)

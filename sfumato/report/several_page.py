@@ -20,10 +20,6 @@ def render_merged(folders: Sequence[str | Path], out: str | Path) -> Path:
     """Write a page ``out`` that sets several finished comparisons side by side, in their order, and return its path.
 
     A page that an earlier call wrote is written over.
-
-    Raises:
-        ReportError: fewer than two runs, a run twice, a file of a run that is missing or broken, or a file ``out``
-            that is something else.
     """
     out = Path(out)
     paths = [Path(folder) for folder in folders]

@@ -64,11 +64,7 @@ def write(path: Path, text: str) -> Path:
 
 
 def refuse_other_file(out: Path, of: str) -> None:
-    """Refuse to write a page over anything but such a page, which its line about its generator tells.
-
-    Raises:
-        ReportError: ``out`` is a folder or another file.
-    """
+    """Refuse to write a page over anything but such a page, which its line about its generator tells."""
     if out.is_dir():
         raise ReportError(f"{out} is a folder; name a file for the page")
     made_by = f'<meta name="generator" content="{_GENERATORS[of]}">'

@@ -56,11 +56,7 @@ def partial_of(final: Path) -> Path:
 
 
 def refuse_taken(final: Path) -> None:
-    """Refuse the name of a run that exists already, finished or not.
-
-    Raises:
-        TakenError: the message says which of the two, and what to do.
-    """
+    """Refuse the name of a run that exists already, finished or not."""
     partial = partial_of(final)
     if os.path.lexists(final):
         raise TakenError(f"{final} exists already and a run folder is never overwritten; choose another --out")
@@ -89,10 +85,6 @@ class RunFolder:
         """Begin a run under the name ``out``, or without that the next free ``runs/<data>-<date>-<n>``.
 
         ``config`` is the text of ``config.toml``, and ``start`` whatever else resuming the run needs.
-
-        Raises:
-            TakenError: a run of that name exists, finished or not.
-            RunError: the folder cannot be made; nothing was written.
         """
         if out is not None:
             return cls._begin(Path(out), config, start)
@@ -146,12 +138,7 @@ class RunFolder:
 
     @classmethod
     def reopen(cls, final: Path) -> RunFolder:
-        """Open the folder of a run that was stopped, to go on with it; :func:`find` gives its name.
-
-        Raises:
-            TakenError: another process is at work there.
-            RunError: the run cannot be resumed.
-        """
+        """Open the folder of a run that was stopped, to go on with it; :func:`find` gives its name."""
         partial = partial_of(final)
         lock = _lock(final)
         try:
@@ -179,10 +166,6 @@ class RunFolder:
         """Drop the scratch files and give the folder its name, in one rename.
 
         ``start.sealed`` is removed first: where it is missing, the run is complete and only has to be renamed.
-
-        Raises:
-            RunError: the name was taken meanwhile; the work stays in ``NAME.partial``.
-            WriteError: the folder cannot be renamed.
         """
         try:
             _remove_scratch(self.path)
@@ -210,10 +193,6 @@ def find(run: str) -> tuple[Path, bool]:
     """The name that a run has or will have, and whether it is complete, by its folder with or without ``.partial``.
 
     A complete run that only has to be renamed is renamed now.
-
-    Raises:
-        RunError: there is no such run, or another process is at work in it.
-        WriteError: the folder cannot be renamed.
     """
     final = Path(run)
     if final.name.endswith(PARTIAL) and final.name != PARTIAL:  # a run is never called .partial alone
@@ -285,11 +264,7 @@ def _newest(partial: Path) -> float:
 
 
 def _lock(final: Path) -> BaseFileLock:
-    """The lock on the name of a run; a file system without locks is worked on without one.
-
-    Raises:
-        TakenError: another process has it.
-    """
+    """The lock on the name of a run; a file system without locks is worked on without one."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(final.with_name(f".{final.name}.lock"), blocking=False, thread_local=False)

@@ -121,11 +121,7 @@ def chosen_of(summary: Summary) -> ArmSummary | None:
 
 
 def read_description(folder: Path) -> tuple[Summary, Environment]:
-    """What ``summary.json`` and ``env.json`` of a finished comparison hold.
-
-    Raises:
-        ReportError: a file is missing, cannot be read or lacks a field; the message names it.
-    """
+    """What ``summary.json`` and ``env.json`` of a finished comparison hold."""
     if not folder.is_dir():
         raise ReportError(f"{folder} is not a folder; give the run folder that `sfumato compare` wrote")
     summary = _summary(folder / "summary.json")
@@ -133,11 +129,7 @@ def read_description(folder: Path) -> tuple[Summary, Environment]:
 
 
 def load_run(folder: str | Path) -> Run:
-    """Read the folder of a finished comparison, with the test logits in memory.
-
-    Raises:
-        ReportError: a file is missing, cannot be read or lacks a field; the message names it.
-    """
+    """Read the folder of a finished comparison, with the test logits in memory."""
     folder = Path(folder)
     summary, env = read_description(folder)
     arms = [arm["name"] for arm in summary["arms"]]

@@ -295,9 +295,6 @@ def parse(text: str) -> Any:
 def check(value: Any, kind: type[Kind], where: str | Path) -> Kind:
     """The value itself, known to be of a kind, one of the classes above; other keys than the kind names are let be.
 
-    Raises:
-        ShapeError: a value is of another kind or a key is missing; it names the first place, the kind and the value.
-
     >>> check({"mean": 1.0, "low": "x", "high": None}, RangeOfMetric, "env.json")
     Traceback (most recent call last):
     sfumato.runs.schema.ShapeError: env.json 'low' should be a number or null, not 'x'

@@ -40,13 +40,7 @@ class RankedGroups:
     """
 
     def __init__(self, score: npt.ArrayLike, right: npt.NDArray[Any], weights: npt.ArrayLike | None = None) -> None:
-        """Rank the rows.
-
-        Args:
-            score: what rows are ranked by, most confident highest, (N,).
-            right: checked, (N,): bool, or from 0 to 1 where labels are soft.
-            weights: as for :func:`~sfumato.evaluate.aurc`.
-        """
+        """Rank the rows."""
         self.right = right
         self.risk: npt.NDArray[Any] = ~right if right.dtype == np.bool_ else 1 - right
         values = check_score(score, len(self.right))

@@ -45,12 +45,7 @@ FRAMEWORKS = (
 
 
 def write(path: str | Path, classes: int, eps: float) -> Path:
-    """Write the page, which opens at K ``classes``, 2 to a million, and at ε, into a folder that exists.
-
-    Raises:
-        ValueError: ε or K out of range.
-        WriteError: the file cannot be written.
-    """
+    """Write the page, which opens at K ``classes``, 2 to a million, and at ε, into a folder that exists."""
     path = Path(path)
     write_text(path, page(classes, eps))
     return path

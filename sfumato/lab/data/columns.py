@@ -191,11 +191,6 @@ def read_columns(
 ) -> dict[str, Column | Fault | Unused]:
     """Columns as numbers, dates or categories, or as what keeps them from being either.
 
-    Args:
-        columns: Arrow arrays of any type, in one or more chunks, by name.
-        keep: names of columns that are not left out for being ids, or for holding too many texts.
-        comma: whether a number such as ``1,234`` has a decimal comma.
-
     >>> import pyarrow as pa
     >>> table = {"a": pa.chunked_array([["1", "NA", " 2,5"]]), "b": pa.chunked_array([["red", "", "blue"]])}
     >>> found = read_columns(table, frozenset())

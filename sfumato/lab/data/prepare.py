@@ -183,10 +183,6 @@ class Data:
 def prepare(source: str, roles: Roles | None = None) -> Data:
     """Read, split (60 : 20 : 20 unless the data say otherwise) and encode a data set.
 
-    Args:
-        source: as for :func:`load`.
-        roles: which column is for what.
-
     >>> data = prepare("digits")
     >>> data.inputs.describe(), data.fingerprint[:8]
     ('64 features (8 × 8)', 'fe23471d')

@@ -273,13 +273,6 @@ def _kind(value: Any) -> str:
 def table_in_memory(x: Any, y: Any, roles: Roles, extra: Mapping[str, Any]) -> Table:
     """A table from what a person has in Python.
 
-    Args:
-        x: a data frame of pandas, polars or Arrow, whose columns keep their names; or whatever a function of the
-            user's may return: arrays, tensors, text, a data set or a loader.
-        y: (N,) labels or (N, K) soft ones, or the name of a column of ``x``; None where ``x`` has them.
-        roles: which column is for what.
-        extra: ``"weight"``, ``"group"`` and ``"split"`` as arrays, (N,) each.
-
     >>> import numpy as np
     >>> table_in_memory(np.eye(6), ["a", "b"] * 3, Roles(), {}).class_names
     ('a', 'b')

@@ -24,14 +24,6 @@ _ENDINGS = (*ENDINGS, ".npz")
 def load(source: str, roles: Roles | None = None) -> Table:
     """Read a data set.
 
-    Args:
-        source: ``"digits"``, the 1,797 handwritten digits that come with scikit-learn (always the embedded set, even
-            where the current folder holds something called digits; ``./digits`` means that); the path of a ``.csv`` or
-            ``.tsv`` file, plain or ``.gz``, with a header, of a ``.parquet`` or ``.feather`` file, or of an ``.npz``
-            with arrays ``X`` (N, …) and ``y``; a folder of class folders of images; or ``"module:function"``.
-        roles: which column is for what; by default the label is the first of label, target, class, y that there is, in
-            upper or lower case, and every other column a feature.
-
     >>> digits = load("digits")
     >>> len(digits.features), digits.class_names[:3]
     (1797, ('0', '1', '2'))

@@ -38,9 +38,6 @@ def refuse(options: Options, plan: Plan, world: int, *, rows: int, batch_norm: b
     """Refuse options that have no meaning under torchrun, and batches with fewer rows than there are ranks.
 
     A model with batch norm cannot be trained on one row, so then each rank needs two rows of a batch, or none.
-
-    Raises:
-        OptionError: it says which option to leave out, how large the batch is, or which size would do.
     """
     if options.on is not None or options.time_budget is not None:
         raise OptionError("under torchrun leave out --on and --time-budget: its ranks share out each run in turn")
@@ -121,11 +118,7 @@ class Ranks:
         return given[0]
 
     def on_first(self, make: Callable[[], Made]) -> Made | None:
-        """What ``make`` gives on the first rank, where alone it is called; None on the others.
-
-        Raises:
-            Exception: that of ``make``, on every rank.
-        """
+        """What ``make`` gives on the first rank, where alone it is called; None on the others."""
         made, error = None, None
         if self.is_first:
             try:

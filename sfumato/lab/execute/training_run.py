@@ -88,13 +88,7 @@ class TrainingRun:
         )
 
     def save(self, trained: Trained) -> RunRecord:
-        """Verify what was trained, save it, and give its record: hashes, curves, training gap, the implied target.
-
-        Raises:
-            ArmError: the loss did not use the arm's target.
-            TrainingError: logits are not finite.
-            WriteError: a full disk.
-        """
+        """Verify what was trained, save it, and give its record: hashes, curves, training gap, the implied target."""
         task = self.task
         target = task.arm.verify(self.loss, task.classes)
         train_gap = 0.0
@@ -127,10 +121,6 @@ def save_logits(task: RunTask, name: str, model: Classifier, part: Part, feature
     """Evaluate the trained model of a task on one part, save what it says, and give the logits (n, K), on the CPU.
 
     The features are those of the part, where the model is.
-
-    Raises:
-        TrainingError: the logits are not finite.
-        WriteError: a full disk.
     """
     pairs = [(f.cpu(), z.cpu()) for f, z in features_and_logits(model, features)]
     penultimate, logits = (torch.cat(each) for each in zip(*pairs, strict=True))

@@ -35,11 +35,7 @@ def stack(widths: list[int], classes: int, *, inputs: Inputs | None = None) -> C
 
 
 def cnn(inputs: Inputs, classes: int) -> Classifier:
-    """Three convolutions with batch norm, and the mean over what is left of the picture.
-
-    Raises:
-        OptionError: the rows are no pictures.
-    """
+    """Three convolutions with batch norm, and the mean over what is left of the picture."""
     prepare, height, width, channels = as_picture(inputs, "cnn")
     layers: list[nn.Module] = []
     stride = 2 if min(height, width) > _LARGE else 1

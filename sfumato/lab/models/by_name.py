@@ -19,16 +19,6 @@ _HIDDEN = {"mlp": [256, 256], "linear": []}  # the widths of the layers before t
 def build(name: str, inputs: Inputs | int, classes: int, *, seed: int, pretrained: str | None = None) -> Classifier:
     """A model with weights drawn from ``seed`` alone; the caller's random state is left as it was.
 
-    Args:
-        name: as of ``--model``.
-        inputs: what a row looks like; a whole number for that many dense features.
-        classes: K.
-        seed: of the initial weights.
-        pretrained: a file of weights to start from.
-
-    Raises:
-        OptionError: a model that does not fit the data, is not there, or is no model.
-
     >>> build("mlp", 64, 10, seed=0).description
     '64-256-256-10, ReLU'
     """

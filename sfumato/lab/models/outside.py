@@ -28,11 +28,7 @@ _DEFAULT_SIDE = 224
 
 
 def build_outside(name: str, inputs: Inputs, classes: int) -> Classifier:
-    """A model by its full name, ``"timm:resnet18"`` or ``"my.models:make"``.
-
-    Raises:
-        OptionError: no such model, it does not fit the data, or what was returned is none.
-    """
+    """A model by its full name, ``"timm:resnet18"`` or ``"my.models:make"``."""
     prefix, _, rest = name.partition(":")
     if prefix == "hf":
         return _hf(name, rest, inputs, classes)

@@ -14,17 +14,7 @@ from sfumato.lab.errors import OptionError
 def as_picture(
     inputs: Inputs, name: str, *, channels: int | None = None, size: tuple[int, int] | None = None
 ) -> tuple[nn.Module, int, int, int]:
-    """What turns rows into pictures (n, C, H, W), with the H and W that the rows have, and C.
-
-    Args:
-        inputs: what a row looks like.
-        name: of the model, for the message.
-        channels: C, if the model asks for a number of them.
-        size: H and W, if the pictures are to be scaled.
-
-    Raises:
-        OptionError: the rows are no pictures.
-    """
+    """What turns rows into pictures (n, C, H, W), with the H and W that the rows have, and C."""
     shape = inputs.shape if inputs.kind == "image" else inputs.picture
     axis = channel_axis(shape) if len(shape) == 3 and inputs.kind == "dense" else 2
     if inputs.kind not in ("image", "dense") or len(shape) not in (2, 3) or axis is None:

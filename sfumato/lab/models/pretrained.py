@@ -25,10 +25,6 @@ def load_pretrained(model: Classifier, path: str) -> tuple[Note, ...]:
 
     Weights that the file lacks, or has in another shape, stay as they were drawn. The file is ``.safetensors``, or
     ``.pt`` with a state dict, bare or under a usual key.
-
-    Raises:
-        OptionError: no such file, no weights in it, or they are of another model: less than half of the model's
-            weights, the last layer aside, are in it.
     """
     found = _plain(_read(path))
     own = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("prepare.")}

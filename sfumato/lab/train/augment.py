@@ -61,14 +61,7 @@ class Augmentation:
 
 
 def changed(x: Tensor, flips: Tensor, shifts: Tensor, padding: int) -> Tensor:
-    """Pictures (n, …, H, W), flipped and cropped: by torchvision where it is there, else in torch, to the same bits.
-
-    Args:
-        x: pictures.
-        flips: (n,) which of them are turned left to right.
-        shifts: (n, 2) int64, the top and the left of each crop in the padded picture, 0 to 2·padding.
-        padding: zeros around each picture.
-    """
+    """Pictures (n, …, H, W), flipped and cropped: by torchvision where it is there, else in torch, to the same bits."""
     made = by_torchvision if find_spec("torchvision") is not None else by_torch
     return made(x, flips, shifts, padding)
 

@@ -47,14 +47,6 @@ def nll_after_temperature(logits: Tensor, labels: Tensor, soft: Tensor | None = 
 
     .. math:: \min_T \frac{1}{N} \sum_i -\log \mathrm{softmax}(z_i / T)_{y_i}
 
-    Args:
-        logits: z, (N, K).
-        labels: y, (N,).
-        soft: q, (N, K), in the place of the labels: the log loss is then the cross entropy to them.
-
-    Returns:
-        The mean over rows; ``inf`` if a logit is not finite.
-
     >>> import torch
     >>> logits, labels = torch.tensor([[2.0, 0.0]] * 4), torch.tensor([0, 0, 0, 1])
     >>> round(nll_after_temperature(logits, labels), 4)  # the entropy of 3/4 and 1/4

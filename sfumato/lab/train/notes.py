@@ -97,12 +97,7 @@ def _fall(record: RunRecord) -> float:
 
 
 def notes_on_training(plan: Plan, records: Sequence[RunRecord]) -> list[Note]:
-    """What a reader should know of the training before taking its gaps for closed forms; by default nothing.
-
-    Args:
-        plan: the budget of every run.
-        records: of the runs of the arms that are compared.
-    """
+    """What a reader should know of the training before taking its gaps for closed forms; by default nothing."""
     notes: list[Note] = []
     if plan.weight_decay > 0:
         text = (
@@ -123,14 +118,7 @@ def notes_on_training(plan: Plan, records: Sequence[RunRecord]) -> list[Note]:
 
 
 def notes_on_schedules(plan: Plan, arms: Sequence[Arm], rows: int, records: Sequence[RunRecord]) -> list[Note]:
-    """A note on each schedule that an early stop left unfinished in the weights that were kept; by default nothing.
-
-    Args:
-        plan: the budget of every run.
-        arms: those that are compared.
-        rows: to train on.
-        records: of the runs of these arms.
-    """
+    """A note on each schedule that an early stop left unfinished in the weights that were kept; by default nothing."""
     if plan.early_stop is None:
         return []
     notes: list[Note] = []

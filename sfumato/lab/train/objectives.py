@@ -27,15 +27,7 @@ class TrainingObjective(nn.Module):
     def step(
         self, model: Classifier, x: Tensor, labels: Tensor, weight: Tensor | None, soft: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Logits (n, K) and the mean loss of a batch.
-
-        Args:
-            model: in training.
-            x: rows (n, …) as the model takes them.
-            labels: (n,) int64.
-            weight: (n,) of the rows, or None.
-            soft: (n, K) soft labels, or None where there are none.
-        """
+        """Logits (n, K) and the mean loss of a batch."""
         raise NotImplementedError
 
 
@@ -43,23 +35,10 @@ class MovingLoss(nn.Module):
     """A loss whose target, and with it the floor, changes while it trains."""
 
     def begin_step(self, step: int, steps: int, mass: float) -> None:
-        """Take the target of a step.
-
-        Args:
-            step: batches before this one, from 0 to ``steps`` − 1.
-            steps: batches of the whole training, if nothing ends it early.
-            mass: what the batch counts in the mean over the epoch: its rows, or the sum of their weights.
-        """
+        """Take the target of a step."""
 
     def end_epoch(self, labels: Tensor) -> float:
-        """End an epoch.
-
-        Args:
-            labels: (n,) of all training rows.
-
-        Returns:
-            The floor of the epoch, in nats: a mean over its steps, each with its mass.
-        """
+        """End an epoch."""
         raise NotImplementedError
 
 

@@ -60,11 +60,7 @@ def padding_of(sides: Sequence[int]) -> int:
 
 
 def refuse_small_parts(plan: Plan) -> None:
-    """Refuse to split a batch into parts of less than two rows.
-
-    Raises:
-        OptionError: it names the most parts that there can be.
-    """
+    """Refuse to split a batch into parts of less than two rows."""
     most = max(1, plan.batch_size // 2)
     if plan.accumulate > most:
         raise OptionError(
@@ -86,11 +82,7 @@ def batch_for_norm(size: int, rows: int, ranks: int = 1) -> int:
 
 
 def without_a_batch_of_one(plan: Plan, rows: int, model: str, *, asked: bool) -> Plan:
-    """The plan, with a batch size that leaves no batch of one row, on which batch norm cannot be trained.
-
-    Raises:
-        OptionError: the batch size leaves one row, and may not be changed, because it was asked for.
-    """
+    """The plan, with a batch size that leaves no batch of one row, on which batch norm cannot be trained."""
     size = batch_for_norm(plan.batch_size, rows)
     if asked and size != plan.batch_size:
         raise OptionError(

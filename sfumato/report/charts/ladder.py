@@ -16,9 +16,6 @@ def plot_ladder(run: Run, ax: Axes | None = None) -> Chart:
     """Log loss of the validation rows against ε, as trained and after temperature, with the chosen ε ringed.
 
     Vertical lines are the mean ± 1.96 standard errors.
-
-    Raises:
-        ReportError: the run has no ladder.
     """
     if not run.ladder:
         raise ReportError(f"{run.folder / 'env.json'} holds no ladder: only one strength was tried")

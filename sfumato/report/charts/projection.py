@@ -39,10 +39,6 @@ def plot_projection(run: Run, ax: Axes | None = None) -> Chart:
 
     The axis becomes an empty frame for the panels. At most 100 rows per class are drawn, evenly spaced in their stored
     order. Each arm has a plane and a scale of its own, and both panels of an arm share them.
-
-    Raises:
-        NoFeaturesError: the run kept nothing to project; the message says what.
-        ReportError: a file is broken.
     """
     classes = three_classes(run)
     layers = [load_last_layer(run, arm["name"]) for arm in run.arms]
@@ -133,12 +129,7 @@ class NoFeaturesError(Exception):
 
 
 def load_last_layer(run: Run, arm: str) -> tuple[int, LastLayer]:
-    """The first seed that kept the features of one arm, with these and the templates.
-
-    Raises:
-        NoFeaturesError: the run kept no features or no weights of a last layer, or these do not give the logits.
-        ReportError: a file is broken.
-    """
+    """The first seed that kept the features of one arm, with these and the templates."""
     for seed in run.seeds:
         parts = {part: _features(run.folder / "logits" / f"{arm}-seed{seed}-{part}.npz") for part in PART_NAMES}
         kept = {part: arrays for part, arrays in parts.items() if arrays is not None}
