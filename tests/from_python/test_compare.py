@@ -127,6 +127,7 @@ def test_options_and_the_call_are_recorded(told):
     assert command == ("sf.compare(X, 'kind', eps=0.2, drop=['seen'], model='linear', seeds=3, epochs=2, workers=1)")
 
 
+@pytest.mark.nightly
 def test_a_script_without_a_guard_trains_once(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(

@@ -82,6 +82,7 @@ def test_an_error_in_a_worker_reaches_its_parent_with_the_place_where_it_was(rai
     assert "raise raised" in error.__notes__[0]
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_workers_end_with_a_parent_that_is_killed(begin, tmp_path):
     code = "from sfumato.__main__ import main; raise SystemExit(main())"
