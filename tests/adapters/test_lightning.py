@@ -254,4 +254,4 @@ def test_the_lines_for_judge_save_both_arms(tmp_path, monkeypatch):
              "validation": loader(300, 400)}  # fmt: skip
     run_block(TITLE, 2, names)
     found = sf.judge(tmp_path / "scores").to_dict()
-    assert ([arm["name"] for arm in found["arms"]], found["rows"]["validation"]) == (["one-hot", "smoothed"], 100)
+    assert ([arm["name"] for arm in found["arms"]], found["data"]["validation"]) == (["one-hot", "smoothed"], 100)

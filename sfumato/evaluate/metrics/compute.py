@@ -247,10 +247,12 @@ def coverage_at(risk: float) -> Measure:
     return lambda rows, found: MetricValue(found.groups.coverage_at(risk), *found.groups.coverage_interval(risk))
 
 
-def gamma(rows: Rows, found: Measured) -> tuple[float, Column] | None:
+def gamma(rows: Rows, found: Measured) -> tuple[float, Column]:
     """The smoothing over all of a perfectly smoothed model."""
     # 1 − p_y from the NLL keeps its digits where p_y is nearly 1
-    return mean_of(lambda own: -np.expm1(-own.nll) * (found.classes / (found.classes - 1)))(rows, found)
+    values = -np.expm1(-rows.nll) * (found.classes / (found.classes - 1))
+    with np.errstate(invalid="ignore"):
+        return mean(values, found.weights), values
 
 
 def balanced_accuracy_without_each(rows: Rows) -> tuple[Column, float]:

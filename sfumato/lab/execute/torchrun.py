@@ -65,15 +65,11 @@ class Ranks:
 
     def note(self, batch_norm: bool) -> Note:
         """How far the numbers of a run of these processes are from those of one process, for its reader."""
-        told = f"Trained by {self.world} processes under torchrun that share every batch: "
+        shared = f"Trained by {self.world} processes under torchrun that share every batch: "
         if batch_norm:
-            told += (
-                "the model normalises over the rows that each of them has of a batch, so its numbers differ from those "
-                "of one process."
-            )
-        else:
-            told += "last digits differ from those of one process."
-        return Note(code="torchrun", text=told)
+            normalised = "the model normalises over the rows that each has of a batch, so its numbers differ from"
+            return Note(code="torchrun-batch-norm", text=f"{shared}{normalised} those of one process.")
+        return Note(code="torchrun", text=f"{shared}last digits differ from those of one process.")
 
     def rows(self, batch: Tensor) -> Tensor:
         """This rank's share of a batch: shares differ by one row at most, and may be empty."""

@@ -47,7 +47,7 @@ def test_judge_reads_the_scores_of_trained_models(tmp_path):
             assert trainer.model.training
     found = sf.judge(tmp_path / "scores").to_dict()
     assert [(arm["name"], arm["seeds"]) for arm in found["arms"]] == [("one-hot", 2), ("smoothed", 2)]
-    assert (found["rows"]["test"], found["rows"]["validation"]) == (90, 60)
+    assert (found["data"]["test"], found["data"]["validation"]) == (90, 60)
 
 
 def test_saved_scores_are_the_logits_of_the_trained_model(tmp_path):
