@@ -287,9 +287,15 @@ class ShapeError(ValueError):
 def parse(text: str) -> Any:
     """JSON as its standard has it, without NaN and infinity; ValueError says where the text is no such JSON."""
     try:
-        return json.loads(text, parse_constant=_refuse)
+        value = json.loads(text, parse_constant=_refuse)
     except RecursionError:
         raise ValueError("brackets in brackets, too deep to read") from None
+    if "\\ud" in text.lower():  # escapes of surrogates, which json takes one by one
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"{short(ascii(error.object[error.start]))} is half of a character") from None
+    return value
 
 
 def check(value: Any, kind: type[Kind], where: str | Path) -> Kind:

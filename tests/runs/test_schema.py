@@ -42,7 +42,11 @@ def test_keys_that_are_not_named_are_passed_over_and_kept():
         check({**line, "train_loss": "low"}, EpochLine, "f")
 
 
-@pytest.mark.parametrize("text", ["NaN", "[Infinity]", "{", "[" * 100_000, "9" * 5000])
+def test_a_whole_pair_of_surrogates_is_a_character():
+    assert parse(r'["\ud83d\ude00"]') == ["\U0001f600"]
+
+
+@pytest.mark.parametrize("text", ["NaN", "[Infinity]", "{", r'["\ud800"]', r'{"\uDC00": 1}', "[" * 100_000, "9" * 5000])
 def test_what_is_no_json_is_a_value_error(text):
     with pytest.raises(ValueError, match="."):
         parse(text)
