@@ -100,7 +100,7 @@ def _unknown(words: Sequence[str], error: UnknownOptionError) -> str:
 
 
 _LACKING = {
-    "logits": "audit needs LOGITS: an .npz, .npy, .safetensors, .pt, .csv, .parquet or .json file, a run folder, or -",
+    "logits": "audit needs LOGITS: an .npz, .npy, .safetensors, .pt, .csv or .parquet file, a run folder, or -",
 }
 
 
