@@ -33,7 +33,7 @@ class Comparison(VerdictResult):
     It prints as its sentences, and a notebook shows its page.
 
     Attributes:
-        summary: the object that ``compare --json`` prints, of schema ``sfumato.compare/2``.
+        summary: the object that ``compare --json`` prints, of schema ``sfumato.compare/3``.
         notes: how the data were read and the models trained, each with a code and a sentence.
         folder: of the run; :func:`sfumato.load_run` gives the model that the verdict chose.
     """

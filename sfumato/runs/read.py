@@ -192,7 +192,8 @@ def _checked(value: dict[str, Any], kind: type[Kind], where: str) -> Kind:
 def _summary(path: Path) -> Summary:
     value = read_object(path)
     if value.get("schema") != SUMMARY_SCHEMA:
-        raise ReportError(f"{path} has schema {value.get('schema')!r}; this version reads {SUMMARY_SCHEMA!r}")
+        found = value.get("schema")
+        raise ReportError(f"{path} has schema {found!r}; this version reads {SUMMARY_SCHEMA}: run the comparison again")
     summary = _checked(value, Summary, str(path))
     if not summary["arms"]:
         raise ReportError(f"{path} has no arms")

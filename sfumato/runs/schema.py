@@ -16,7 +16,7 @@ import msgspec
 from sfumato.messages import Note, RunWarning
 from sfumato.text import short
 
-SUMMARY_SCHEMA = "sfumato.compare/2"
+SUMMARY_SCHEMA = "sfumato.compare/3"
 Kind = TypeVar("Kind")
 
 Number = Annotated[float, msgspec.Meta(gt=-1e300, lt=1e300)]

@@ -38,7 +38,7 @@ with lab_imports("judge"):  # the records of a run are checked by msgspec
     from sfumato.verdict.read_arms import MatchedArm, base_of, find_arms, read_arms
     from sfumato.verdict.result import VerdictResult
 
-SCHEMA = "sfumato.judge/1"
+SCHEMA = "sfumato.judge/2"
 _ODD = np.uint64(0x9E3779B97F4A7C15)  # a product with an odd number loses no bit
 
 
@@ -49,7 +49,7 @@ class Judgement(VerdictResult):
     It prints as its sentences, and a notebook shows its page, or the sentences and the differences where it has none.
 
     Attributes:
-        summary: the object that ``judge --json`` prints, of schema ``sfumato.judge/1``.
+        summary: the object that ``judge --json`` prints, of schema ``sfumato.judge/2``.
         notes: how the files were taken, each with a code and a sentence.
         arms: as evaluated; the first is the one that the others are compared with.
         to_page: makes the page of a judgement; None where nobody gave a way.

@@ -32,7 +32,7 @@ def test_json_has_the_fields_that_others_rely_on(digits):
     summary = digits.json()
     assert list(summary) == ["schema", "run", "data", "paired", "arms", "differences", "warnings", "verdict", "columns"]
     assert summary["columns"] == []
-    assert summary["schema"] == "sfumato.compare/2"
+    assert summary["schema"] == "sfumato.compare/3"
     assert summary["data"] == {"name": "digits", "classes": 10, "train": 1078, "validation": 360, "test": 359}
     assert [arm["name"] for arm in summary["arms"]] == ["one-hot", "smoothed"]
     for arm in summary["arms"]:

@@ -66,7 +66,7 @@ def folder(tmp_path):
 def test_a_summary_has_sizes_gaps_and_hashes(folder):
     arms = default_arms(0.2, "others")
     summary, extra = summary_of(folder(arms, (3.0, 3.0)), "runs/x", ready(), arms, records(arms))
-    assert (summary["schema"], summary["run"]) == ("sfumato.compare/2", "runs/x")
+    assert (summary["schema"], summary["run"]) == ("sfumato.compare/3", "runs/x")
     assert summary["data"] == {"name": "made up", "classes": 3, **ROWS}
     assert summary["paired"] == {
         "weights": ["w0", "w1", "w2"], "batches": ["b0-2", "b1-2", "b2-2"], "equal": True,

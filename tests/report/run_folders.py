@@ -136,7 +136,7 @@ def write_run(
                 }
             )
     summary = {
-        "schema": "sfumato.compare/2",
+        "schema": "sfumato.compare/3",
         "run": str(folder),
         "data": {"name": name, "classes": classes, **parts},
         "paired": {

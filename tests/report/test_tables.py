@@ -24,7 +24,7 @@ def arm(name, eps, closed, train, over="others", **metrics):
 
 def summary(*more):
     return {
-        "schema": "sfumato.compare/2",
+        "schema": "sfumato.compare/3",
         "run": "runs/digits",
         "data": {"name": "digits", "classes": 10, "train": 1077, "validation": 360, "test": 360},
         "paired": {"weights": ["a"], "batches": ["b"], "equal": True},

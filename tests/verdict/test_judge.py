@@ -205,7 +205,7 @@ def test_files_are_saved_whole_and_judged_from_their_folder(tmp_path):
     ]
     assert words(found) == words(sf.judge(arms(validation=True, seeds=11)))
     told = json.loads(json.dumps(found.to_dict(), allow_nan=False))
-    assert (told["schema"], told["data"]["validation"], told["paired"]["equal"]) == ("sfumato.judge/1", 300, False)
+    assert (told["schema"], told["data"]["validation"], told["paired"]["equal"]) == ("sfumato.judge/2", 300, False)
     assert "&lt;table" in found._repr_html_()
     assert str(found).startswith("Take the smoothed models")
     assert list(found.to_frame().columns[:2]) == ["metric", "arm"]
