@@ -18,6 +18,8 @@ from sfumato.targets import Target
 from sfumato.targets.checks import ArgumentError
 from sfumato.targets.labelled import Labelled
 
+__all__ = ["confidence", "focal", "logit_l2", "margin", "maxsup", "negative_smoothing", "relaxation"]
+
 
 @with_loss_options
 def confidence(
