@@ -52,7 +52,6 @@ def conclude(
         "verdict": verdict(
             results,
             against_first,
-            len(class_names),
             majority=majority,
             order=order,
             paired=paired,

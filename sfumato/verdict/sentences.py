@@ -21,7 +21,6 @@ from sfumato.verdict.wording import SHOWN, change, divisor, small_or_open, tempe
 def verdict(
     results: Sequence[ArmResult],
     differences: Sequence[ArmDifference],
-    classes: int,
     *,
     majority: float = 0.0,
     order: Sequence[str] = (),

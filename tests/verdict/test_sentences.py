@@ -23,7 +23,7 @@ def judged(margins=None, base=None, *, elsewhere=False, **means):
     names = [ComparedArm("old"), ComparedArm("new")] if elsewhere else trained
     results = [result(names[0], **(base or {})), result(names[1], **means)]
     found = analyse.differences(results, Margins.parse(margins))
-    return verdict(results, found, 10), {d["metric"]: d["finding"] for d in found}
+    return verdict(results, found), {d["metric"]: d["finding"] for d in found}
 
 
 SMALL = "accuracy=1,nll=5%,eaurc=0.01"
@@ -65,8 +65,8 @@ def test_the_sentences_of_each_case_are_those_of_the_snapshot():
 
 def test_there_is_no_verdict_where_no_arm_beats_the_largest_class():
     results = [result(Arm("one-hot", 0.0, "others")), result(Arm("smoothed", 0.1, "others"))]
-    assert verdict(results, analyse.differences(results), 10, majority=0.5)["choice"] != "none"
-    said = verdict(results, analyse.differences(results), 10, majority=0.95)
+    assert verdict(results, analyse.differences(results), majority=0.5)["choice"] != "none"
+    said = verdict(results, analyse.differences(results), majority=0.95)
     assert said["choice"] == "none"
     assert "95.0 % of the test rows; one-hot 90.0 % and smoothed 90.0 %" in said["sentences"][0]
 
@@ -81,7 +81,7 @@ def test_there_is_nothing_to_decide_where_every_model_is_always_right(missed, ch
         right = np.ones((5, 400))
         right[0, :missed] = 0
         arm.metrics["accuracy"] = analyse.Metric(right, right.mean(1))
-    said = verdict(results, analyse.differences(results), 10)
+    said = verdict(results, analyse.differences(results))
     assert said["choice"] == choice
     assert said["sentences"][0].startswith("There is nothing to decide: every model of both arms") == (not missed)
 
@@ -124,7 +124,7 @@ def test_a_headline_finding_needs_its_adjusted_p_value():
             alone = results[1].metrics[row["metric"]].minus(results[0].metrics[row["metric"]]).estimate()
             assert alone.p < 0.05 < row["p_adjusted"]
             assert row["finding"] in ("the same", "not settled")
-    said = verdict(results, analyse.differences(results, Margins.parse("accuracy=0,nll=0,eaurc=0")), 10)["sentences"]
+    said = verdict(results, analyse.differences(results, Margins.parse("accuracy=0,nll=0,eaurc=0")))["sentences"]
     assert any(" points, but p = " in sentence and "after adjusting for all tests" in sentence for sentence in said)
 
 
@@ -136,7 +136,7 @@ def several(**means):
 def test_of_several_better_arms_the_validation_rows_favourite_speaks_and_the_others_are_named():
     results = several(**{name: {"nll_after_temperature": 0.25} for name in ("all-0.1", "all-0.2")})
     found = analyse.differences(results)
-    said = verdict(results, found, 10, order=["all-0.2", "all-0.1", "one-hot"])
+    said = verdict(results, found, order=["all-0.2", "all-0.1", "one-hot"])
     assert said["choice"] == "all-0.2"
     assert said["sentences"][0].startswith("Smooth the labels with ε = 0.2 over all 10 classes")
     assert said["sentences"][-2:] == [
@@ -161,7 +161,7 @@ def test_the_confidence_of_every_model_that_may_be_taken_is_told(means, choice, 
 
 def test_between_arms_of_which_none_is_better_nothing_was_chosen():
     results = several(**{"all-0.1": {}, "all-0.2": {}})
-    said = verdict(results, analyse.differences(results), 10, order=["all-0.1", "all-0.2", "one-hot"])
+    said = verdict(results, analyse.differences(results), order=["all-0.1", "all-0.2", "one-hot"])
     assert said["choice"] == "one-hot"
     assert "chose, not a test" not in " ".join(said["sentences"])
 
@@ -169,7 +169,7 @@ def test_between_arms_of_which_none_is_better_nothing_was_chosen():
 def test_an_arm_that_is_only_better_comes_before_one_that_is_better_and_worse():
     means = {"all-0.1": {"accuracy": 0.95, "eaurc": 0.01}, "all-0.2": {"accuracy": 0.93}}
     results = several(**means)
-    said = verdict(results, analyse.differences(results), 10, order=["all-0.1", "all-0.2", "one-hot"])
+    said = verdict(results, analyse.differences(results), order=["all-0.1", "all-0.2", "one-hot"])
     assert said["choice"] == "all-0.2"
     assert said["sentences"][-1] == (
         "Against one-hot, all-0.1 makes accuracy better and ranking of mistakes (E-AURC × 1000) worse."
@@ -178,7 +178,7 @@ def test_an_arm_that_is_only_better_comes_before_one_that_is_better_and_worse():
 
 def test_an_arm_without_a_difference_comes_before_one_that_is_worse():
     results = several(**{"all-0.1": {"accuracy": 0.85}})
-    said = verdict(results, analyse.differences(results), 10, order=["all-0.1", "all-0.2", "one-hot"])
+    said = verdict(results, analyse.differences(results), order=["all-0.1", "all-0.2", "one-hot"])
     assert said["choice"] == "one-hot"
     assert said["sentences"][0].startswith("Keep one-hot labels: smoothing with ε = 0.2 over all 10 classes")
     assert said["sentences"][-1] == "Against one-hot, all-0.1 makes accuracy worse."
@@ -186,7 +186,7 @@ def test_an_arm_without_a_difference_comes_before_one_that_is_worse():
 
 def test_of_arms_that_are_all_worse_no_test_is_missing():
     results = several(**{name: {"accuracy": 0.85} for name in ("all-0.1", "all-0.2")})
-    said = verdict(results, analyse.differences(results), 10, order=["all-0.2", "all-0.1", "one-hot"])
+    said = verdict(results, analyse.differences(results), order=["all-0.2", "all-0.1", "one-hot"])
     assert said["choice"] == "one-hot"
     assert "the validation rows chose" not in " ".join(said["sentences"])
 
@@ -204,7 +204,7 @@ def test_areas_below_one_thousandth_keep_their_zero():
 def test_what_is_the_same_on_every_row_is_said_to_be():
     results = [result(Arm("one-hot", 0.0, "others")), result(Arm("smoothed", 0.1, "others"))]
     results[1].metrics["accuracy"] = results[0].metrics["accuracy"]
-    said = verdict(results, analyse.differences(results), 10)
+    said = verdict(results, analyse.differences(results))
     assert "The accuracy is the same on every test row." in said["sentences"]
 
 
@@ -213,28 +213,28 @@ def test_always_right_is_no_better_than_the_largest_class_where_there_is_no_othe
     results = [result(Arm("one-hot", 0.0, "others")), result(Arm("smoothed", 0.1, "others"))]
     for each in results:
         each.metrics["accuracy"] = analyse.Metric(np.ones((5, 400)), np.ones(5))
-    said = verdict(results, analyse.differences(results), 10, majority=majority)
+    said = verdict(results, analyse.differences(results), majority=majority)
     assert said["choice"] == "none"
     assert said["sentences"][0].startswith(start)
 
 
 def test_no_arm_of_several_is_better_than_the_largest_class():
     results = several()
-    said = verdict(results, analyse.differences(results), 10, majority=0.95)
+    said = verdict(results, analyse.differences(results), majority=0.95)
     assert said["sentences"][0].startswith("No verdict: no model is reliably better than always answering")
     assert "(95.0 % of the test rows; one-hot 90.0 %, all-0.1 90.0 % and all-0.2 90.0 %)" in said["sentences"][0]
 
 
 def test_one_arm_above_the_largest_class_is_enough():
     results = [result(Arm("one-hot", 0.0, "others"), accuracy=0.5), result(Arm("smoothed", 0.1, "others"))]
-    assert verdict(results, analyse.differences(results), 10, majority=0.6)["choice"] == "smoothed"
+    assert verdict(results, analyse.differences(results), majority=0.6)["choice"] == "smoothed"
 
 
 def test_a_temperature_that_changes_nothing_is_not_recommended():
     results = [result(Arm("one-hot", 0.0, "others")), result(Arm("smoothed", 0.1, "others"))]
     for each in results:
         each.metrics["nll"] = each.metrics["nll_after_temperature"]
-    told = " ".join(verdict(results, analyse.differences(results), 10)["sentences"])
+    told = " ".join(verdict(results, analyse.differences(results))["sentences"])
     assert "Dividing the logits of the one-hot model by 1.50 takes its log loss from .300 to .300, which is no" in told
     assert "no difference to rely on (95 % interval of the difference .000 to .000)" in told
 
@@ -245,7 +245,7 @@ def test_what_would_settle_it_counts_every_headline_test(arms, tests):
     for each in results:  # metrics that are not tested do not count
         each.metrics |= dict.fromkeys(("brier", "ece"), each.metrics["nll"])
     found = analyse.differences(results, Margins.parse("accuracy=0,nll=0,eaurc=0"))
-    said = " ".join(verdict(results, found, 10, order=["all-0.1", "all-0.2"])["sentences"])
+    said = " ".join(verdict(results, found, order=["all-0.1", "all-0.2"])["sentences"])
     do, *sees = settle(results[0], results[1], tests)
     assert f". {do} Whether " in said
     assert " ".join(sees) in said

@@ -192,7 +192,7 @@ def test_a_summary_tells_the_penalty_and_its_closed_form_or_a_dash():
 def test_the_verdict_names_the_loss_and_its_strengths(better, first):
     made = arm("margin:10", 10)
     results = [result(Arm("one-hot", 0.0, "others"), accuracy=0.9), result(made, accuracy=0.9 + better)]
-    said = verdict(results, differences(results, Margins()), 10)["sentences"][0]
+    said = verdict(results, differences(results, Margins()))["sentences"][0]
     assert said.startswith(first)
 
 
