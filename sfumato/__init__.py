@@ -48,9 +48,9 @@ if TYPE_CHECKING:
     from sfumato.targets.labelled import smooth_by_class as smooth_by_class
     from sfumato.targets.labelled import smooth_prior as smooth_prior
     from sfumato.targets.labelled import smooth_rows as smooth_rows
+    from sfumato.targets.listed import distil_sampled as distil_sampled
     from sfumato.targets.listed import distil_top as distil_top
     from sfumato.targets.mixture import mix as mix
-    from sfumato.targets.sampled import distil_sampled as distil_sampled
     from sfumato.verdict.judge import Judgement as Judgement
     from sfumato.verdict.save_scores import save_scores as save_scores
 
@@ -66,9 +66,8 @@ _HOMES = {
     "targets.counts": "fit_concentration from_counts unigram_prior",
     "targets.dense": "distil from_probs smooth_multilabel",
     "targets.labelled": "one_hot smooth smooth_by_class smooth_prior smooth_rows",
-    "targets.listed": "distil_top",
+    "targets.listed": "distil_sampled distil_top",
     "targets.mixture": "mix",
-    "targets.sampled": "distil_sampled",
     "verdict.judge": "Judgement",
     "verdict.save_scores": "save_scores",
 }

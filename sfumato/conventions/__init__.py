@@ -5,7 +5,6 @@ of one framework, as data and as a function: ``find("fairseq").loss(logits, labe
 project's source; those marked ``"run"`` were executed and compared.
 """
 
-from sfumato.conventions.batch import Batch as Batch
 from sfumato.conventions.catalogue import FORMULAS as FORMULAS
 from sfumato.conventions.convert import Conversion as Conversion
 from sfumato.conventions.convert import convert as convert
@@ -13,6 +12,7 @@ from sfumato.conventions.convert import convert_eps as convert_eps
 from sfumato.conventions.convert import convert_loss as convert_loss
 from sfumato.conventions.convert import find as find
 from sfumato.conventions.formula import Formula as Formula
+from sfumato.conventions.row_losses import Batch as Batch
 from sfumato.conventions.spread import CONVENTIONS as CONVENTIONS
 from sfumato.conventions.spread import SPREADS as SPREADS
 from sfumato.conventions.spread import Convention as Convention

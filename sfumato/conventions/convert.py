@@ -15,16 +15,9 @@ from sfumato.text import nearest
 
 @dataclass(frozen=True)
 class Conversion:
-    """How two frameworks say the same thing.
+    """How two frameworks say the same thing at K classes: ``eps`` in ``frm`` is ``to_eps`` in ``to``.
 
-    Attributes:
-        frm: the formula whose ε is given.
-        to: the formula whose ε is wanted.
-        num_classes: K.
-        eps: ε in ``frm``.
-        to_eps: ε in ``to``.
-        scale: a row's loss in ``to`` is scale·(its loss in ``frm``) + offset; gradients differ by scale.
-        offset: the constant of that relation, in the unit of ``to``.
+    A row's loss in ``to`` is scale·(its loss in ``frm``) + offset, in the unit of ``to``; gradients differ by scale.
     """
 
     frm: Formula
@@ -39,11 +32,7 @@ class Conversion:
 def find(name: str) -> Formula:
     """The formula of a framework, by its key or any of its names; case, spaces and punctuation do not matter.
 
-    Args:
-        name: as in ``"fairseq"``, ``"torch"``, ``"hugging face trainer"``, ``"keras.bin"``.
-
-    Raises:
-        ValueError: no such framework; the message suggests the nearest.
+    ValueError where no such framework is known; the message suggests the nearest.
 
     >>> find("FairSeq").key, find("pytorch").key
     ('fairseq', 'torch.index')
@@ -70,19 +59,9 @@ def convert(eps: float, num_classes: int, *, frm: str | Formula, to: str | Formu
     .. math:: L_{to} = \frac{s_{to} S_{to}}{s_{frm} S_{frm}} \, L_{frm} + s_{to}
               \Bigl(\frac{S_{to}}{S_{frm}}\, c_{frm} - c_{to}\Bigr).
 
-    Args:
-        eps: strength ε in ``frm``.
-        num_classes: K, at least 2.
-        frm: the framework whose ``eps`` is given, see :func:`find`.
-        to: the framework whose ε is wanted.
-
-    Returns:
-        :class:`Conversion`, exact up to rounding, for rows without class weights.
-
-    Raises:
-        ConversionError: there is no such strength: a target is not one pair, the losses have other classes, or the
-            strength is out of the range of ``to``.
-        ValueError: ε or K out of range, or an unknown framework.
+    It is exact up to rounding, for rows without class weights. ``frm`` and ``to`` are names as :func:`find` takes them.
+    ConversionError where there is no such strength: a target is not one pair, the losses have other classes, or the
+    strength is out of the range of ``to``. ValueError for ε or K out of range, or an unknown framework.
 
     >>> c = convert(0.1, 10, frm="fairseq", to="keras")
     >>> round(c.to_eps, 6), c.scale, c.offset
@@ -94,7 +73,7 @@ def convert(eps: float, num_classes: int, *, frm: str | Formula, to: str | Formu
     Source: equate the optima; the formulas are those of ``docs/conventions.md``.
     """
     a, b = (find(each) if isinstance(each, str) else each for each in (frm, to))
-    p, q = _spread(a), _spread(b)
+    p, q = (_spread(each) for each in (a, b))
     true, other = p.optimum(eps, num_classes)
     if p.space != q.space and (eps != 0 or "sigmoid" in (p.space, q.space)):
         raise ConversionError(f"{a.name} cannot be converted to {b.name}: {_SPACES[p.space]}, {_SPACES[q.space]}")
@@ -111,9 +90,7 @@ def convert(eps: float, num_classes: int, *, frm: str | Formula, to: str | Formu
 
 
 def convert_eps(eps: float, num_classes: int, *, frm: str | Formula, to: str | Formula) -> float:
-    """The strength that another framework needs for the same training target.
-
-    Args and errors: as :func:`convert`.
+    """The strength that another framework needs for the same training target; arguments, errors as :func:`convert`.
 
     >>> round(convert_eps(0.1, 10, frm="torch", to="fairseq"), 6)
     0.09
@@ -132,16 +109,8 @@ def convert_loss(
 ) -> float:
     """The value that another framework would show for the same rows, model and training target.
 
-    Args:
-        value: mean loss a row in ``frm``, in its own unit.
-        num_classes: K, at least 2.
-        eps: strength ε in ``frm``.
-        frm: the framework of ``value`` and ``eps``.
-        to: the framework whose value is wanted.
-        to_base: base of the logarithm of the result: e for nats, 2 for bits. None leaves the unit of ``to``, which is
-            nats for all but fairseq's log.
-
-    Errors: as :func:`convert`; a base that is not above 1 is a ValueError.
+    ``value`` is the mean loss per row in ``frm``, in its own unit. ``to_base`` is the base of the result's logarithm,
+    above 1: e for nats, 2 for bits; None leaves the unit of ``to``, which is nats for all but fairseq's log.
 
     >>> round(convert_loss(0.6, 10, eps=0.1, frm="fairseq", to="espnet"), 6)  # espnet subtracts the entropy
     0.055195

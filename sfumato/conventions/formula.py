@@ -1,9 +1,4 @@
-"""One framework's loss as data and as a function.
-
-A formula is the loss of a row, how rows are reduced, and what the code was seen to do with the cases that nobody
-writes down: an ignored row, a strength out of range, a class weight. ``rows`` and ``loss`` compute it in float64 numpy,
-as its framework would without rounding.
-"""
+"""One framework's loss as data and as a function, which computes it in float64 numpy, without its roundings."""
 
 import math
 from collections.abc import Callable
@@ -13,38 +8,27 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sfumato.conventions.batch import Array, Batch
-from sfumato.conventions.row_losses import Reduction, RowLoss, excess, mean_all, sigmoid, two_level
+from sfumato.conventions.row_losses import Array, Batch, Reduction, RowLoss, excess, mean_all, sigmoid, two_level
 from sfumato.conventions.spread import Convention
 
 
 @dataclass(frozen=True, kw_only=True)
 class Formula:
-    """One framework's loss.
+    """One framework's loss, as data and as a function.
 
-    Attributes:
-        key: short name, as in ``"torch.index"``.
-        names: what a person may call it; the first is how it is shown.
-        call: the function or class.
-        argument: its name for ε; "" where it has none.
-        convention: how ε is spread; None where the target is not one pair.
-        row: the loss of a row as a formula. n is −log p of the label, S the sum of −log p over the classes, V = K.
-        read: the version or commit that was read.
-        path: the file, in the repository of the framework.
-        mean: what the rows are divided by, unless told otherwise.
-        ignore: what happens to ignored rows; "none" where no row can be ignored.
-        outside: what happens to ε below 0 or above 1.
-        evidence: ``"run"``: executed and compared with :meth:`loss`; ``"read"``: read only.
-        compute: the loss of each row in nats; by default what the convention, ``minus_entropy`` and class weights make
-            of it.
-        reduce: how rows become one number; by default the mean over all of them.
-        minus_entropy: whether the target's entropy is subtracted, so that the smallest value is 0.
-        scale: what a row's plain cross entropy is multiplied by (1, or a function of K).
-        base: base of the logarithm of its values: e for nats, 2 for bits.
-        defect: what is wrong with it, if anything was found.
-        options: the options beside logits, labels and ε.
-        ignore_index: the label of ignored rows by default; None where no row is ignored.
-        defaults: what the framework itself takes for an option that is not given, by name.
+    ``key`` finds it, ``names`` are what a person may call it (the first is shown), ``call`` is the function or class
+    and ``argument`` its name for ε ("" where it has none). ``convention`` is how ε is spread, None where the target is
+    not one pair. ``row`` is the loss of a row as text: n is −log p of the label, S the sum of −log p over the classes,
+    V = K. ``mean`` says what rows are divided by unless told otherwise, ``ignore`` what happens to ignored rows
+    ("none": no row can be ignored), ``outside`` what happens to ε below 0 or above 1, ``defect`` what is wrong with it.
+    ``read`` is the version or commit and ``path`` the file that was read; ``evidence`` is ``"run"`` where it was
+    executed and compared with :meth:`loss`.
+
+    ``compute`` gives the loss of each row in nats (None: what ``convention``, ``minus_entropy`` and class weights make
+    of it), ``reduce`` the one number. ``minus_entropy``: the target's entropy is subtracted. ``scale`` multiplies a
+    row's plain cross entropy; ``base`` is that of its logarithm, 2 for bits. ``options`` are taken apart from logits,
+    labels and ε, ``ignore_index`` is the label of ignored rows by default, ``defaults`` are the framework's own for
+    options.
 
     >>> import sfumato as sf
     >>> fairseq = sf.conventions.find("fairseq")
@@ -80,44 +64,31 @@ class Formula:
         return self.names[0]
 
     def rows(self, logits: ArrayLike, labels: ArrayLike, eps: float, **options: Any) -> Array:
-        """The loss of each row, (N,), in the unit of ``base``.
+        """The loss of each row, (N,), in the unit of ``base``, of logits (N, K) and labels (N,) or probabilities (N,
+        K).
 
-        Args:
-            logits: z, (N, K).
-            labels: y, (N,); or probabilities (N, K), where the framework takes them.
-            eps: strength ε.
-            options: those named in ``options``; see :class:`~sfumato.conventions.batch.Batch`.
-
-        Raises:
-            TypeError: an option that this formula has not.
-            IndexError: a label that is no class, and not ignored.
-            ValueError: shapes that do not fit.
+        Options are those named in ``options``, see :class:`~sfumato.conventions.row_losses.Batch`; another one is a
+        TypeError. IndexError: a label that is no class and not ignored. ValueError: shapes that do not fit.
         """
         return self._rows(self._batch(logits, labels, eps, options))
 
     def loss(self, logits: ArrayLike, labels: ArrayLike, eps: float, **options: Any) -> float:
-        """The loss as the framework reduces it unless told otherwise; "no reduction" is taken as the mean.
-
-        Args and errors: as :meth:`rows`.
-        """
+        """As :meth:`rows`, reduced as the framework does unless told otherwise; "no reduction" is taken as the mean."""
         batch = self._batch(logits, labels, eps, options)
         return float(self.reduce(batch, self._rows(batch)))
 
     def factor(self, num_classes: int) -> float:
-        """What a row's plain cross entropy in nats is multiplied by: ``scale`` as a number, in the unit of ``base``."""
+        """What a row's plain cross entropy in nats is multiplied by, in the unit of ``base``."""
         scale = self.scale(num_classes) if callable(self.scale) else self.scale
         return float(scale) / math.log(self.base)
 
     def _rows(self, batch: Batch) -> Array:
-        return self._nats(batch) / math.log(self.base)
-
-    def _nats(self, batch: Batch) -> Array:
-        if self.compute is not None:
-            return self.compute(batch)
-        assert self.convention is not None, f"{self.key} has neither a convention nor a loss of its own"
-        if self.convention.space == "sigmoid":
-            return sigmoid(self.convention)(batch)
-        return (excess if self.minus_entropy else two_level)(self.convention)(batch)
+        compute = self.compute
+        if compute is None:
+            assert self.convention is not None, f"{self.key} has neither a convention nor a loss of its own"
+            coins = self.convention.space == "sigmoid"
+            compute = (sigmoid if coins else excess if self.minus_entropy else two_level)(self.convention)
+        return compute(batch) / math.log(self.base)
 
     def _batch(self, logits: ArrayLike, labels: ArrayLike, eps: float, options: dict[str, Any]) -> Batch:
         unknown = [name for name in options if name not in self.options]

@@ -1,18 +1,108 @@
-"""What formulas are made of: the loss of each row, and how the rows become one number.
+"""What formulas are made of: their input, the loss of each row, and how the rows become one number.
 
 First the parts that most formulas share, then what one framework alone computes.
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import replace
-from typing import TypeAlias
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sfumato.conventions import spread
-from sfumato.conventions.batch import Array, Batch, own_class
 from sfumato.conventions.spread import Convention
+
+Array: TypeAlias = NDArray[np.float64]
+
+
+def own_class(labels: NDArray[Any] | Sequence[int], classes: int) -> NDArray[np.bool_]:
+    """Which class of each row is its label, (N, K), without an identity of K×K; IndexError for a label that is none."""
+    every = np.arange(classes)
+    return every == every[np.asarray(labels)][:, None]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a formula is computed from: logits z (N, K), labels, a strength, and the options that some formulas take.
+
+    Labels are (N,) int64, or (N, K) float64 where a formula takes probabilities. Of the options, ``weight`` is one per
+    class, ``ignore_index`` the label of rows that do not count (None: every row does), ``pad`` the padding class,
+    ``prior`` π (None: uniform), ``partner`` and ``lam`` the second labels of mixup and the share of the first,
+    ``temperature`` T of a distillation, ``alpha`` and ``multiplier`` factors of a second term, ``gamma`` the exponent
+    of a focal factor, ``margin`` that of a penalty, ``z_loss`` the coefficient of lse², ``shards`` the ranks that the
+    vocabulary is split over, ``rows_table`` one row of targets per class (K, K), ``wa`` and ``wb`` the weights of a
+    plain loss and of the smoothed one next to it.
+    """
+
+    logits: Array
+    labels: NDArray[Any]
+    eps: float
+    weight: Array | None = None
+    ignore_index: int | None = None
+    pad: int | None = None
+    prior: Array | None = None
+    partner: NDArray[np.int64] | None = None
+    lam: float = 1.0
+    temperature: float = 1.0
+    alpha: float = 0.0
+    gamma: float = 0.0
+    margin: float = 0.0
+    z_loss: float = 0.0
+    shards: int = 1
+    rows_table: Array | None = None
+    multiplier: float = 1.0
+    wa: float = 0.0
+    wb: float = 1.0
+
+    @property
+    def classes(self) -> int:
+        """K."""
+        return self.logits.shape[1]
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """Which rows count, (N,)."""
+        if self.ignore_index is None or self.labels.ndim == 2:
+            return np.ones(len(self.logits), dtype=bool)
+        return self.labels != self.ignore_index
+
+    @property
+    def safe(self) -> NDArray[np.int64]:
+        """The labels, with class 0 in place of the ignored one; probabilities are refused."""
+        if self.labels.ndim == 2:
+            raise ValueError(f"this loss takes labels (N,), the number of a class a row, got {self.labels.shape}")
+        return np.where(self.valid, self.labels, 0)
+
+    @property
+    def lse(self) -> Array:
+        """Log of the sum of exponentials, (N,)."""
+        top = self.logits.max(axis=1)
+        return top + np.log(np.exp(self.logits - top[:, None]).sum(axis=1))
+
+    @property
+    def losses(self) -> Array:
+        """−log p of every class, (N, K)."""
+        return self.lse[:, None] - self.logits
+
+    @property
+    def nll(self) -> Array:
+        """−log p of the label, (N,)."""
+        return self.losses[np.arange(len(self.logits)), self.safe]
+
+    @property
+    def given(self) -> Array:
+        """The target before smoothing, (N, K): one-hot, or the probabilities given."""
+        if self.labels.ndim == 2:
+            return self.labels.astype(np.float64)
+        return own_class(self.safe, self.classes).astype(np.float64)
+
+    @property
+    def weights(self) -> Array:
+        """One weight a class, 1 by default."""
+        return np.ones(self.classes) if self.weight is None else self.weight
+
 
 RowLoss: TypeAlias = Callable[[Batch], Array]
 Reduction: TypeAlias = Callable[[Batch, Array], float]

@@ -1,7 +1,7 @@
 """How a strength ε becomes a target: each way to spread ε, as one pair (q_true, q_other) of ε and K.
 
-Eight ways were found in the frameworks that were read. sfumato takes two of them by name, ``others`` and ``all``. The
-rest differ by a padding class, by a mass that is not 1, or by being targets of K sigmoids and not of one softmax.
+sfumato takes two of the eight ways by name, ``others`` and ``all``. The rest differ by a padding class, by a mass that
+is not 1, or by being targets of K sigmoids and not of one softmax.
 """
 
 import math
@@ -26,21 +26,11 @@ class ConversionError(ValueError):
 class Convention:
     """One way to spread a strength ε.
 
-    Attributes:
-        name: ``"others"``, ``"all"``, ``"nopad"``, ``"classy"``, ``"deficit"``, ``"sigmoid-half"``, ``"sigmoid-full"``
-            or ``"sigmoid-all"``.
-        over: the name that every sfumato function takes, ``"others"`` or ``"all"``; None for the other conventions.
-        formula_true: q_true as a formula in ε and K.
-        formula_other: q_other as a formula in ε and K.
-        formula_mass: Σq as a formula.
-        formula_gap: the gap at the optimum as a formula: of logits, or for sigmoids the logit of the label.
-        at_one: what ε = 1 means.
-        used_by: the frameworks whose argument means this.
-        source: where the convention was first written down.
-        space: see :data:`Space`.
-        limit: the largest strength with a meaning.
-        pair: q_true and q_other of ε and K, whatever the range of ε; exact where ε is a Fraction.
-        inverse: ε of the probability of each other class at the optimum, and K.
+    ``pair`` is (q_true, q_other) of ε and K, whatever the range of ε, and exact where ε is a Fraction; ``inverse`` is ε
+    of K and the probability of each other class at the optimum; ``limit`` is the largest strength with a meaning.
+    ``formula_true``, ``formula_other``, ``formula_mass`` (Σq) and ``formula_gap`` say the same as text, ``at_one`` says
+    what ε = 1 means. ``over`` is the name that every sfumato function takes, or None; ``used_by`` are the frameworks
+    whose argument means this, and ``source`` is where it was first written down.
 
     >>> others.used_by[0], [round(q, 4) for q in others.target(0.1, 10)]
     ('fairseq', [0.9, 0.0111])
@@ -63,12 +53,7 @@ class Convention:
     def target(self, eps: float, num_classes: int) -> tuple[float, float]:
         """The target as numbers, ``(q_true, q_other)``.
 
-        Args:
-            eps: strength ε in [0, 1]; for ``"classy"`` any ε from 0.
-            num_classes: K, at least 2; for ``"nopad"`` at least 3, the padding class counted.
-
-        Raises:
-            ValueError: ε outside its range or NaN, or K too small.
+        ValueError for ε outside [0, ``limit``] or NaN, and for K below 2, or 3 where one class is padding.
 
         >>> all.target(0.5, 2)
         (0.75, 0.25)
@@ -128,15 +113,7 @@ class Convention:
         return float(total) * (_entropy(true / total) + n * _entropy(other / total))
 
     def strength(self, true: float, other: float, num_classes: int) -> float:
-        """The ε whose optimum is the given probabilities: the inverse of :meth:`optimum`.
-
-        Args:
-            true: probability of the label at the optimum.
-            other: probability of each other class.
-            num_classes: K.
-
-        Raises:
-            ConversionError: no ε of this convention has that optimum.
+        """The ε whose optimum is the given probabilities, the inverse of :meth:`optimum`; ConversionError for none.
 
         >>> round(classy.strength(0.91, 0.01, 10), 6)
         0.111111
@@ -173,116 +150,66 @@ def _log(q: Fraction) -> float:
     return twos * math.log(2) + math.log1p(float(q / Fraction(2) ** twos - 1))
 
 
+# fmt: off
 others = Convention(
-    name="others",
-    over="others",
-    formula_true="1 − ε",
-    formula_other="ε/(K−1)",
-    formula_gap="log((K−1)(1−ε)/ε)",
-    at_one="nothing on the label",
+    name="others", over="others", formula_true="1 − ε", formula_other="ε/(K−1)", formula_gap="log((K−1)(1−ε)/ε)",
+    at_one="nothing on the label", source="the note, eq. 4",
     used_by=("fairseq", "Tensor2Tensor", "T5X", "Megatron-Core", "ESPnet", "WeNet"),
-    source="the note, eq. 4",
-    pair=lambda e, k: (1 - e, e / (k - 1)),
-    inverse=lambda q, k: q * (k - 1),
-)
+    pair=lambda e, k: (1 - e, e / (k - 1)), inverse=lambda q, k: q * (k - 1))
 """ε over the K−1 wrong classes: the true class keeps exactly 1 − ε."""
 
 all = Convention(
-    name="all",
-    over="all",
-    formula_true="1 − ε + ε/K",
-    formula_other="ε/K",
-    formula_gap="log(1 + K(1−ε)/ε)",
-    at_one="uniform",
+    name="all", over="all", formula_true="1 − ε + ε/K", formula_other="ε/K", formula_gap="log(1 + K(1−ε)/ε)",
+    at_one="uniform", source="Szegedy et al. 2016, section 7",
     used_by=("torch", "timm", "Keras", "optax", "Hugging Face Trainer", "flash-attention", "Liger"),
-    source="Szegedy et al. 2016, section 7",
-    pair=lambda e, k: (1 - e + e / k, e / k),
-    inverse=lambda q, k: q * k,
-)
+    pair=lambda e, k: (1 - e + e / k, e / k), inverse=lambda q, k: q * k)
 """ε over all K classes, the true one included: the uniform mixture."""
 
 nopad = Convention(
-    name="nopad",
-    formula_true="1 − ε",
-    formula_other="ε/(K−2), padding 0",
-    formula_gap="log((K−2)(1−ε)/ε)",
-    at_one="nothing on the label",
+    name="nopad", formula_true="1 − ε", formula_other="ε/(K−2), padding 0", formula_gap="log((K−2)(1−ε)/ε)",
+    at_one="nothing on the label", source="OpenNMT-py, onmt/utils/loss.py", space="softmax without padding",
     used_by=("OpenNMT-py 1 and 2", "JoeyNMT", "The Annotated Transformer"),
-    source="OpenNMT-py, onmt/utils/loss.py",
-    space="softmax without padding",
-    pair=lambda e, k: (1 - e, e / (k - 2)),
-    inverse=lambda q, k: q * (k - 2),
-)
+    pair=lambda e, k: (1 - e, e / (k - 2)), inverse=lambda q, k: q * (k - 2))
 """ε over the classes that are neither the label nor padding; padding, one of the K, gets nothing."""
 
 classy = Convention(
-    name="classy",
-    formula_true="(1 + ε/K)/(1 + ε)",
-    formula_other="(ε/K)/(1 + ε)",
-    formula_gap="log(1 + K/ε)",
-    at_one="half one-hot, half uniform",
+    name="classy", formula_true="(1 + ε/K)/(1 + ε)", formula_other="(ε/K)/(1 + ε)", formula_gap="log(1 + K/ε)",
+    at_one="half one-hot, half uniform", source="ClassyVision, losses/label_smoothing_loss.py", limit=math.inf,
     used_by=("ClassyVision", 'mmpretrain mode="classy_vision"'),
-    source="ClassyVision, losses/label_smoothing_loss.py",
-    limit=math.inf,
     pair=lambda e, k: ((1 + e / k) / (1 + e), e / k / (1 + e)),
-    inverse=lambda q, k: q * k / (1 - q * k) if q * k < 1 - 1e-12 else math.inf,  # the q of uniform is rounded
-)
+    inverse=lambda q, k: q * k / (1 - q * k) if q * k < 1 - 1e-12 else math.inf)  # the q of uniform is rounded
 """ε/K added to every class, then divided by the sum: over all with ε/(1+ε)."""
 
 deficit = Convention(
-    name="deficit",
-    formula_true="1 − ε",
-    formula_other="ε/K",
-    formula_mass="1 − ε/K",
-    formula_gap="log(K(1−ε)/ε)",
-    at_one="nothing on the label, Σq = 1 − 1/K",
+    name="deficit", formula_true="1 − ε", formula_other="ε/K", formula_mass="1 − ε/K", formula_gap="log(K(1−ε)/ε)",
+    at_one="nothing on the label, Σq = 1 − 1/K", source="CoinCheung pytorch-loss, pytorch_loss/label_smooth.py",
     used_by=("CoinCheung pytorch-loss",),
-    source="CoinCheung pytorch-loss, pytorch_loss/label_smooth.py",
-    pair=lambda e, k: (1 - e, e / k),
-    inverse=lambda q, k: q * k / (1 + q),  # q is p_other = (ε/K)/(1 − ε/K)
-)
+    pair=lambda e, k: (1 - e, e / k), inverse=lambda q, k: q * k / (1 + q))  # q is p_other = (ε/K)/(1 − ε/K)
 """1−ε and ε/K, which do not sum to 1: the ε/K of the label was left out."""
 
 _sigmoids = partial(Convention, formula_mass="a target a class", space="sigmoid")
 
 sigmoid_half = _sigmoids(
-    name="sigmoid-half",
-    formula_true="1 − ε/2",
-    formula_other="ε/2",
-    formula_gap="log((2−ε)/ε), the logit of the label",
-    at_one="one half everywhere",
+    name="sigmoid-half", formula_true="1 − ε/2", formula_other="ε/2", at_one="one half everywhere",
+    formula_gap="log((2−ε)/ε), the logit of the label", source="TensorFlow 1, losses_impl.py",
     used_by=("Keras BinaryCrossentropy", "TensorFlow 1 sigmoid_cross_entropy", "torch-uncertainty"),
-    source="TensorFlow 1, losses_impl.py",
-    pair=lambda e, k: (1 - e / 2, e / 2),
-    inverse=lambda q, k: 2 * q,
-)
+    pair=lambda e, k: (1 - e / 2, e / 2), inverse=lambda q, k: 2 * q)
 """Each class is a coin of its own, drawn towards one half."""
 
 sigmoid_full = _sigmoids(
-    name="sigmoid-full",
-    formula_true="1 − ε",
-    formula_other="ε",
-    formula_gap="log((1−ε)/ε), the logit of the label",
-    at_one="labels swapped",
+    name="sigmoid-full", formula_true="1 − ε", formula_other="ε", formula_gap="log((1−ε)/ε), the logit of the label",
+    at_one="labels swapped", source="segmentation_models_pytorch, losses/soft_bce.py",
     used_by=("segmentation_models_pytorch SoftBCE", "pytorch-toolbelt SoftBCE", 'mmpretrain mode="multi_label"'),
-    source="segmentation_models_pytorch, losses/soft_bce.py",
-    pair=lambda e, k: (1 - e, e),
-    inverse=lambda q, k: q,
-)
+    pair=lambda e, k: (1 - e, e), inverse=lambda q, k: q)
 """``sigmoid_half`` with twice the strength: ε is the chance that the label of a class is wrong."""
 
 sigmoid_all = _sigmoids(
-    name="sigmoid-all",
-    formula_true=all.formula_true,
-    formula_other=all.formula_other,
-    formula_gap="log((1 − ε + ε/K)/(ε − ε/K)), the logit of the label",
-    at_one="1/K everywhere",
-    used_by=("timm BinaryCrossEntropy",),
-    source="timm, loss/binary_cross_entropy.py",
-    pair=all.pair,
-    inverse=all.inverse,
-)
+    name="sigmoid-all", formula_true=all.formula_true, formula_other=all.formula_other,
+    formula_gap="log((1 − ε + ε/K)/(ε − ε/K)), the logit of the label", at_one="1/K everywhere",
+    used_by=("timm BinaryCrossEntropy",), source="timm, loss/binary_cross_entropy.py",
+    pair=all.pair, inverse=all.inverse)
 """The softmax's target ``all``, given to K sigmoids."""
+# fmt: on
 
 CONVENTIONS: dict[Over, Convention] = {"others": others, "all": all}
 """The two by the name that ``over=`` takes."""

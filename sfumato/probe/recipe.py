@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import torch
 
-from sfumato.conventions.batch import own_class
+from sfumato.conventions.row_losses import own_class
 from sfumato.loss import cross_entropy, loss_parts
 from sfumato.probe.call.find import in_words
 from sfumato.probe.call.loss import SEQUENCES, Array, Labels, Loss, Style, formed

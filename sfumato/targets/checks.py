@@ -6,6 +6,7 @@ from typing import SupportsIndex, cast
 import torch
 from torch import Tensor
 
+from sfumato.theory.noise import distribution_fault
 from sfumato.theory.smoothing import check_over as check_over
 
 
@@ -33,12 +34,28 @@ def readable(*tensors: Tensor | None) -> bool:
     return True
 
 
+def first(bad: Tensor) -> tuple[int, ...]:
+    """Index of the first True."""
+    return tuple(int(i) for i in bad.nonzero()[0])
+
+
 def position(bad: Tensor) -> tuple[tuple[int, ...], str]:
     """Index of the first True, and its name in a message: "row 3", or "position (3, 1)" where rows have axes."""
-    index = tuple(int(i) for i in bad.nonzero()[0])
-    if len(index) == 0:
-        return index, "the only row"
-    return index, f"row {index[0]}" if len(index) == 1 else f"position {index}"
+    index = first(bad)
+    return index, _place(index).removeprefix(" in ") or "the only row"
+
+
+def _place(index: tuple[int, ...]) -> str:
+    return "" if not index else f" in row {index[0]}" if len(index) == 1 else f" in position {index}"
+
+
+def check_entries(values: Tensor, good: Tensor, axis: int, rule: str) -> None:
+    """Refuse the first entry that is not good, naming its value, its class, which is on ``axis``, and its position."""
+    if bool(good.all()):
+        return
+    at = first(~good)
+    where = _place(at[:axis] + at[axis + 1 :])
+    raise ArgumentError(f"{rule}, got {float(values[at]):g} for class {at[axis]}{where}")
 
 
 def check_strength(eps: float, name: str = "label_smoothing") -> None:
@@ -172,10 +189,15 @@ def check_shares(shares: Tensor, name: str, *, of_class: bool = False) -> None:
         raise ArgumentError(f"{name} must be in [0, 1], got {float(shares[index]):g} {where}")
 
 
-def check_mask(mask: Tensor) -> None:
-    """Refuse a mask of positions that is not bool."""
+def checked_mask(mask: Tensor | None, positions: torch.Size, owner: str) -> Tensor | None:
+    """A mask of the positions that count; None where all do."""
+    if mask is None:
+        return None
     if mask.dtype != torch.bool:
         raise TypeError(f"mask must be bool (True: the position counts), got {mask.dtype}")
+    if mask.shape != positions:
+        raise ArgumentError(f"mask has positions {tuple(mask.shape)}, {owner} {tuple(positions)}")
+    return None if readable(mask) and bool(mask.all()) else mask
 
 
 def both(a: Tensor | None, b: Tensor | None) -> Tensor | None:
@@ -238,18 +260,22 @@ def check_distribution(q: Tensor, valid: Tensor | None, name: str, *, of_class: 
     values = q.detach().double()
     if valid is not None:
         values = torch.where(valid.unsqueeze(1) if valid.dim() else valid, values, 1.0 / q.shape[1])
-    bad = ~((values >= 0) & values.isfinite())
-    if bool(bad.any()):
-        at = tuple(int(i) for i in bad.nonzero()[0])
-        rows = at[:1] + at[2:]
-        where = "" if of_class else (f" in row {rows[0]}" if len(rows) == 1 else f" in position {rows}")
-        raise ArgumentError(f"{name} must be finite and at least 0, got {float(values[at]):g} for class {at[1]}{where}")
-    sums = values.sum(1)
     # Each entry may also be off by half a subnormal, which adds up where classes are many.
     subnormal = torch.finfo(q.dtype).smallest_normal * torch.finfo(q.dtype).eps
-    off = (sums - 1).abs() > _SUM_TOLERANCE.get(q.dtype, 1e-5) + 0.5 * subnormal * q.shape[1]
-    if bool(off.any()):
-        index, where = position(off)
-        raise ArgumentError(
-            f"{name} must sum to 1, got {float(sums[index]):.9g}" + ("" if of_class else f" in {where}")
-        )
+    tolerance = _SUM_TOLERANCE.get(q.dtype, 1e-5) + 0.5 * subnormal * q.shape[1]
+    if (fault := distribution_fault(values, tolerance, axis=1)) is None:
+        return
+    kind, at, value = fault
+    where = "" if of_class else _place(at[:1] + at[2:] if kind == "entry" else at)
+    if kind == "entry":
+        raise ArgumentError(f"{name} must be finite and at least 0, got {value:g} for class {at[1]}{where}")
+    raise ArgumentError(f"{name} must sum to 1, got {value:.9g}{where}")
+
+
+def check_prior(prior: Tensor, num_classes: int | None = None) -> None:
+    """Refuse what is not one distribution over the classes, (K,)."""
+    check_tensor(prior, "prior")
+    if prior.dim() != 1 or num_classes not in (None, len(prior)) or not prior.is_floating_point():
+        shape = f"({num_classes or 'K'},)"
+        raise ArgumentError(f"prior must be floating and {shape}, got {prior.dtype} {tuple(prior.shape)}")
+    check_distribution(prior.unsqueeze(0), None, "prior", of_class=True)

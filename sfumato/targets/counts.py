@@ -10,9 +10,10 @@ from torch import Tensor
 from sfumato.targets.base import Target
 from sfumato.targets.checks import (
     ArgumentError,
-    check_distribution,
-    check_mask,
+    check_entries,
+    check_prior,
     check_tensor,
+    checked_mask,
     class_axis,
     position,
     positions_of,
@@ -31,17 +32,15 @@ def from_counts(
     This is the mean of what is known about a row's distribution after n answers, if such distributions are spread as a
     Dirichlet distribution of mean π and concentration κ. A row without answers gets π.
 
-    Args:
-        counts: n, (N, K, …) with the classes on axis 1, or (K,); at least 0, integers or floating.
-        concentration: κ from 0, in answers: how many answers the prior counts for. 0 gives the shares as they are,
-            ``inf`` the prior. :func:`fit_concentration` estimates it from the counts of all training rows.
-        prior: π, (K,), sums to 1; None for 1/K. The share of each class among all answers is a usual choice.
-        mask: bool, shape of the positions; False marks a position without a target.
+    ``counts`` are n, (N, K, …) with the classes on axis 1, or (K,), at least 0. ``concentration`` is κ from 0: how many
+    answers the prior counts for. 0 gives the shares as they are, ``inf`` the prior; :func:`fit_concentration` estimates
+    it from the counts of all training rows. ``prior`` is π, (K,), sums to 1; None for 1/K. The share of each class
+    among all answers is a usual choice. ``mask``, bool, has the shape of the positions; False marks a position without
+    a target.
 
-    Raises:
-        TypeError: counts or a prior that are no tensor, a mask that is not bool.
-        ValueError: a count that is negative or not finite (names the first position), κ that is negative or NaN, a
-            prior that is no distribution over the K classes, or a position without answers at κ = 0.
+    TypeError: counts or a prior that are no tensor, a mask that is not bool. ValueError: a count that is negative or
+    not finite (names the first position), κ that is negative or NaN, a prior that is no distribution over the K
+    classes, or a position without answers at κ = 0.
 
     >>> from_counts(torch.tensor([[3, 1, 0], [0, 0, 0]]), 2.0).probs()
     tensor([[0.6111, 0.2778, 0.1111],
@@ -58,15 +57,13 @@ def from_counts(
     axis = class_axis(counts.dim() - 1)
     num_classes = counts.shape[axis]
     dtype = counts.dtype if counts.is_floating_point() else torch.get_default_dtype()
-    valid: Tensor | None = None
-    if mask is not None:
-        check_mask(mask)
-        if mask.shape != positions_of(counts):
-            raise ArgumentError(f"mask has positions {tuple(mask.shape)}, the counts {tuple(positions_of(counts))}")
-        valid = None if readable(mask) and bool(mask.all()) else mask
-    pi = _checked_prior(prior, num_classes, counts.device)
-    n = counts.double() if valid is None else torch.where(valid.unsqueeze(axis), counts.double(), 0.0)
-    _check_counts(n, axis)
+    valid = checked_mask(mask, positions_of(counts), "the counts")
+    if prior is None:
+        pi = torch.full((num_classes,), 1 / num_classes, dtype=torch.float64, device=counts.device)
+    else:
+        check_prior(prior, num_classes)
+        pi = prior.double()
+    n = _checked_counts(counts if valid is None else torch.where(valid.unsqueeze(axis), counts, 0), axis)
     total = n.sum(axis, keepdim=True)
     if concentration == 0 and readable(n):
         empty = (total == 0).squeeze(axis)
@@ -81,7 +78,7 @@ def from_counts(
 
 
 def fit_concentration(counts: Tensor, *, prior: Tensor | None = None) -> float:
-    r"""How many answers a prior is worth, by how often two annotators of one row agree.
+    r"""How many answers a prior is worth, by how often two annotators of one row agree: κ for :func:`from_counts`.
 
     .. math:: \kappa = \frac{1 - A}{A - C}, \qquad
               A = \frac{\sum_i\sum_k n_{ik}(n_{ik}-1)}{\sum_i n_i(n_i-1)}, \qquad C = \sum_k \pi_k^2
@@ -89,20 +86,12 @@ def fit_concentration(counts: Tensor, *, prior: Tensor | None = None) -> float:
     A is how often two answers to one row are the same, C how often two answers to any rows would be. If each row's
     distribution is drawn from a Dirichlet distribution of mean π and concentration κ, two answers to it agree with
     chance (1 + κC)/(1 + κ), which is solved for κ: an estimate by moments. Where π are the shares of all answers, this
-    is 1/κ_F − 1, κ_F being Fleiss' kappa.
+    is 1/κ_F − 1, κ_F being Fleiss' kappa. 0 where annotators of one row always agree, and ``inf`` where they agree no
+    more often than answers to different rows would.
 
-    Args:
-        counts: n, (N, K), at least 0: the answers to each training row. Rows with one answer tell nothing about A.
-        prior: π, (K,), sums to 1; None for the share of each class among all answers.
-
-    Returns:
-        κ for :func:`from_counts`; 0 where annotators of one row always agree, and ``inf`` where they agree no more
-        often than answers to different rows would.
-
-    Raises:
-        TypeError: counts or a prior that are no tensor.
-        ValueError: counts that are not (N, K), negative or not finite; no row with two answers; a prior that is no
-            distribution.
+    ``counts`` are n, (N, K), at least 0; rows with one answer tell nothing about A. ``prior`` is π, (K,); None for the
+    share of each class among all answers. Errors are those of ``from_counts``; ValueError also where no row has two
+    answers.
 
     >>> fit_concentration(torch.tensor([[2, 0], [2, 0], [0, 2], [1, 1]]))
     1.1428571428571428
@@ -112,38 +101,32 @@ def fit_concentration(counts: Tensor, *, prior: Tensor | None = None) -> float:
     check_tensor(counts, "counts")
     if counts.dim() != 2 or counts.is_complex() or counts.dtype == torch.bool:
         raise ArgumentError(f"counts must be (N, K), got {counts.dtype} {tuple(counts.shape)}")
-    n = counts.double()
-    _check_counts(n, 1)
+    n = _checked_counts(counts, 1)
     rows = n.sum(1)
     pairs = float((rows * (rows - 1)).clamp(min=0).sum())
     if pairs == 0:
         raise ArgumentError("no row has two answers, so nothing tells how far annotators agree: give the concentration")
     several = rows > 1
     agree = float((n * (n - 1)).sum(1)[several].sum()) / pairs
-    pi = n.sum(0) / n.sum() if prior is None else _checked_prior(prior, n.shape[1], n.device)
+    if prior is not None:
+        check_prior(prior, n.shape[1])
+    pi = n.sum(0) / n.sum() if prior is None else prior.double()
     chance = float((pi * pi).sum())
     return math.inf if agree <= chance else max(0.0, (1 - agree) / (agree - chance))
 
 
 def unigram_prior(counts: Tensor, pseudo_count: float = 1.0, *, power: float = 1.0) -> Tensor:
-    r"""How often each class is the label, as a prior for :func:`sfumato.smooth_prior`.
+    r"""How often each class is the label, as a prior π, (K,), for :func:`sfumato.smooth_prior`.
 
     .. math:: \pi_k = \frac{(c_k + a)^t}{\sum_j (c_j + a)^t}
 
-    Args:
-        counts: c, (K,), at least 0: how many training rows or tokens have each label; ``torch.bincount(labels,
-            minlength=K)`` counts them. Test rows must not be among them.
-        pseudo_count: a from 0, added to each class. At 0 a class without rows has no mass, and the optimum pushes its
-            logit to minus infinity.
-        power: t from 0: 1 for the frequencies, below 1 for a flatter prior, 0 for 1/K.
+    ``counts`` are c, (K,), at least 0: how many training rows or tokens have each label; ``torch.bincount(labels,
+    minlength=K)`` counts them. Test rows must not be among them. ``pseudo_count`` is a from 0; at 0 a class without
+    rows has no mass, and the optimum pushes its logit to minus infinity. ``power`` is t from 0: 1 for the frequencies,
+    below 1 for a flatter prior, 0 for 1/K. The result has the floating dtype of ``counts``, else the default dtype.
 
-    Returns:
-        π, (K,), in the floating dtype of ``counts``, else in the default dtype.
-
-    Raises:
-        TypeError: counts that are no tensor.
-        ValueError: counts that are not (K,), negative or not finite, all 0 without a pseudo-count; a pseudo-count or a
-            power that is negative or not finite.
+    TypeError: counts that are no tensor. ValueError: counts that are not (K,), negative or not finite, all 0 without a
+    pseudo-count; a pseudo-count or a power that is negative or not finite.
 
     >>> unigram_prior(torch.tensor([6, 1, 0]))
     tensor([0.7000, 0.2000, 0.1000])
@@ -156,31 +139,16 @@ def unigram_prior(counts: Tensor, pseudo_count: float = 1.0, *, power: float = 1
     for name, value in (("pseudo_count", pseudo_count), ("power", power)):
         if not (value >= 0 and math.isfinite(value)):
             raise ArgumentError(f"{name} must be at least 0 and finite, got {value:g}")
-    c = counts.double()
-    _check_counts(c, 0)
+    c = _checked_counts(counts, 0)
     mass = (c + pseudo_count) ** power
     if float(mass.sum()) == 0:
         raise ArgumentError("all counts are 0: give a pseudo_count above 0")
     return (mass / mass.sum()).to(counts.dtype if counts.is_floating_point() else torch.get_default_dtype())
 
 
-def _checked_prior(prior: Tensor | None, num_classes: int, device: torch.device) -> Tensor:
-    """π in float64; even where none is given."""
-    if prior is None:
-        return torch.full((num_classes,), 1 / num_classes, dtype=torch.float64, device=device)
-    check_tensor(prior, "prior")
-    if prior.shape != (num_classes,) or not prior.is_floating_point():
-        raise ArgumentError(f"prior must be floating and ({num_classes},), got {prior.dtype} {tuple(prior.shape)}")
-    check_distribution(prior.unsqueeze(0), None, "prior", of_class=True)
-    return prior.double()
-
-
-def _check_counts(n: Tensor, axis: int) -> None:
-    if not readable(n):
-        return
-    bad = ~((n >= 0) & n.isfinite())
-    if bool(bad.any()):
-        at = tuple(int(i) for i in bad.nonzero()[0])
-        rows = at[:axis] + at[axis + 1 :]
-        where = "" if not rows else f" in row {rows[0]}" if len(rows) == 1 else f" in position {rows}"
-        raise ArgumentError(f"counts must be finite and at least 0, got {float(n[at]):g} for class {at[axis]}{where}")
+def _checked_counts(counts: Tensor, axis: int) -> Tensor:
+    """In float64; the first that is negative or not finite is refused."""
+    n = counts.double()
+    if readable(n):
+        check_entries(n, (n >= 0) & n.isfinite(), axis, "counts must be finite and at least 0")
+    return n

@@ -13,13 +13,13 @@ from sfumato.targets.checks import (
     ArgumentError,
     both,
     check_distribution,
-    check_mask,
+    check_entries,
     check_strength,
     check_tensor,
     checked_labels,
+    checked_mask,
     checked_share,
     class_axis,
-    position,
     positions_of,
     readable,
 )
@@ -35,31 +35,24 @@ def smooth_multilabel(present: Tensor, eps: float, *, spread: Spread, mask: Tens
     .. math:: q_k = (1-\varepsilon)\,y_k + \frac{\varepsilon}{K}\sum_j y_j \quad\text{(count)}, \qquad
               q_k = (1-\varepsilon)\,y_k + \frac{\varepsilon}{2} \quad\text{(half)}
 
+    ``present`` is y, (N, K, …) with the classes on axis 1, or (K,); bool, integers or floating, each in [0, 1].
+    ``mask``, bool, has the shape of the positions; False marks a position without a target.
+
     ``"count"`` keeps the mass, Σq = Σy, so that a class is not made likelier than classes are on average.
     ``"half"`` is what ``keras.losses.BinaryCrossentropy(label_smoothing=ε)`` means, and the usual form in detection:
     each class is a question of its own with two answers. Where K is large and labels are few it adds Kε/2 labels to
     each position: at K = 80 and ε = 0.1 those are four.
 
-    What a loss does with the target. *Binary* cross entropy, ``F.binary_cross_entropy_with_logits(z, target.probs())``,
-    has its optimum at sigmoid(z_k) = q_k: an absent class goes to logit(εΣy/K), or to logit(ε/2). *Softmax* cross
-    entropy, :func:`sfumato.cross_entropy`, has its optimum at p = q/Σq, and a position counts as often as its mass
-    Σq says; its gradient is Σq·p − q. ``"half"`` is not meant for a softmax, where it makes positions with few labels
-    nearly uniform.
+    *Binary* cross entropy, ``F.binary_cross_entropy_with_logits(z, target.probs())``, has its optimum at sigmoid(z_k) =
+    q_k: an absent class goes to logit(εΣy/K), or to logit(ε/2). *Softmax* cross entropy, :func:`sfumato.cross_entropy`,
+    has its optimum at p = q/Σq, and a position counts as often as its mass Σq says; its gradient is Σq·p − q.
+    ``"half"`` is not meant for a softmax, where it makes positions with few labels nearly uniform.
 
-    Args:
-        present: y, (N, K, …) with the classes on axis 1, or (K,); bool, integers or floating, each in [0, 1].
-        eps: strength ε in [0, 1].
-        spread: ``"count"`` or ``"half"``.
-        mask: bool, shape of the positions; False marks a position without a target.
-
-    Raises:
-        TypeError: what is no tensor, or a mask that is not bool.
-        ValueError: an entry outside [0, 1] (names the first position), ε outside [0, 1], an unknown ``spread``.
+    TypeError: what is no tensor, or a mask that is not bool. ValueError: an entry outside [0, 1] (names the first
+    position), ε outside [0, 1], an unknown ``spread``.
 
     >>> present = torch.tensor([[1, 1, 0, 0]])
     >>> smooth_multilabel(present, 0.1, spread="count").probs()
-    tensor([[0.9500, 0.9500, 0.0500, 0.0500]])
-    >>> smooth_multilabel(present, 0.1, spread="half").probs()
     tensor([[0.9500, 0.9500, 0.0500, 0.0500]])
     >>> smooth_multilabel(torch.eye(8)[:1], 0.1, spread="half").total()  # of one label among eight
     tensor([1.3000])
@@ -74,36 +67,24 @@ def smooth_multilabel(present: Tensor, eps: float, *, spread: Spread, mask: Tens
     if spread not in get_args(Spread):
         raise ArgumentError(f'spread must be "count" (the mass is kept) or "half" (ε/2 for each class), got {spread!r}')
     axis = class_axis(present.dim() - 1)
-    valid: Tensor | None = None
-    if mask is not None:
-        check_mask(mask)
-        if mask.shape != positions_of(present):
-            raise ArgumentError(f"mask has positions {tuple(mask.shape)}, the labels {tuple(positions_of(present))}")
-        valid = None if readable(mask) and bool(mask.all()) else mask
+    valid = checked_mask(mask, positions_of(present), "the labels")
     dtype = present.dtype if present.is_floating_point() else torch.get_default_dtype()
     y = present.double() if valid is None else torch.where(valid.unsqueeze(axis), present.double(), 0.0)
     if readable(y):
-        bad = ~((y >= 0) & (y <= 1))
-        if bool(bad.any()):
-            at = tuple(int(i) for i in bad.nonzero()[0])
-            where = position(bad.any(axis))[1]
-            raise ArgumentError(f"present must be in [0, 1], got {float(y[at]):g} for class {at[axis]} in {where}")
+        check_entries(y, (y >= 0) & (y <= 1), axis, "present must be in [0, 1]")
     added = eps * y.mean(axis, keepdim=True) if spread == "count" else 0.5 * eps
     return Dense(present.shape[axis], None, valid, ((1 - eps) * y + added).to(dtype))
 
 
 def from_probs(probs: Tensor, *, check: bool = True, mask: Tensor | None = None) -> Target:
-    """A dense target: any distribution for each position.
+    """A dense target: any distribution for each position, floating, (N, K, …) with the classes on axis 1, or (K,).
 
-    Args:
-        probs: floating, (N, K, …) with the classes on axis 1, or (K,).
-        check: refuse what is not a distribution; False takes the numbers as they are.
-        mask: bool, shape of the positions; False marks a position without a target, whatever its numbers are.
+    ``check=False`` takes the numbers as they are. ``mask``, bool, has the shape of the positions; False marks a
+    position without a target, whatever its numbers are.
 
-    Raises:
-        ValueError: a probability that is negative or not finite, or a position that does not sum to 1 (names the first
-            position and the value); a mask of another shape. Values are looked at on the CPU only.
-        TypeError: probabilities that are not floating, a mask that is not bool.
+    ValueError: a probability that is negative or not finite, or a position that does not sum to 1 (names the first
+    position and the value); a mask of another shape. Values are looked at on the CPU only. TypeError: probabilities
+    that are not floating, a mask that is not bool.
 
     >>> from_probs(torch.tensor([[0.7, 0.2, 0.1]])).entropy()
     tensor([0.8018], dtype=torch.float64)
@@ -115,15 +96,7 @@ def from_probs(probs: Tensor, *, check: bool = True, mask: Tensor | None = None)
         raise TypeError(f"probs must be floating, got {probs.dtype}; for labels use sf.one_hot or sf.smooth")
     if probs.dim() == 0:
         raise ValueError("probs must have a class axis: (K,) or (N, K, …)")
-    valid: Tensor | None = None
-    if mask is not None:
-        check_mask(mask)
-        if mask.shape != positions_of(probs):
-            raise ValueError(
-                f"mask must have the shape of the positions {tuple(positions_of(probs))}, got {tuple(mask.shape)}"
-            )
-        if not readable(mask) or not bool(mask.all()):
-            valid = mask
+    valid = checked_mask(mask, positions_of(probs), "the probabilities")
     if check:
         check_distribution(probs.unsqueeze(0) if probs.dim() == 1 else probs, valid, "probs")
     return Dense(probs.shape[class_axis(probs.dim() - 1)], None, valid, probs)
@@ -137,22 +110,18 @@ def distil(
     mask: Tensor | None = None,
     ignore_index: int = -100,
 ) -> Target:
-    r"""A teacher's probabilities beside the label, as one target.
+    r"""A teacher's probabilities next to the label, as one target.
 
     .. math:: q = (1-\alpha)\,e_y + \alpha\,p_{\text{teacher}}
 
     A temperature other than 1 makes two losses, not one target: see :func:`sfumato.distillation_loss`.
 
-    Args:
-        labels: (P…) int64, any shape.
-        teacher_probs: floating, (N, K, …) with classes on axis 1, or (K,) for one label.
-        alpha: α in [0, 1], a number or a tensor that broadcasts from the left with ``labels``.
-        mask: bool like ``labels``; False marks a position that does not count.
-        ignore_index: the label of positions that do not count.
+    ``labels`` are (P…) int64, ``ignore_index`` where a position does not count, or False in ``mask``, bool like the
+    labels. ``teacher_probs`` are floating, (N, K, …) with classes on axis 1, or (K,) for one label; ``alpha`` is α in
+    [0, 1], a number or a tensor that broadcasts from the left with ``labels``.
 
-    Raises:
-        IndexError: a label that is no class.
-        ValueError: α outside [0, 1] or NaN, probabilities that are no distribution, shapes that do not fit.
+    IndexError: a label that is no class. ValueError: α outside [0, 1] or NaN, probabilities that are no distribution,
+    shapes that do not fit.
 
     >>> distil(torch.tensor([0]), torch.tensor([[0.5, 0.5]]), 0.5).probs()
     tensor([[0.7500, 0.2500]])
@@ -160,11 +129,9 @@ def distil(
     Source: Hinton et al. 2015, section 2, at temperature 1.
     """
     check_tensor(teacher_probs, "teacher_probs")
-    if mask is not None:
-        check_mask(mask)
-    for name, given in (("teacher_probs", positions_of(teacher_probs)), ("mask", None if mask is None else mask.shape)):
-        if given is not None and given != labels.shape:
-            raise ArgumentError(f"{name} has positions {tuple(given)}, the labels {tuple(labels.shape)}")
+    mask = checked_mask(mask, labels.shape, "the labels")
+    if (given := positions_of(teacher_probs)) != labels.shape:
+        raise ArgumentError(f"teacher_probs has positions {tuple(given)}, the labels {tuple(labels.shape)}")
     alpha = checked_share(alpha, labels.shape, "alpha")
     num_classes = teacher_probs.shape[class_axis(labels.dim())]
     labels, valid = checked_labels(labels, num_classes, ignore_index)

@@ -14,6 +14,7 @@ from sfumato.targets.checks import (
     at_labels,
     check_distribution,
     check_over,
+    check_prior,
     check_shares,
     check_tensor,
     checked_eps,
@@ -29,16 +30,11 @@ from sfumato.theory import Over
 
 
 def one_hot(labels: Tensor, num_classes: int, *, ignore_index: int = -100) -> Target:
-    """All mass on the label.
+    """All mass on the label: of ``labels``, (P…) int64 of any shape, each in 0..K−1 or ``ignore_index`` (no target
+    there).
 
-    Args:
-        labels: (P…) int64, any shape; each in 0..K−1 or ``ignore_index``.
-        num_classes: K, at least 1.
-        ignore_index: the label of positions without a target.
-
-    Raises:
-        IndexError: a label that is no class (names the first position; on the CPU only, elsewhere it costs a sync).
-        TypeError: labels that are not integers.
+    IndexError names the first label that is no class (on the CPU; elsewhere looking costs a sync). TypeError: labels
+    that are not integers. ValueError: K below 1.
 
     >>> import torch
     >>> one_hot(torch.tensor([2, 0]), 3).probs()
@@ -65,19 +61,12 @@ def smooth(
     .. math:: q_y = 1-\varepsilon,\; q_k = \frac{\varepsilon}{K-1} \quad\text{(others)}, \qquad
               q_y = 1-\varepsilon+\frac{\varepsilon}{K},\; q_k = \frac{\varepsilon}{K} \quad\text{(all)}
 
-    Args:
-        labels: (P…) int64, any shape.
-        num_classes: K, at least 2.
-        eps: strength ε in [0, 1], a number or a tensor that broadcasts from the left with ``labels``.
-        over: ``"others"`` or ``"all"``; required, because frameworks differ.
-        support: classes that may receive mass, bool, (K,) or per position with classes on axis 1; K is then the number
-            supported.
-        ignore_index: the label of positions without a target.
+    ``labels`` are those of :func:`one_hot`; ``eps`` is in [0, 1], a number or a tensor that broadcasts from the left
+    with the labels. ``over`` is required, because frameworks differ. ``support`` marks the classes that may receive
+    mass, bool, (K,) or per position with classes on axis 1; K is then the number supported.
 
-    Raises:
-        IndexError: a label that is no class (names the first position).
-        ValueError: ε outside [0, 1] or NaN (names the first position and the value), a label outside its support,
-            ``"others"`` where one class is supported, or an unknown ``over``.
+    IndexError as :func:`one_hot`. ValueError names the first ε outside [0, 1] or NaN, a label outside its support,
+    ``"others"`` where one class is supported, or an unknown ``over``.
 
     >>> import torch
     >>> smooth(torch.tensor([0]), 5, 0.2, over="others").probs()
@@ -96,17 +85,9 @@ def smooth(
 
 
 def smooth_by_class(labels: Tensor, eps_by_class: Tensor, *, over: Over, ignore_index: int = -100) -> Target:
-    r"""As :func:`smooth` with one strength a class: :math:`\varepsilon = \varepsilon_y`.
+    r"""As :func:`smooth` with one strength per class, (K,) floating: :math:`\varepsilon = \varepsilon_y`.
 
-    Args:
-        labels: (P…) int64, any shape.
-        eps_by_class: (K,) floating, each in [0, 1].
-        over: ``"others"`` or ``"all"``.
-        ignore_index: the label of positions without a target.
-
-    Raises:
-        IndexError: a label that is no class (names the first position).
-        ValueError: a strength outside [0, 1] or NaN (names the class and the value), or an unknown ``over``.
+    ValueError names the first class whose strength is outside [0, 1] or NaN. The other errors are those of ``smooth``.
 
     >>> import torch
     >>> smooth_by_class(torch.tensor([0, 1]), torch.tensor([0.0, 0.5]), over="all").probs()
@@ -130,29 +111,18 @@ def smooth_by_class(labels: Tensor, eps_by_class: Tensor, *, over: Over, ignore_
 
 
 def smooth_prior(
-    labels: Tensor,
-    prior: Tensor,
-    eps: float | Tensor,
-    *,
-    support: Tensor | None = None,
-    ignore_index: int = -100,
+    labels: Tensor, prior: Tensor, eps: float | Tensor, *, support: Tensor | None = None, ignore_index: int = -100
 ) -> Target:
     r"""A share ε of the mass given to a prior, the label's own class included.
 
     .. math:: q = (1-\varepsilon)\,e_y + \varepsilon\,\pi
 
-    Args:
-        labels: (P…) int64, any shape.
-        prior: π, (K,) floating, at least 0, sums to 1; for example the class frequencies (unigram smoothing). A zero in
-            it is a class that the optimum still pushes to minus infinity.
-        eps: strength ε in [0, 1], a number or a tensor that broadcasts from the left with ``labels``.
-        support: classes that may receive mass; the prior is renormalised within it.
-        ignore_index: the label of positions without a target.
+    ``prior`` is π, (K,) floating, at least 0, sums to 1; for example the class frequencies (unigram smoothing). A zero
+    in it is a class that the optimum still pushes to minus infinity. Within a ``support`` it is renormalised. The other
+    arguments are those of :func:`smooth`.
 
-    Raises:
-        IndexError: a label that is no class (names the first position).
-        ValueError: ε outside [0, 1] or NaN, a prior entry that is negative or not finite (names the class and the
-            value), a prior that does not sum to 1 (names the sum), or no prior mass within a support.
+    ValueError also for a prior entry that is negative or not finite (names the class and the value), a prior that does
+    not sum to 1 (names the sum), or no prior mass within a support.
 
     >>> import torch
     >>> smooth_prior(torch.tensor([0]), torch.tensor([0.5, 0.25, 0.25]), 0.4).probs()
@@ -160,24 +130,20 @@ def smooth_prior(
 
     Source: Szegedy et al. 2016, section 7, with u(k) any distribution; Pereyra et al. 2017, section 3.2 (unigram).
     """
-    check_tensor(prior, "prior")
+    check_prior(prior)
     eps = checked_eps(eps, labels, ignore_index)
-    if prior.dim() != 1 or not prior.is_floating_point():
-        raise ValueError(f"prior must be floating and (K,), got {prior.dtype} {tuple(prior.shape)}")
-    check_distribution(prior.unsqueeze(0), None, "prior", of_class=True)
     num_classes = len(prior)
     labels, valid = checked_labels(labels, num_classes, ignore_index)
     if support is not None:
         support = checked_support(support, labels, valid, num_classes, spare=False)
         if readable(support, prior):
-            axis = 0 if support.dim() == 1 else 1
-            along = prior if support.dim() == 1 else prior.reshape((1, -1) + (1,) * (support.dim() - 2))
-            empty = (along * support).sum(axis) <= 0
-            if valid is not None and support.dim() > 1:
+            of_all = support.dim() == 1
+            empty = ((prior * support).sum() if of_all else sum_within(support, prior)) <= 0
+            if valid is not None and not of_all:
                 empty = empty & valid
             if bool(empty.any()):
-                where = "support" if support.dim() == 1 else f"support of {position(empty)[1]}"
-                raise ValueError(f"the prior has no mass within the {where}")
+                where = "" if of_all else f" of {position(empty)[1]}"
+                raise ValueError(f"the prior has no mass within the support{where}")
     return Labelled(num_classes, labels, valid, eps, "all", prior, support)
 
 
@@ -278,16 +244,12 @@ def smooth_rows(labels: Tensor, rows: Tensor, *, ignore_index: int = -100) -> Ta
 
     .. math:: q = R_{y,\cdot}
 
-    Args:
-        labels: (P…) int64, any shape.
-        rows: R, (K, K) floating; row y is what label y is trained towards, at least 0, sums to 1: for example how often
-            annotators confuse the classes, or distances in a hierarchy turned into shares.
-        ignore_index: the label of positions without a target.
+    ``rows`` is R, (K, K) floating; row y is what label y is trained towards, at least 0, sums to 1: for example how
+    often annotators confuse the classes, or distances in a hierarchy turned into shares. Labels are those of
+    :func:`one_hot`.
 
-    Raises:
-        IndexError: a label that is no class (names the first position).
-        ValueError: a table that is not square, an entry that is negative or not finite, or a row that does not sum to 1
-            (names the row).
+    ValueError: a table that is not square, an entry that is negative or not finite, or a row that does not sum to 1
+    (names the row).
 
     >>> import torch
     >>> smooth_rows(torch.tensor([1]), torch.tensor([[0.9, 0.1], [0.3, 0.7]])).probs()

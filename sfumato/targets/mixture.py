@@ -21,19 +21,11 @@ def mix(target_a: Target, target_b: Target, lam: float | Tensor) -> Target:
     .. math:: q = \lambda\,q_a + (1-\lambda)\,q_b
 
     Two targets of one label each stay in the sparse form, two labels and at most two priors; with probabilities on
-    either side the result is probabilities.
+    either side the result is probabilities. Both have the same positions and classes; a position ignored in either part
+    is ignored. ``lam`` is λ in [0, 1], a number or a tensor that broadcasts from the left with the positions.
 
-    Args:
-        target_a: q_a.
-        target_b: q_b, of the same positions and classes.
-        lam: λ in [0, 1], a number or a tensor that broadcasts from the left with the positions.
-
-    Returns:
-        A Target; a position ignored in either part is ignored.
-
-    Raises:
-        ValueError: λ outside [0, 1] or NaN, parts of different classes or positions, or a part that has
-            neither one label nor probabilities, such as a mixture: build its probabilities and use :func:`from_probs`.
+    ValueError: λ outside [0, 1] or NaN, parts of different classes or positions, or a part that has neither one label
+    nor probabilities, such as a mixture: build its probabilities and use :func:`from_probs`.
 
     >>> labels = torch.tensor([0, 2])
     >>> from sfumato.targets.labelled import one_hot

@@ -1,15 +1,17 @@
-r"""Labels that are wrong by chance, and what smoothing has to do with them.
+r"""Label noise, what smoothing has to do with it, and the one check of whether rows are distributions.
 
 A transition table T, (K, K), says how often a row whose true class is y gets the label k: T_yk, so its rows sum to 1.
 Symmetric noise of rate η replaces a label by another class, each as likely (``over="others"``), or by a class drawn
 from all K, the label's own included (``over="all"``). Its T is the table of a smoothed target: **one-hot training on
 labels of noise η is, on average, smoothed training on the true labels, ε = η in the same convention**;
-:func:`convert_eps` gives the other convention's number for a noise as it does for a strength.
+:func:`convert_eps` converts a noise as it does a strength. Smoothing adds to noise (:func:`total_eps`); undoing noise
+takes a negative strength (:func:`correction_eps`), whose loss has no lower bound.
 
-Smoothing does not undo noise. It adds to it (:func:`total_eps`); undoing it takes a negative strength
-(:func:`correction_eps`), whose loss has no lower bound.
+Every function raises ValueError for η (``noise``) outside [0, 1] or NaN, K below 2, an unknown ``over``, or a table
+whose rows are not distributions (the message names the row).
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -20,23 +22,31 @@ from sfumato.theory.smoothing import Over, check_over, class_count
 _Array = NDArray[np.float64]
 
 
+def distribution_fault(values: Any, tolerance: Any, *, axis: int = -1) -> tuple[str, tuple[int, ...], float] | None:
+    """Why an array, of numpy or torch, holds no distributions along an axis; None where it does.
+
+    ``("entry", where, value)`` of the first entry below 0 or not finite; else ``("sum", where, value)`` of the first
+    sum that is further than ``tolerance`` from 1.
+
+    >>> distribution_fault(np.array([[0.5, 0.5], [0.5, 0.75]]), 1e-6)
+    ('sum', (1,), 1.25)
+    """
+    sums = values.sum(axis)
+    entries = ("entry", ~((values >= 0) & (values < math.inf)), values)
+    for kind, bad, of in (entries, ("sum", abs(sums - 1) > tolerance, sums)):
+        if bad.any():
+            where = tuple(int(i) for i in np.argwhere(np.asarray(bad))[0])
+            return kind, where, float(of[where])
+    return None
+
+
 def noise_transition(noise: float, num_classes: int, *, over: Over) -> _Array:
-    r"""The transition table of symmetric noise.
+    r"""The transition table T, (K, K), of symmetric noise.
 
     .. math:: T_{yk} = (1-\eta)\,[k=y] + \frac{\eta}{K-1}\,[k \ne y] \quad\text{(others)}, \qquad
               T_{yk} = (1-\eta)\,[k=y] + \frac{\eta}{K} \quad\text{(all)}
 
-    Args:
-        noise: η in [0, 1]: how often a label is replaced.
-        num_classes: K, at least 2.
-        over: what it is replaced by: one of the ``"others"``, or one of ``"all"`` classes, which leaves it as it is in
-            one of K cases.
-
-    Returns:
-        T, (K, K), float64.
-
-    Raises:
-        ValueError: η outside [0, 1] or NaN, K below 2, an unknown ``over``.
+    ``over`` is what a label is replaced by: ``"all"`` leaves it as it is in one of K cases.
 
     >>> noise_transition(0.3, 4, over="others").round(3).tolist()[0]
     [0.7, 0.1, 0.1, 0.1]
@@ -52,20 +62,12 @@ def noise_transition(noise: float, num_classes: int, *, over: Over) -> _Array:
 
 
 def noisy_posterior(posterior: ArrayLike, transition: ArrayLike) -> _Array:
-    r"""How likely each label is where the true class is known in probability: the optimum of training on noisy labels.
+    r"""How likely each label is where p(y | x) of the true class is known: the optimum of training on noisy labels.
 
     .. math:: \tilde p_k = \sum_y p_y\,T_{yk}
 
-    Args:
-        posterior: p(y | x) of the true class, (…, K), each row a distribution.
-        transition: T, (K, K).
-
-    Returns:
-        p̃, (…, K), float64. For symmetric noise over all it is (1−η)·p + η/K: classes keep their order, and a model
-        that has learnt p̃ is under-confident.
-
-    Raises:
-        ValueError: a table that is none (names the row), rows of another length, a row that is no distribution.
+    ``posterior`` and the result are (…, K). For symmetric noise over all p̃ is (1−η)·p + η/K: classes keep their order,
+    and a model that has learnt p̃ is under-confident. ValueError for rows of another length or that are no distribution.
 
     >>> noisy_posterior([0.9, 0.1], [[0.8, 0.2], [0.2, 0.8]]).round(3).tolist()
     [0.74, 0.26]
@@ -76,32 +78,23 @@ def noisy_posterior(posterior: ArrayLike, transition: ArrayLike) -> _Array:
     p = np.asarray(posterior, dtype=np.float64)
     if p.ndim == 0 or p.shape[-1] != len(table):
         raise ValueError(f"posterior must be (…, {len(table)}), got {p.shape}")
-    bad = ~((p >= 0).all(-1) & (np.abs(p.sum(-1) - 1) <= 1e-6))
-    if bad.any():
-        raise ValueError(f"posterior must hold distributions, got {p[bad][0].tolist()}")
+    if fault := distribution_fault(p, 1e-6):
+        raise ValueError(f"posterior must hold distributions, got {p[fault[1][: p.ndim - 1]].tolist()}")
     return np.asarray(p @ table, dtype=np.float64)
 
 
 def backward_rows(transition: ArrayLike) -> _Array:
-    r"""The targets that undo noise on average: the inverse of the transition table.
+    r"""The targets R, (K, K), that undo noise on average: the inverse of the transition table.
 
     .. math:: R = T^{-1}, \qquad \mathbb{E}_{k \sim T_y}\,R_k = e_y
 
     A loss is linear in its target, so training towards R_k on each noisy label k is, on average over the noise, one-hot
     training on the true labels. Rows sum to 1 and have negative masses, so that **the loss has no lower bound**: it
-    falls for ever as logits grow along such a class. Stop early, or use the forward correction of
+    falls without limit as logits grow along such a class. Stop early, or use the forward correction of
     :func:`sfumato.noisy_cross_entropy`, which is bounded by 0. The correction also multiplies the variance of the
-    gradient, the more the nearer T is to singular.
+    gradient, the more the nearer T is to singular. For symmetric noise it is smoothing by :func:`correction_eps`.
 
-    Args:
-        transition: T, (K, K).
-
-    Returns:
-        R, (K, K), float64. For symmetric noise it is smoothing by :func:`correction_eps`.
-
-    Raises:
-        ValueError: a table that is none (names the row), or one that cannot be inverted: then some classes cannot be
-            told apart by their labels.
+    ValueError also where T cannot be inverted: then some classes cannot be told apart by their labels.
 
     >>> backward_rows([[0.75, 0.25], [0.25, 0.75]]).tolist()
     [[1.5, -0.5], [-0.5, 1.5]]
@@ -117,24 +110,13 @@ def backward_rows(transition: ArrayLike) -> _Array:
 
 
 def correction_eps(noise: float, num_classes: int, *, over: Over) -> float:
-    r"""The negative strength whose smoothing undoes symmetric noise on average.
+    r"""The negative strength ε ≤ 0 whose smoothing undoes symmetric noise on average, in the convention of the noise.
 
     .. math:: \varepsilon = -\frac{\eta}{1-\eta} \quad\text{(all)}, \qquad
               \varepsilon = -\frac{(K-1)\,\eta}{K-1-K\eta} \quad\text{(others)}
 
     Its target is (1−ε)·e_y + ε·u, with a negative mass on what ε is spread over: see :func:`backward_rows` for the
-    floor of −∞ that follows.
-
-    Args:
-        noise: η, from 0 to below 1 (all), or below (K−1)/K (others), where labels say nothing of the class.
-        num_classes: K, at least 2.
-        over: the convention of η, and of the result.
-
-    Returns:
-        ε ≤ 0.
-
-    Raises:
-        ValueError: η outside its range or NaN, K below 2, an unknown ``over``.
+    floor of −∞ that follows. ValueError from η = 1 (all) or (K−1)/K (others), where labels say nothing of the class.
 
     >>> round(correction_eps(0.4, 10, over="others"), 6)
     -0.72
@@ -150,22 +132,12 @@ def correction_eps(noise: float, num_classes: int, *, over: Over) -> float:
 
 
 def total_eps(eps: float, noise: float, num_classes: int, *, over: Over) -> float:
-    r"""The strength that smoothing ε on labels of noise η is, on average, on true labels.
+    r"""The strength that smoothing ε on labels of noise η is, on average, on true labels; all in one convention.
 
     .. math:: 1-(1-\varepsilon)(1-\eta) \quad\text{(all)}, \qquad
               \varepsilon + \eta - \varepsilon\eta\,\frac{K}{K-1} \quad\text{(others)}
 
-    Args:
-        eps: strength ε in [0, 1], or the negative one of :func:`correction_eps`, which gives 0.
-        noise: η in [0, 1], in the same convention.
-        num_classes: K, at least 2.
-        over: the convention of both, and of the result.
-
-    Returns:
-        The strength; the optimal gap and the floor are those of it.
-
-    Raises:
-        ValueError: ε above 1 or NaN, η outside [0, 1] or NaN, K below 2, an unknown ``over``.
+    ε is in [0, 1], or the negative one of :func:`correction_eps`, which gives 0; ValueError above 1 or for NaN.
 
     >>> round(total_eps(0.1, 0.2, 10, over="all"), 6), round(total_eps(0.1, 0.2, 10, over="others"), 6)
     (0.28, 0.277778)
@@ -180,7 +152,6 @@ def total_eps(eps: float, noise: float, num_classes: int, *, over: Over) -> floa
 
 
 def _checked_classes(noise: float, num_classes: int, over: str) -> int:
-    """K, where the noise and its convention may be asked for."""
     check_over(over)
     if not 0 <= noise <= 1:
         raise ValueError(f"noise must be in [0, 1], got {noise:g}")
@@ -191,8 +162,7 @@ def _checked_table(transition: Any) -> _Array:
     table = np.asarray(transition, dtype=np.float64)
     if table.ndim != 2 or table.shape[0] != table.shape[1] or len(table) < 2:
         raise ValueError(f"transition must be (K, K), K at least 2, got {table.shape}")
-    bad = ~(table >= 0).all(1) | ~(np.abs(table.sum(1) - 1) <= 1e-6)
-    if bad.any():
-        y = int(np.flatnonzero(bad)[0])
+    if fault := distribution_fault(table, 1e-6):
+        y = fault[1][0]
         raise ValueError(f"row {y} of transition must be at least 0 and sum to 1, got {table[y].tolist()}")
     return table

@@ -1,11 +1,13 @@
-r"""The optimum of each penalty and rival loss on free logits, for a one-hot label among K classes.
+r"""The optimum of each penalty and rival loss on free logits, for a one-hot label among K classes (``num_classes``, ≥
+2).
 
 With the other logits equal, everything depends on the gap d = z_true − z_other again:
 
 .. math:: p_y = \frac{1}{1 + (K-1)e^{-d}}, \qquad \mathrm{CE} = \log\bigl(1 + (K-1)e^{-d}\bigr), \qquad
           H(p) = \mathrm{CE} + d\,(1 - p_y)
 
-Where the optimum has no closed form it is the root of a rising function, found to the last bit.
+Where the optimum has no closed form it is the root of a rising function, found to the last bit. Every function returns
+an :class:`Optimum`, and raises ValueError for K below 2 and for a coefficient that is negative or not finite.
 """
 
 import math
@@ -17,12 +19,10 @@ from sfumato.theory.smoothing import class_count, optimal_gap
 
 
 class Optimum(NamedTuple):
-    """Where a loss is smallest on free logits.
+    """Where a loss is smallest on free logits, and what is true there.
 
-    Attributes:
-        gap: z_true − z_other in nats; ``inf`` where the loss falls for as long as the gap grows.
-        probability: of the label, p_y, at that gap.
-        floor: the smallest value of the loss, in nats; ``-inf`` where it has none.
+    ``gap`` is z_true − z_other in nats, ``inf`` where the loss falls for as long as the gap grows; ``probability`` is
+    that of the label, p_y; ``floor`` is the smallest value of the loss in nats, ``-inf`` where it has none.
     """
 
     gap: float
@@ -35,16 +35,8 @@ def confidence_optimum(beta: float, num_classes: int, *, threshold: float | None
 
     .. math:: \beta\,p_y\,d^* = 1, \qquad d^*_\Gamma = \max\bigl(d^*,\; d : H(p) = \Gamma\bigr)
 
-    Args:
-        beta: β, at least 0. 0 gives ``inf``.
-        num_classes: K, at least 2.
-        threshold: Γ in nats, at least 0; None for the form without a hinge. 0 gives ``inf``.
-
-    Returns:
-        :class:`Optimum`; the floor is negative without a hinge where β·H(p) is above the cross entropy.
-
-    Raises:
-        ValueError: β or Γ negative or not finite, K below 2.
+    ``threshold`` is Γ in nats; None for the form without a hinge, whose floor is negative where β·H(p) is above the
+    cross entropy. β = 0 (``beta``) and Γ = 0 give a gap of ``inf``.
 
     >>> [round(x, 4) for x in confidence_optimum(0.5, 10)]
     [2.9459, 0.6789, -0.2793]
@@ -68,19 +60,12 @@ def confidence_optimum(beta: float, num_classes: int, *, threshold: float | None
 
 
 def margin_optimum(alpha: float, num_classes: int, *, margin: float) -> Optimum:
-    r"""Optimum of the margin penalty, CE + (α/K)·Σ max(0, max z − z_k − m).
+    r"""Optimum of the margin penalty, CE + (α/K)·Σ max(0, max z − z_k − m), m the ``margin`` in nats.
 
     .. math:: d^* = \max\Bigl(m,\; \log\Bigl(1 + \frac{K(1-\alpha)}{\alpha}\Bigr)\Bigr)
 
-    Up to the margin nothing holds the gap back. Beyond it the pull is that of smoothing by α over all.
-
-    Args:
-        alpha: α, at least 0. 0 gives ``inf``.
-        num_classes: K, at least 2.
-        margin: m in nats, at least 0.
-
-    Raises:
-        ValueError: α or m negative or not finite, K below 2.
+    Up to the margin nothing holds the gap back. Beyond it the pull is that of smoothing by α over all. α = 0 gives
+    ``inf``.
 
     >>> [round(x, 4) for x in margin_optimum(0.1, 10, margin=6)]
     [6.0, 0.9782, 0.0221]
@@ -102,12 +87,7 @@ def maxsup_optimum(alpha: float, num_classes: int) -> Optimum:
     .. math:: d^* = \log\Bigl(1 + \frac{K(1-\alpha)}{\alpha}\Bigr), \qquad p_y = 1 - \alpha + \frac\alpha K
               \qquad\text{for } \alpha < 1
 
-    Args:
-        alpha: α, at least 0. 0 gives ``inf``; from 1 on the optimum is equal logits.
-        num_classes: K, at least 2.
-
-    Raises:
-        ValueError: α negative or not finite, K below 2.
+    α = 0 gives a gap of ``inf``; from 1 on the optimum is equal logits.
 
     >>> [round(x, 4) for x in maxsup_optimum(0.1, 10)]
     [4.5109, 0.91, 0.5003]
@@ -122,12 +102,7 @@ def relaxation_optimum(alpha: float, num_classes: int) -> Optimum:
 
     .. math:: d^* = \log\frac{(K-1)(1-\alpha)}{\alpha}, \qquad p_y = 1 - \alpha
 
-    Args:
-        alpha: α, at least 0 and below 1. 0 gives ``inf``.
-        num_classes: K, at least 2.
-
-    Raises:
-        ValueError: α outside its range, K below 2.
+    α is at least 0, which gives ``inf``, and below 1.
 
     >>> [round(x, 4) for x in relaxation_optimum(0.1, 10)]
     [4.3944, 0.9, 0.0]
@@ -140,17 +115,10 @@ def relaxation_optimum(alpha: float, num_classes: int) -> Optimum:
 
 
 def focal_optimum(gamma: float, num_classes: int) -> Optimum:
-    r"""Optimum of the focal loss towards a label, −(1 − p_y)^γ log p_y: none that is finite, for any γ.
+    """Optimum of the focal loss towards a label, −(1 − p_y)^γ log p_y: none that is finite, for any γ.
 
     Its slope fades like e^{−(1+γ)d}, faster than that of the cross entropy, so that trained gaps are smaller; what they
     come to depends on how long one trains.
-
-    Args:
-        gamma: γ, at least 0.
-        num_classes: K, at least 2.
-
-    Raises:
-        ValueError: γ negative or not finite, K below 2.
 
     >>> focal_optimum(3.0, 10)
     Optimum(gap=inf, probability=1.0, floor=0.0)
@@ -163,17 +131,10 @@ def focal_optimum(gamma: float, num_classes: int) -> Optimum:
 
 
 def l2_optimum(beta: float, num_classes: int) -> Optimum:
-    r"""Optimum of the penalty on squared logits, CE + (β/2)·Σ z².
+    r"""Optimum of the penalty on squared logits, CE + (β/2)·Σ z². β = 0 gives a gap of ``inf``.
 
     .. math:: d^*\,(e^{d^*} + K - 1) = \frac K\beta, \qquad z^*_{true} = \frac{(K-1)\,d^*}{K}, \quad
               z^*_{other} = -\frac{d^*}{K}
-
-    Args:
-        beta: β, at least 0. 0 gives ``inf``.
-        num_classes: K, at least 2.
-
-    Raises:
-        ValueError: β negative or not finite, K below 2.
 
     >>> [round(x, 4) for x in l2_optimum(0.002, 10)]
     [6.6158, 0.9881, 0.0514]
@@ -194,16 +155,11 @@ def l2_optimum(beta: float, num_classes: int) -> Optimum:
 
 
 def negative_optimum(rate: float, num_classes: int) -> Optimum:
-    r"""Optimum of smoothing by a negative rate: there is none, and the loss has no floor below r = 0.
+    r"""Optimum of smoothing by a negative rate r: there is none, and the loss has no floor below r = 0.
 
     .. math:: \frac{\partial L}{\partial d} = -(1 - p_y) - |r|\frac{K-1}{K} \;<\; 0
 
-    Args:
-        rate: r, at most 0. At 0 the floor is 0, that of the cross entropy.
-        num_classes: K, at least 2.
-
-    Raises:
-        ValueError: r above 0 or not finite, K below 2.
+    ``rate`` is r, at most 0. At 0 the floor is 0, that of the cross entropy.
 
     >>> negative_optimum(-0.5, 10)
     Optimum(gap=inf, probability=1.0, floor=-inf)

@@ -1,17 +1,13 @@
-r"""The closed forms: optimum, gap, floor, conversion and time of a smoothed cross entropy.
+"""The closed forms: optimum, gap, floor, conversion and time of a smoothed cross entropy.
 
-One idea makes the module readable: with the other logits equal, everything depends on one number, the gap
-d = z_true − z_other, and the target is one pair (q_true, q_other). ``over`` says where the strength ε goes:
+With the other logits equal, everything depends on the gap d = z_true − z_other, and the target is one pair. ``over``
+says where the strength ε goes: over the K−1 ``"others"``, q_true = 1 − ε and q_other = ε/(K−1) (the note, eq. 4;
+fairseq; Tensor2Tensor), or over ``"all"`` K, q_true = 1 − ε + ε/K and q_other = ε/K (Szegedy 2016; torch; timm; Keras).
 
-==========  ==================  ============  =====================================
-``over``    q_true              q_other       who writes it so
-==========  ==================  ============  =====================================
-``others``  1 − ε               ε/(K−1)       the note, eq. 4; fairseq; Tensor2Tensor
-``all``     1 − ε + ε/K         ε/K           Szegedy 2016; torch; timm; Keras; optax
-==========  ==================  ============  =====================================
-
-Only numpy is needed here, so that ``sfumato explain`` answers before torch could have been loaded. Floats, numpy
-arrays and torch tensors are taken, and the same kind comes back; the arithmetic is float64 and not differentiable.
+Every function takes ε in [0, 1] (``eps``), K from 2 (``num_classes``), gaps and times in nats and in steps of size
+``lr`` above 0. They may be numbers, numpy arrays or torch tensors that broadcast; the same kind comes back, computed in
+float64 and not differentiable. A ValueError names the first value out of range or NaN, or an unknown ``over``.
+Only numpy is needed, so that ``sfumato explain`` answers before torch could have been loaded.
 """
 
 import sys
@@ -34,27 +30,16 @@ _Array: TypeAlias = NDArray[np.float64]
 
 
 def optimal_logits(eps: ArrayT, num_classes: int | ArrayT, *, over: Over, alpha: float = 0.0) -> tuple[ArrayT, ArrayT]:
-    r"""Logits at which a smoothed cross entropy is smallest.
+    r"""Logits at which a smoothed cross entropy is smallest, ``(true, other)`` in nats.
 
     .. math:: z^*_{true} = d^* + \alpha, \qquad z^*_{other} = \alpha
 
-    Args:
-        eps: smoothing strength ε in [0, 1]; any shape.
-        num_classes: K, at least 2; a number, or an array that broadcasts with ``eps``.
-        over: ``"others"`` spreads ε over the K−1 wrong classes, ``"all"`` over all K.
-        alpha: the free constant α: softmax does not see a shift of all logits.
-
-    Returns:
-        ``(true, other)`` in nats, each shaped like ``eps`` and ``num_classes`` broadcast together. At ε = 0 the first
-        is ``inf``: one-hot has no finite optimum.
-
-    Raises:
-        ValueError: ε outside [0, 1] or NaN (the message names the first), K below 2, or an unknown ``over``.
+    ``alpha`` is the free constant α: softmax does not see a shift of all logits. At ε = 0 the first is ``inf``.
 
     >>> [round(z, 4) for z in optimal_logits(0.1, 10, over="others", alpha=1.0)]
     [5.3944, 1.0]
 
-    Source: the note, eq. 7.
+    Source: the note, eq. 7. Arguments and errors: see the module, as for every function here.
     """
     back, e, k = _arrays(eps, num_classes)
     gap = _gap(_checked_eps(e), _checked_classes(k), over)
@@ -62,21 +47,13 @@ def optimal_logits(eps: ArrayT, num_classes: int | ArrayT, *, over: Over, alpha:
 
 
 def optimal_gap(eps: ArrayT, num_classes: int | ArrayT, *, over: Over) -> ArrayT:
-    r"""Logit gap at which a smoothed cross entropy is smallest.
+    r"""Logit gap in nats at which a smoothed cross entropy is smallest.
 
     .. math:: d^* = \log\frac{(K-1)(1-\varepsilon)}{\varepsilon} \quad\text{(others)}, \qquad
               d^* = \log\Bigl(1 + \frac{K(1-\varepsilon)}{\varepsilon}\Bigr) \quad\text{(all)}
 
-    Args:
-        eps: smoothing strength ε in [0, 1]; any shape. 0 gives ``inf``: one-hot has no finite optimum.
-        num_classes: K, at least 2; a number, or an array that broadcasts with ``eps``.
-        over: ``"others"`` spreads ε over the K−1 wrong classes, ``"all"`` over all K (torch, timm, Keras, optax).
-
-    Returns:
-        The gap z_true − z_other in nats. With ``"others"`` it is negative beyond ε = (K−1)/K and ``-inf`` at 1.
-
-    Raises:
-        ValueError: ε outside [0, 1] or NaN (the message names the first), K below 2, or an unknown ``over``.
+    ε = 0 gives ``inf``: one-hot has no finite optimum. Over the others it is negative beyond (K−1)/K, and ``-inf`` at
+    1.
 
     >>> round(optimal_gap(0.1, 10, over="others"), 4), round(optimal_gap(0.1, 10, over="all"), 4)
     (4.3944, 4.5109)
@@ -88,20 +65,11 @@ def optimal_gap(eps: ArrayT, num_classes: int | ArrayT, *, over: Over) -> ArrayT
 
 
 def loss_floor(eps: ArrayT, num_classes: int | ArrayT, *, over: Over) -> ArrayT:
-    r"""The smallest value that a smoothed cross entropy can take: the entropy of its target.
+    r"""The smallest value in nats that a smoothed cross entropy can take: the entropy of its target.
 
     .. math:: H(q) = -q_{true}\log q_{true} - (K-1)\,q_{other}\log q_{other}
 
-    Args:
-        eps: smoothing strength ε in [0, 1]; any shape.
-        num_classes: K, at least 2; a number, or an array that broadcasts with ``eps``.
-        over: ``"others"`` or ``"all"``, see the module.
-
-    Returns:
-        The floor in nats; 0 at ε = 0. A training loss less its floor is KL(q‖p) and can be compared between strengths.
-
-    Raises:
-        ValueError: as :func:`optimal_gap`.
+    A training loss minus its floor is KL(q‖p) and can be compared between strengths.
 
     >>> round(loss_floor(0.1, 10, over="others"), 4), round(loss_floor(0.1, 10, over="all"), 4)
     (0.5448, 0.5003)
@@ -118,23 +86,12 @@ def loss_floor(eps: ArrayT, num_classes: int | ArrayT, *, over: Over) -> ArrayT:
 
 
 def eps_for_gap(gap: ArrayT, num_classes: int | ArrayT, *, over: Over) -> ArrayT:
-    r"""Strength whose optimum has a wanted gap: the inverse of :func:`optimal_gap`.
+    r"""Strength whose optimum has a wanted gap d = z_true − z_other: the inverse of :func:`optimal_gap`.
 
     .. math:: \varepsilon = \frac{K-1}{K-1+e^{d}} \quad\text{(others)}, \qquad
               \varepsilon = \frac{K}{K-1+e^{d}} \quad\text{(all)}
 
-    Args:
-        gap: wanted gap d = z_true − z_other in nats; any shape; ``inf`` gives 0. With ``"all"`` the gap is at least
-            0, since no strength in [0, 1] gives a negative gap.
-        num_classes: K, at least 2; a number, or an array that broadcasts with ``gap``.
-        over: ``"others"`` or ``"all"``.
-
-    Returns:
-        ε in [0, 1].
-
-    Raises:
-        ValueError: a gap that is NaN, or negative with ``"all"`` (the message names the first); K below 2; an unknown
-            ``over``.
+    ``inf`` gives 0. A negative gap is a ValueError with ``"all"``, since no strength in [0, 1] gives one.
 
     >>> round(eps_for_gap(4.394449154672439, 10, over="others"), 12)
     0.1
@@ -155,22 +112,12 @@ def eps_for_gap(gap: ArrayT, num_classes: int | ArrayT, *, over: Over) -> ArrayT
 
 
 def convert_eps(eps: ArrayT, num_classes: int | ArrayT, *, frm: Over, to: Over) -> ArrayT:
-    r"""The same target in the other convention.
+    r"""The same target in the other convention: the loss, the gradient and the optimum are the same.
 
     .. math:: \varepsilon_{others} = \varepsilon_{all}\,\frac{K-1}{K}
 
-    Args:
-        eps: strength ε in [0, 1] in the convention ``frm``; any shape.
-        num_classes: K, at least 2; a number, or an array that broadcasts with ``eps``.
-        frm: the convention of ``eps``.
-        to: the convention of the result.
-
-    Returns:
-        The strength in the convention ``to``: the loss, the gradient and the optimum are the same.
-
-    Raises:
-        ValueError: as :func:`optimal_gap`; also an ``"others"`` strength above (K−1)/K. Its target puts less mass on
-            the true class than on each other class, which no ``"all"`` strength up to 1 does.
+    A ValueError refuses an ``"others"`` strength above (K−1)/K, too. Its target puts less mass on the true class than
+    on each other class, which no ``"all"`` strength up to 1 does.
 
     >>> round(convert_eps(0.1, 10, frm="others", to="all"), 6)
     0.111111
@@ -196,7 +143,7 @@ def convert_eps(eps: ArrayT, num_classes: int | ArrayT, *, frm: Over, to: Over) 
 
 
 def time_to_gap(gap: ArrayT, num_classes: int | ArrayT, *, eps: float, over: Over, lr: float = 1.0) -> ArrayT:
-    r"""Time that gradient flow on free logits needs from gap 0 to a wanted gap.
+    r"""Time in steps of size ``lr`` that gradient flow on free logits needs from gap 0 to a wanted gap d.
 
     With :math:`q = q_{true}`, :math:`\delta = 1-q` and learning rate η,
 
@@ -205,21 +152,8 @@ def time_to_gap(gap: ArrayT, num_classes: int | ArrayT, *, eps: float, over: Ove
               \qquad t(d) = \frac{e^d - 1 + (K-1)d}{\eta K} \quad\text{at } \varepsilon = 0.
 
     One-hot needs exponentially long for a linear gain, since its gradient fades like e^−d; a smoothed target gets
-    within a fixed distance of its finite optimum in time that grows like the logarithm of the precision.
-
-    Args:
-        gap: wanted gap d in nats; any shape.
-        num_classes: K, at least 2; a number, or an array that broadcasts with ``gap``.
-        eps: strength ε in [0, 1], one number.
-        over: ``"others"`` or ``"all"``.
-        lr: step size η of the gradient steps that the flow stands for, above 0.
-
-    Returns:
-        Time in steps of size ``lr``; 0 at gap 0; ``inf`` for a gap that the flow never reaches: at or beyond the
-        optimal gap, or on the other side of 0.
-
-    Raises:
-        ValueError: a gap that is NaN, ``lr`` not above 0, or as :func:`optimal_gap`.
+    within a fixed distance of its finite optimum in time that grows like the logarithm of the precision. ``eps`` is one
+    number. A gap at or beyond the optimum, or on the other side of 0, is never reached: ``inf``.
 
     >>> [round(time_to_gap(d, 10, eps=0.0, over="others"), 1) for d in (6.0, 8.0, 10.0)]
     [45.6, 305.2, 2211.5]
@@ -233,23 +167,11 @@ def time_to_gap(gap: ArrayT, num_classes: int | ArrayT, *, eps: float, over: Ove
 
 
 def gap_after_time(time: ArrayT, num_classes: int | ArrayT, *, eps: float, over: Over, lr: float = 1.0) -> ArrayT:
-    r"""Gap that gradient flow on free logits has reached after some time, from gap 0.
+    r"""Gap in nats that gradient flow on free logits has reached after a time t ≥ 0, from gap 0.
 
     The solution d of :math:`t(d) = t`, see :func:`time_to_gap`. One-hot has
-    :math:`e^d + (K-1)d = 1 + \eta K t`, so d grows like log(ηKt) without end; a smoothed target tends to its optimum.
-
-    Args:
-        time: time t ≥ 0 in steps of size ``lr``; any shape; ``inf`` gives the optimum.
-        num_classes: K, at least 2; a number, or an array that broadcasts with ``time``.
-        eps: strength ε in [0, 1], one number.
-        over: ``"others"`` or ``"all"``.
-        lr: step size η, above 0.
-
-    Returns:
-        The gap in nats, accurate to a few units of float64.
-
-    Raises:
-        ValueError: a time that is negative or NaN, ``lr`` not above 0, or as :func:`optimal_gap`.
+    :math:`e^d + (K-1)d = 1 + \eta K t`, so d grows like log(ηKt) without end; a smoothed target tends to its optimum,
+    which ``inf`` gives. ``eps`` is one number. The result is accurate to a few units of float64.
 
     >>> round(gap_after_time(2211.5, 10, eps=0.0, over="others"), 3)
     10.0
@@ -277,20 +199,13 @@ def gap_after_time(time: ArrayT, num_classes: int | ArrayT, *, eps: float, over:
 
 
 def optimal_margin(eps: ArrayT, *, kind: PairKind = "conservative") -> ArrayT:
-    r"""Margin at which the loss of preference pairs is smallest.
+    r"""Margin in nats at which the loss of preference pairs is smallest, where a share ε is labelled the wrong way
+    round.
 
     .. math:: m^* = \log\frac{1-\varepsilon}{\varepsilon} \quad\text{(conservative)}, \qquad
               m^* = \infty \quad\text{(robust)}
 
-    Args:
-        eps: share ε of pairs that are labelled the wrong way round; any shape. In [0, 1], or in [0, ½) if robust.
-        kind: ``"conservative"`` or ``"robust"``.
-
-    Returns:
-        The margin in nats, shaped like ``eps``; ``inf`` at ε = 0.
-
-    Raises:
-        ValueError: ε outside its range or NaN (the message names the first), or an unknown ``kind``.
+    ε is in [0, 1], or in [0, ½) with ``kind="robust"``; 0 gives ``inf``. A ValueError names the first that is not.
 
     >>> round(optimal_margin(0.1), 4), optimal_margin(0.1, kind="robust")
     (2.1972, inf)
@@ -303,20 +218,10 @@ def optimal_margin(eps: ArrayT, *, kind: PairKind = "conservative") -> ArrayT:
 
 
 def pair_floor(eps: ArrayT, *, kind: PairKind = "conservative") -> ArrayT:
-    r"""The smallest value that the loss of preference pairs can take.
+    r"""The smallest value in nats that the loss of preference pairs can take; arguments as of :func:`optimal_margin`.
 
     .. math:: h(\varepsilon) = -(1-\varepsilon)\log(1-\varepsilon) - \varepsilon\log\varepsilon
               \quad\text{(conservative)}, \qquad -\infty \quad\text{(robust)}
-
-    Args:
-        eps: share ε, as of :func:`optimal_margin`.
-        kind: ``"conservative"`` or ``"robust"``.
-
-    Returns:
-        The floor in nats, shaped like ``eps``; 0 at ε = 0 for both kinds.
-
-    Raises:
-        ValueError: as :func:`optimal_margin`.
 
     >>> round(pair_floor(0.1), 4), pair_floor(0.1, kind="robust"), pair_floor(0.0, kind="robust")
     (0.3251, -inf, 0.0)

@@ -142,24 +142,14 @@ def test_trees_that_boost_are_smoothed():
             TypeError,
             "KNeighborsClassifier.fit takes no sample_weight",
         ),
-        (
-            {"estimator": make_pipeline(Perceptron())},
-            table()[1],
-            TypeError,
-            "Pipeline.fit takes no sample_weight",
-        ),
+        ({"estimator": make_pipeline(Perceptron())}, table()[1], TypeError, "Pipeline.fit takes no sample_weight"),
         ({}, soft() * 2, ValueError, "y in row 0 sum to 2, not to 1; divide each row by its sum"),
         ({}, -soft(), ValueError, "y in row 0 have -"),
         ({}, soft()[:30], ValueError, "Found input variables with inconsistent numbers of samples: [60, 30]"),
         ({}, np.zeros(60), ValueError, "y has labels of 1 class alone, 0.0: a classifier needs at least two"),
         ({}, pd.DataFrame(soft(), columns=["b", "a", "b"]), ValueError, "y has 2 columns for class b: give each class"),
         ({"label_smoothing": 2}, table()[1], ValueError, "label_smoothing must be in [0, 1], got 2"),
-        (
-            {"label_smoothing": 0},
-            np.tile([0.5, 0.5, 0.0], (60, 1)),
-            ValueError,
-            "class 2 has no mass in any row",
-        ),
+        ({"label_smoothing": 0}, np.tile([0.5, 0.5, 0.0], (60, 1)), ValueError, "class 2 has no mass in any row"),
     ],
 )
 def test_what_cannot_be_smoothed_is_refused(how, y, error, message):

@@ -94,11 +94,7 @@ REFUSED: dict[str, tuple[Any, list[str] | None, str]] = {
         'has a cycle: "pet" → "animal" → "pet"',
     ),
     "a node below itself": ({"animal": ["animal", "cat"]}, CLASSES, 'has a cycle: "animal" → "animal"'),
-    "a class as name and as number": (
-        {"animal": ["cat", 0]},
-        CLASSES,
-        'has class 0 twice, as "cat" and as class 0',
-    ),
+    "a class as name and as number": ({"animal": ["cat", 0]}, CLASSES, 'has class 0 twice, as "cat" and as class 0'),
     "a number that is no class": ({"animal": [0, 7]}, CLASSES, "the leaf 7 is no class: there are 4 (0 to 3)"),
     "a number that is another's name": (
         {"digits": [1, 2]},

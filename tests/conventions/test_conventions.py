@@ -10,15 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sfumato import theory
-from sfumato.conventions import (
-    FORMULAS,
-    SPREADS,
-    ConversionError,
-    convert,
-    convert_eps,
-    convert_loss,
-    find,
-)
+from sfumato.conventions import FORMULAS, SPREADS, ConversionError, convert, convert_eps, convert_loss, find
 
 PAIRED = {key: f for key, f in FORMULAS.items() if f.convention is not None}
 SOFTMAX = {key: f for key, f in PAIRED.items() if f.convention.space == "softmax"}

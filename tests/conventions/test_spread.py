@@ -83,10 +83,7 @@ def test_gap_and_floor_have_all_their_digits(name, eps, k):
     assert spread.floor(eps, k) == pytest.approx(float(floor), rel=2e-15)
 
 
-@pytest.mark.parametrize(
-    ("true", "other"),
-    [(0.5, 0.2), (0.9, 0.1), (1.2, -0.05), (0.0, 0.25), (math.nan, math.nan)],
-)
+@pytest.mark.parametrize(("true", "other"), [(0.5, 0.2), (0.9, 0.1), (1.2, -0.05), (0.0, 0.25), (math.nan, math.nan)])
 def test_probabilities_that_no_strength_over_all_has_are_refused(true, other):
     with pytest.raises(ConversionError, match='at K = 5 no strength of "all" has '):
         SPREADS["all"].strength(true, other, 5)

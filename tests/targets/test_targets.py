@@ -206,11 +206,7 @@ BAD = {
     "one class": (lambda: sf.smooth(Y * 0, 1, 0.1, over="all"), ValueError, "at least 2 to smooth, got 1"),
     "eps": (lambda: sf.smooth(Y, 3, 1.5, over="all"), ValueError, r"^eps must be in \[0, 1\], got 1.5$"),
     "eps nan": (lambda: sf.smooth(Y, 3, float("nan"), over="all"), RuntimeError, "got nan"),
-    "eps row": (
-        lambda: sf.smooth(Y, 3, torch.tensor([0.1, -0.2, 3.0]), over="all"),
-        ValueError,
-        r"got -0.2 in row 1$",
-    ),
+    "eps row": (lambda: sf.smooth(Y, 3, torch.tensor([0.1, -0.2, 3.0]), over="all"), ValueError, r"got -0.2 in row 1$"),
     "eps shape": (
         lambda: sf.smooth(Y, 3, torch.tensor([0.1, 0.2]), over="all"),
         ValueError,
@@ -282,18 +278,14 @@ BAD = {
     "mask shape": (
         lambda: sf.from_probs(torch.eye(2), mask=torch.ones(3).bool()),
         ValueError,
-        "mask must have the shape of the positions",
+        r"mask has positions \(3,\), the probabilities \(2,\)",
     ),
     "a list": (
         lambda: sf.smooth([0, 1], 3, 0.1, over="all"),
         TypeError,
         "labels must be a torch.Tensor, got list; torch.as_tensor",
     ),
-    "ignore index": (
-        lambda: sf.one_hot(Y, 3, ignore_index=None),
-        TypeError,
-        "ignore_index must be an int, got None",
-    ),
+    "ignore index": (lambda: sf.one_hot(Y, 3, ignore_index=None), TypeError, "ignore_index must be an int, got None"),
     "a list as prior": (
         lambda: sf.smooth_prior(Y, [0.5, 0.5], 0.1),
         TypeError,

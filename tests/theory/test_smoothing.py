@@ -197,10 +197,7 @@ def test_time_is_the_integral_of_one_over_the_speed(eps, k, over):
 
 
 @given(
-    st.floats(0, 1e12),
-    st.integers(2, 10**6),
-    st.sampled_from([0.0, 1e-8, 0.1, 0.5, 0.97, 1.0]),
-    st.sampled_from(OVERS),
+    st.floats(0, 1e12), st.integers(2, 10**6), st.sampled_from([0.0, 1e-8, 0.1, 0.5, 0.97, 1.0]), st.sampled_from(OVERS)
 )
 def test_gap_after_time_inverts_time_to_gap(time, k, eps, over):
     gap = theory.gap_after_time(time, k, eps=eps, over=over)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sfumato.conventions.batch import own_class
+from sfumato.conventions.row_losses import own_class
 
 Library: TypeAlias = Literal["torch", "numpy", "jax", "keras"]
 Inputs: TypeAlias = Literal["logits", "log-probabilities", "probabilities"]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from sfumato.conventions.batch import own_class
+from sfumato.conventions.row_losses import own_class
 from sfumato.probe.call.find import PAD_NAMES, UNSURE_NAMES, WEIGHT_NAMES, Spec
 from sfumato.probe.call.loss import Array, Loss
 from sfumato.probe.call.understand import OTHER_CLASSES, remade

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sfumato.conventions.batch import own_class
+from sfumato.conventions.row_losses import own_class
 from sfumato.probe.call.loss import Array, Labels, Loss
 from sfumato.probe.read.gradients import Reading, read
 from sfumato.probe.read.levels import least_share

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from sfumato.conventions.batch import own_class
+from sfumato.conventions.row_losses import own_class
 from sfumato.probe.call.loss import Loss
 from sfumato.probe.read.extra_terms import log_partition
 from sfumato.probe.read.gradients import Reading

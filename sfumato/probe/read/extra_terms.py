@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sfumato.conventions.batch import own_class
+from sfumato.conventions.row_losses import own_class
 from sfumato.probe.call.loss import Array
 
 

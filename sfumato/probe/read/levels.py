@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sfumato.conventions.batch import own_class
+from sfumato.conventions.row_losses import own_class
 from sfumato.probe.call.loss import Array
 from sfumato.probe.read.gradients import Reading
 from sfumato.probe.result import in_figures

@@ -74,5 +74,5 @@ ROWS: dict[str, Row] = {
             ),
         },
         mixes=False,
-    ),
+    )
 }
