@@ -19,6 +19,7 @@ from verdict_rivals import judge
 from verdict_training import Mixture, Stack, train_together
 
 from sfumato import evaluate
+from sfumato.evaluate.metrics.selective import RankedGroups
 from sfumato.lab.arms import Arm
 from sfumato.lab.train.plan import default_plan
 from sfumato.verdict.analyse import HEADLINE, ArmResult, analyse_arm, differences
@@ -99,7 +100,7 @@ def truth(each: Bank, rng: np.random.Generator) -> Truth:
             table["nll_after_temperature"].append(
                 evaluate.per_row(logits=logits, labels=y_few, temperature=fitted.value).nll
             )
-            without = evaluate.eaurc_jackknife(rows.score, rows.correct)
+            without = RankedGroups(rows.score, rows.correct).eaurc_without_each()
             table["eaurc"].append(evaluate.pseudo_values(evaluate.eaurc(rows.score, rows.correct), without))
         means.append({name: float(np.mean(values)) for name, values in exact.items()})
         tables.append({name: np.stack(values) for name, values in table.items()})

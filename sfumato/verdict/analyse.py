@@ -17,9 +17,8 @@ import numpy.typing as npt
 from sfumato import evaluate
 from sfumato.evaluate.auditing.findings import NEVER_ZERO
 from sfumato.evaluate.metrics.calibration import by_chance, in_bins
-from sfumato.evaluate.metrics.ranking import RankedGroups
 from sfumato.evaluate.metrics.registry import HEADLINE, METRICS
-from sfumato.evaluate.metrics.selective import aurc_without_each
+from sfumato.evaluate.metrics.selective import RankedGroups
 from sfumato.evaluate.metrics.temperature import HIGHEST, LOWEST, NllSlope, fit, jackknife
 from sfumato.evaluate.scores.measure import BINS, columns_at, measure
 from sfumato.evaluate.scores.per_row import scan
@@ -146,7 +145,7 @@ def analyse_models(arm: ComparedArm, models: Iterable[ModelScores]) -> ArmResult
         fitted_on = fitted_on or (groups if model.validation is None else RowGroups.of(model.validation.group))
         floors.append(by_chance(rows.confidence, rows.right, None, BINS))
         ranked = RankedGroups(rows.score, rows.right)
-        areas.append((evaluate.pseudo_values(ranked.aurc(), aurc_without_each(ranked)), ranked.aurc()))
+        areas.append((evaluate.pseudo_values(ranked.aurc(), ranked.aurc_without_each()), ranked.aurc()))
         for name, defined in METRICS.items():
             pair = defined.of_seed(scaled if defined.scaled else rows)
             if name == "temperature":

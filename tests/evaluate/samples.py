@@ -15,8 +15,11 @@ import numpy.typing as npt
 
 import sfumato.evaluate as ev
 from sfumato.evaluate.inferred_smoothing import judge
+from sfumato.evaluate.metrics.calibration import ece_without_each
 from sfumato.evaluate.metrics.compute import t95
 from sfumato.evaluate.metrics.registry import compute_metrics
+from sfumato.evaluate.metrics.selective import RankedGroups
+from sfumato.evaluate.metrics.temperature import NllSlope, jackknife
 from sfumato.evaluate.scores.measure import measure
 
 Array = npt.NDArray[Any]
@@ -199,12 +202,13 @@ def of_functions(sample: dict[str, Array]) -> Any:
     rows, w = ev.per_row(logits=sample["logits"], labels=sample["labels"]), np.linspace(0.1, 2.0, len(sample["labels"]))
     c, right = rows.confidence, rows.correct
     curve, table = ev.risk_coverage_curve(c, right), ev.reliability(c, right, bins=7)
+    ranked = RankedGroups(c, right)
     floor = ev.noise_floor(c, bins=7, resamples=200, seed=3)
     temperature = ev.fit_temperature(logits=sample["logits"], labels=sample["labels"])
     small = ev.fit_temperature_small(logits=sample["logits"][:9], labels=sample["labels"][:9])
     told: dict[str, Any] = {
         "ece": [ev.ece(c, right, bins=b, weights=v) for b in (1, 4, 15) for v in (None, w)],
-        "ece jackknife": told_of_part(ev.ece_jackknife(c, right, bins=6)),
+        "ece jackknife": told_of_part(ece_without_each(c, right, 6)),
         "equal mass": [ev.ece_equal_mass(c, right, bins=b, weights=v) for b in (1, 4, 15) for v in (None, w)],
         "classwise": [ev.ece_classwise(softmax(sample["logits"]), sample["labels"], bins=b) for b in (1, 4)],
         "reliability": [told_of_part(np.asarray(column, float)) for column in vars(table).values()],
@@ -222,10 +226,10 @@ def of_functions(sample: dict[str, Array]) -> Any:
         "risk at": [ev.risk_at_coverage(c, right, coverage=x) for x in (0.001, 0.3, 0.75, 1.0)],
         "coverage at": [ev.coverage_at_risk(c, right, risk=x) for x in (0.0, 0.1, 0.3, 1.0)],
         "areas": [f(c, right, weights=v) for f in (ev.aurc, ev.eaurc, ev.augrc) for v in (None, w)],
-        "jackknives": [told_of_part(f(c, right)) for f in (ev.aurc_jackknife, ev.eaurc_jackknife)],
+        "jackknives": [told_of_part(each) for each in (ranked.aurc_without_each(), ranked.eaurc_without_each())],
         "temperature": [temperature.value, temperature.at_bound, small.value, small.at_bound],
         "temperature jackknife": told_of_part(
-            ev.temperature_jackknife(logits=sample["logits"], labels=sample["labels"], temperature=temperature.value)
+            jackknife(NllSlope(sample["logits"], sample["labels"]), temperature.value)
         ),
         "gap": told_of_part(ev.logit_gap(sample["logits"], sample["labels"])),
         "norm": told_of_part(ev.logit_norm(sample["logits"])),

@@ -12,9 +12,13 @@ from scipy.special import log_softmax, softmax, xlogy
 
 import sfumato.evaluate as ev
 from sfumato.evaluate.metrics.calibration import by_chance, draws_of_a_row, ece_without_each, in_bins
-from sfumato.evaluate.metrics.ranking import RankedGroups, best_area, best_area_of, best_area_part
 from sfumato.evaluate.metrics.registry import compute_metric, compute_metrics
-from sfumato.evaluate.metrics.selective import aurc_without_each, eaurc_without_each
+from sfumato.evaluate.metrics.selective import (
+    RankedGroups,
+    best_area,
+    best_area_of,
+    best_area_part,
+)
 from sfumato.evaluate.metrics.temperature import NllSlope, jackknife
 from sfumato.evaluate.scores.measure import measure
 from sfumato.evaluate.scores.soft_labels import SoftLabels, Truth
@@ -242,14 +246,14 @@ def test_leaving_a_row_out_is_exact(n, seed, tied):
         score = np.round(score, 1)
     g = RankedGroups(score, right)
     for found, value in (
-        (aurc_without_each(g), lambda keep: RankedGroups(score[keep], right[keep]).aurc()),
-        (eaurc_without_each(g), lambda keep: RankedGroups(score[keep], right[keep]).eaurc()),
+        (g.aurc_without_each(), lambda keep: RankedGroups(score[keep], right[keep]).aurc()),
+        (g.eaurc_without_each(), lambda keep: RankedGroups(score[keep], right[keep]).eaurc()),
     ):
         assert found == pytest.approx([value(np.arange(n) != row) for row in range(n)], abs=1e-12)
     of = np.maximum(np.searchsorted(np.linspace(0, 1, 16), score, side="left") - 1, 0)
     off = score - right
     left = [sum(abs(off[(of == b) & (np.arange(n) != row)].sum()) for b in range(15)) / (n - 1) for row in range(n)]
-    assert ece_without_each(score, right) == pytest.approx(left, abs=1e-12)
+    assert ece_without_each(score, right, 15) == pytest.approx(left, abs=1e-12)
 
 
 @pytest.mark.parametrize("r", [0.0, 0.25, 1.0])

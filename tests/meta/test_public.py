@@ -31,7 +31,7 @@ MATHEMATICS = (
 )
 """Modules whose public functions have an example, and a source for each formula."""
 
-DERIVED_HERE = ("aurc_jackknife", "eaurc_jackknife", "ece_jackknife", "fit_temperature_small", "signed_gap")
+DERIVED_HERE = ("fit_temperature_small", "signed_gap")
 """Functions whose formulas were derived in this project, so there is no source to name."""
 
 

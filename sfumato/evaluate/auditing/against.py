@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sfumato.evaluate.auditing.findings import Finding
-from sfumato.evaluate.metrics.compute import Interval, MetricValue, group_half_width, t95
+from sfumato.evaluate.metrics.compute import Interval, MetricValue, half_width, t95
 from sfumato.evaluate.metrics.registry import METRICS
 from sfumato.evaluate.scores.column_checks import Column
 from sfumato.evaluate.statistics.groups import RowGroups
@@ -51,7 +51,7 @@ def paired_differences(
     wider = _WIDER.get(sum(METRICS[name].headline for name in both), 1.0)
     differences: dict[str, PairedDifference] = {}
     for name, part in both.items():
-        defined, value, half = METRICS[name], mine[name].value - theirs[name].value, group_half_width(part, together)
+        defined, value, half = METRICS[name], mine[name].value - theirs[name].value, half_width(part, None, together)
         width = defined.highest - defined.lowest
         ends = max(value - half, -width), min(value + half, width)
         if not defined.headline:
@@ -70,7 +70,7 @@ def paired_differences(
 
 def _half90(part: Column, together: RowGroups | None) -> float:
     """Half the width of the 90 % interval of the mean of parts."""
-    half = group_half_width(part, together)
+    half = half_width(part, None, together)
     df = (len(part) if together is None else together.effective) - 1
     return half * t_quantile(df, 0.95) / t95(df) if half > 0 else 0.0
 

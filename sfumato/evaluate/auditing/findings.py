@@ -10,8 +10,8 @@ import numpy as np
 
 from sfumato.evaluate.inferred_smoothing import Evidence, RowKind
 from sfumato.evaluate.metrics.calibration import by_chance
-from sfumato.evaluate.metrics.compute import MetricValue, group_half_width
-from sfumato.evaluate.metrics.ranking import RankedGroups
+from sfumato.evaluate.metrics.compute import MetricValue, half_width
+from sfumato.evaluate.metrics.selective import RankedGroups
 from sfumato.evaluate.scores.measure import BINS, Measured
 from sfumato.evaluate.scores.per_row import SoftRows
 from sfumato.evaluate.scores.score_matrix import IGNORED, others
@@ -207,7 +207,7 @@ def _what_a_temperature_does(found: Measured, by_name: Mapping[str, MetricValue]
             f"{decimal(ece_after.value)}: recalibrate with a method that has more freedom than one number."
         )
     gain = found.rows.nll - found.after.nll
-    error = decimal(group_half_width(gain, found.together))
+    error = decimal(half_width(gain, None, found.together))
     return (
         f"A temperature does not help reliably: T = {T} changes the log loss (NLL) by "
         f"{decimal(-float(gain.mean()), sign=True)} ± {error}. Recalibrate with "
@@ -220,7 +220,7 @@ def temperature_effect(found: Measured, by_name: Mapping[str, MetricValue]) -> T
     if found.after is None or found.fitted is None or found.fitted.at_bound or "temperature" not in by_name:
         return "unknown"
     gain = found.rows.nll - found.after.nll
-    if not float(gain.mean()) - group_half_width(gain, found.together) > 0:
+    if not float(gain.mean()) - half_width(gain, None, found.together) > 0:
         return "does not help"
     return "raises the ECE" if by_name["ece_after_temperature"].value > by_name["ece"].value else "helps"
 
@@ -271,7 +271,7 @@ def right_above_wrong(found: Measured, by_name: Mapping[str, MetricValue]) -> tu
     risk, augrc = 1 - by_name["accuracy"].value, by_name["augrc"]
     if "agreement" in by_name:
         ranked = RankedGroups(found.rows.score, found.rows.correct, found.weights)
-        value, half = ranked.augrc(), group_half_width(ranked.augrc_part(), found.together)
+        value, half = ranked.augrc(), half_width(ranked.augrc_part(), None, found.together)
         augrc = MetricValue(value, value - half, value + half)
     auroc, low, high = (
         1 - (value - risk**2 / 2) / (risk * (1 - risk)) for value in (augrc.value, augrc.high, augrc.low)

@@ -1,8 +1,7 @@
 """The functions that compute metrics and what each row adds to them, and the intervals that follow.
 
 What a row adds ("part") is a column whose spread over √N is the standard error of the metric: the value of the row
-where the metric is a mean, an infinitesimal-jackknife value elsewhere. Two models on the same rows are compared by the
-differences of their parts. :mod:`~sfumato.evaluate.metrics.registry` says which function a metric has.
+where the metric is a mean, an infinitesimal-jackknife value elsewhere.
 """
 
 from __future__ import annotations
@@ -14,16 +13,15 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.evaluate.metrics import calibration, selective, smooth_calibration
+from sfumato.evaluate.metrics import calibration
 from sfumato.evaluate.metrics.calibration import Z95
-from sfumato.evaluate.metrics.ranking import RankedGroups
+from sfumato.evaluate.metrics.selective import RankedGroups
 from sfumato.evaluate.metrics.temperature import HIGHEST, LOWEST
 from sfumato.evaluate.scores.column_checks import Column, mean
 from sfumato.evaluate.scores.measure import BINS, Measured
 from sfumato.evaluate.scores.per_row import Rows
 from sfumato.evaluate.statistics.groups import RowGroups
-from sfumato.evaluate.statistics.intervals import pseudo_values
-from sfumato.extras import lab_imports
+from sfumato.evaluate.statistics.intervals import pseudo_values, t_quantile
 
 
 @dataclass(frozen=True)
@@ -42,16 +40,18 @@ class MetricValue(Interval):
     part: Column | None = field(default=None, repr=False, compare=False)
 
 
-ColumnOf: TypeAlias = Callable[[Any], "npt.NDArray[Any] | None"]
-"""What each of the rows (``Rows``) adds to a mean; None where these rows do not have the metric."""
 Measure: TypeAlias = Callable[[Rows, Measured], "MetricValue | tuple[float, Column] | None"]
 """A metric of rows, as they are or after temperature: the value and its parts, or a value with its own interval."""
-LeaveOneOut: TypeAlias = Callable[[Rows], tuple[Column, float]]
-"""Jackknife pseudo-values of the rows, (N,), and the value; :mod:`sfumato.verdict` averages them over seeds."""
 
 
-def half_width(part: Column, weights: Column | None) -> float:
-    """Half the width of the 95 % interval of the mean of parts: 0 for a single row, NaN if a part is not finite."""
+def half_width(part: Column, weights: Column | None, together: RowGroups | None = None) -> float:
+    """Half the width of the 95 % interval of the mean of parts: 0 for a single row, NaN if a part is not finite.
+
+    Where rows of one group vary ``together``, the interval counts groups, by what they carry.
+    """
+    if together is not None and not together.single:
+        values, units = together.collapse(part), together.effective
+        return t95(max(units - 1, 1.0)) * float(np.std(values, ddof=1)) / float(np.sqrt(len(values)))
     n = len(part) if weights is None else int(np.count_nonzero(weights))
     if n < 2:
         return 0.0
@@ -62,14 +62,6 @@ def half_width(part: Column, weights: Column | None) -> float:
         else:
             variance = float(np.square(off * weights).sum()) / float(weights.sum()) ** 2
     return t95(n - 1) * float(np.sqrt(variance * n / (n - 1)))
-
-
-def group_half_width(part: Column, together: RowGroups | None) -> float:
-    """As :func:`half_width` where rows of one group vary together: the interval counts groups, by what they carry."""
-    if together is None or together.single:
-        return half_width(part, None)
-    values, units = together.collapse(part), together.effective
-    return t95(max(units - 1, 1.0)) * float(np.std(values, ddof=1)) / float(np.sqrt(len(values)))
 
 
 _T95 = (  # for 1 to 8 degrees of freedom: few classes or rows are common, and need no scipy
@@ -83,10 +75,7 @@ def t95(df: float) -> float:
     if df in range(1, 9):
         return _T95[int(df) - 1]
     if df < 9:
-        with lab_imports("an interval with a fraction of a degree of freedom"):
-            from scipy.special import stdtrit
-
-        return float(stdtrit(df, 0.975))
+        return t_quantile(df, 0.975)
     z = Z95
     return (
         z
@@ -96,38 +85,52 @@ def t95(df: float) -> float:
     )
 
 
-def mean_of(column: ColumnOf) -> Measure:
-    """The weighted mean of a column."""
-
-    def measure(rows: Rows, found: Measured) -> tuple[float, Column] | None:
-        values = column(rows)
-        if values is None:
-            return None
-        with np.errstate(invalid="ignore"):  # a gap of +inf in one row and −inf in another has no mean: NaN
-            return mean(values, found.weights), values
-
-    return measure
+def mean_of(values: Column, found: Measured) -> tuple[float, Column]:
+    """The weighted mean of a column, which is what each row adds to it."""
+    with np.errstate(invalid="ignore"):  # a gap of +inf in one row and −inf in another has no mean: NaN
+        return mean(values, found.weights), values
 
 
-def of_logits(column: ColumnOf) -> Measure:
+def of_logits(column: str) -> Measure:
     """The mean of a column that probabilities do not give."""
-    measure = mean_of(column)
-    return lambda rows, found: measure(rows, found) if found.source.name == "logits" else None
+    return lambda rows, found: mean_of(getattr(rows, column), found) if found.source.name == "logits" else None
 
 
-def proportion(column: ColumnOf, *, above_classes: int = 0) -> Measure:
-    """A share of the rows, with Wilson's interval; None with so few classes."""
+def of_temperature(
+    value: float, part: Column, weights: Column | None, together: RowGroups | None = None
+) -> MetricValue:
+    """A temperature with the interval of its logarithm."""
+    factor = float(np.exp(min(half_width((part - value) / value, weights, together), 50.0)))
+    return MetricValue(value, max(value / factor, LOWEST), min(value * factor, HIGHEST), part)
 
-    def measure(rows: Rows, found: Measured) -> MetricValue | None:
-        if found.classes <= above_classes:
-            return None
-        values, w = np.asarray(column(rows), np.float64), found.weights
-        value = mean(values, w)
-        n = len(values) if w is None else float(w.sum() ** 2 / np.square(w).sum())
-        low, high = calibration.wilson(min(max(value, 0.0), 1.0), n)
-        return MetricValue(value, float(low), float(high), values)
 
-    return measure
+def temperature(rows: Rows, found: Measured) -> MetricValue | None:
+    """The fitted temperature; at a bound it has no interval."""
+    if found.fitted is None or found.temperature_part is None:
+        return None
+    value = found.fitted.value
+    if found.fitted.at_bound:
+        return MetricValue(value, value, value)
+    return of_temperature(value, found.temperature_part, found.weights)
+
+
+def accuracy(rows: Rows, found: Measured) -> MetricValue:
+    """The share of the rows that are right."""
+    return _share(rows.correct, found.weights)
+
+
+def top5(rows: Rows, found: Measured) -> MetricValue | None:
+    """The share of the rows whose label is among the best 5 of more classes."""
+    return _share(rows.rank < 5, found.weights) if found.classes > 5 else None
+
+
+def _share(held: npt.NDArray[np.bool_], w: Column | None) -> MetricValue:
+    """A share of the rows, with Wilson's interval."""
+    values = np.asarray(held, np.float64)
+    value = mean(values, w)
+    n = len(values) if w is None else float(w.sum() ** 2 / np.square(w).sum())
+    low, high = calibration.wilson(min(max(value, 0.0), 1.0), n)
+    return MetricValue(value, float(low), float(high), values)
 
 
 def balanced_accuracy(rows: Rows, w: Column | None = None) -> tuple[float, Column]:
@@ -135,11 +138,9 @@ def balanced_accuracy(rows: Rows, w: Column | None = None) -> tuple[float, Colum
     one = np.ones(len(rows)) if w is None else w
     labelled = np.bincount(rows.label, weights=one)
     occurs = labelled > 0
-    recall = np.divide(
-        np.bincount(rows.label, weights=one * rows.correct), labelled, out=np.zeros(len(labelled)), where=occurs
-    )
+    recall = _ratio(np.bincount(rows.label, weights=one * rows.correct), labelled)
     value = float(recall[occurs].mean())
-    weight = np.divide(one.sum() / occurs.sum(), labelled, out=np.zeros(len(labelled)), where=occurs)
+    weight = _ratio(one.sum() / occurs.sum(), labelled)
     return value, (rows.correct - recall[rows.label]) * weight[rows.label] + value
 
 
@@ -150,47 +151,45 @@ def macro_f1(rows: Rows, found: Measured) -> tuple[float, Column]:
     right = np.bincount(rows.label, weights=one * rows.correct, minlength=size)
     labelled = np.bincount(rows.label, weights=one, minlength=size)
     either = labelled + np.bincount(rows.predicted, weights=one, minlength=size)
-    seen, total = either > 0, one.sum()
-    f1 = np.divide(2 * right, either, out=np.zeros(size), where=seen)
+    seen = either > 0
+    f1 = _ratio(2 * right, either)
     value = float(f1[seen].mean())
-    weight = np.divide(total / seen.sum(), either, out=np.zeros(size), where=seen)
+    weight = _ratio(one.sum() / seen.sum(), either)
     own = (2 * rows.correct - f1[rows.label]) * weight[rows.label]
     return value, np.asarray(own - (f1 * weight)[rows.predicted] + value, dtype=np.float64)
 
 
-def off(rows: Rows) -> Column:
-    """Confidence minus how far each row is right."""
-    return np.subtract(rows.confidence, rows.right, dtype=np.float64)
+def _ratio(above: npt.NDArray[Any] | float, below: npt.NDArray[Any]) -> Column:
+    return np.divide(above, below, out=np.zeros(len(below)), where=below > 0)
 
 
 def ece(rows: Rows, found: Measured) -> tuple[float, Column]:
     """The binned error; after temperature its parts count the spread of the temperature."""
     value, part = calibration.binned(rows.confidence, rows.right, found.weights, BINS)
-    shift = _shift(rows, found)
-    if shift is not None:
-        difference = off(rows)
-        sign: Column = np.divide(part, difference, out=np.zeros(len(part)), where=difference != 0)
-        pull = float(mean(sign * (rows.confidence * shift[1]), found.weights))
-        part = np.asarray(part + pull * shift[0], dtype=np.float64)
-    return value, part
+    off = rows.overconfidence
+    sign: Column = np.divide(part, off, out=np.zeros(len(part)), where=off != 0)
+    return value, _with_spread_of_temperature(part, sign, rows, found)
+
+
+def ece_without_each(rows: Rows) -> tuple[float, Column]:
+    """The binned error, and its pseudo-values."""
+    value, _ = calibration.binned(rows.confidence, rows.right, None, BINS)
+    return value, pseudo_values(value, calibration.ece_without_each(rows.confidence, rows.right, BINS))
 
 
 def signed_gap(rows: Rows, found: Measured) -> tuple[float, Column]:
     """Mean confidence minus accuracy; after temperature its parts count the spread of the temperature."""
-    part = off(rows)
-    value, shift = mean(part, found.weights), _shift(rows, found)
-    if shift is not None:
-        turn = float(mean(rows.confidence * shift[1], found.weights))
-        part = np.asarray(part + turn * shift[0], dtype=np.float64)
-    return value, part
+    part = rows.overconfidence
+    return mean(part, found.weights), _with_spread_of_temperature(part, 1.0, rows, found)
 
 
-def _shift(rows: Rows, found: Measured) -> Column | None:
-    """(2, N): what each row adds to β = 1/T about its mean, and d log p_top / dβ; None as trained and at a bound."""
-    if rows is found.rows or found.fitted is None or found.temperature_part is None or found.sharpening is None:
-        return None
-    value = found.fitted.value
-    return None if found.fitted.at_bound else np.stack([-(found.temperature_part - value) / value**2, found.sharpening])
+def _with_spread_of_temperature(part: Column, sign: Column | float, rows: Rows, found: Measured) -> Column:
+    """Parts that follow the temperature by sign·d conf/dβ: each row also adds what it adds to β = 1/T."""
+    fitted, influence = found.fitted, found.temperature_part
+    if rows is found.rows or fitted is None or influence is None or found.sharpening is None or fitted.at_bound:
+        return part
+    pull = mean(sign * (rows.confidence * found.sharpening), found.weights)
+    return np.asarray(part + pull * (-(influence - fitted.value) / fitted.value**2), dtype=np.float64)
 
 
 def ece_by_chance(rows: Rows, found: Measured) -> MetricValue:
@@ -216,20 +215,8 @@ def ece_classwise(rows: Rows, found: Measured) -> MetricValue:
 
 def smooth_ece(rows: Rows, found: Measured) -> tuple[float, Column]:
     """The error without bins."""
-    error = smooth_calibration.smoothed(rows.confidence, rows.right, found.weights)
+    error = calibration.smoothed(rows.confidence, rows.right, found.weights)
     return error.value, error.part
-
-
-def temperature(rows: Rows, found: Measured) -> MetricValue | None:
-    """The fitted temperature, with the interval of its logarithm."""
-    part = found.temperature_part
-    if found.fitted is None or part is None:
-        return None
-    value = found.fitted.value
-    if found.fitted.at_bound:
-        return MetricValue(value, value, value)
-    factor = float(np.exp(min(half_width((part - value) / value, found.weights), 50.0)))
-    return MetricValue(value, max(value / factor, LOWEST), min(value * factor, HIGHEST), part)
 
 
 def ranked(value: Callable[[RankedGroups], float], part: Callable[[RankedGroups], Column]) -> Measure:
@@ -242,6 +229,12 @@ def ranked(value: Callable[[RankedGroups], float], part: Callable[[RankedGroups]
     return measure
 
 
+def eaurc_without_each(rows: Rows) -> tuple[float, Column]:
+    """The E-AURC, and its pseudo-values."""
+    groups = RankedGroups(rows.score, rows.right)
+    return groups.eaurc(), pseudo_values(groups.eaurc(), groups.eaurc_without_each())
+
+
 def coverage_at(risk: float) -> Measure:
     """The share of the rows that can be answered at a risk."""
     return lambda rows, found: MetricValue(found.groups.coverage_at(risk), *found.groups.coverage_interval(risk))
@@ -250,24 +243,4 @@ def coverage_at(risk: float) -> Measure:
 def gamma(rows: Rows, found: Measured) -> tuple[float, Column]:
     """The smoothing over all of a perfectly smoothed model."""
     # 1 − p_y from the NLL keeps its digits where p_y is nearly 1
-    values = -np.expm1(-rows.nll) * (found.classes / (found.classes - 1))
-    with np.errstate(invalid="ignore"):
-        return mean(values, found.weights), values
-
-
-def balanced_accuracy_without_each(rows: Rows) -> tuple[Column, float]:
-    """Its infinitesimal-jackknife values stand for pseudo-values."""
-    value, part = balanced_accuracy(rows)
-    return part, value
-
-
-def ece_without_each(rows: Rows) -> tuple[Column, float]:
-    """Pseudo-values of the binned error."""
-    value, _ = calibration.binned(rows.confidence, rows.right, None, BINS)
-    return pseudo_values(value, calibration.ece_without_each(rows.confidence, rows.right, BINS)), value
-
-
-def eaurc_without_each(rows: Rows) -> tuple[Column, float]:
-    """Pseudo-values of the E-AURC."""
-    groups = RankedGroups(rows.score, rows.right)
-    return pseudo_values(groups.eaurc(), selective.eaurc_without_each(groups)), groups.eaurc()
+    return mean_of(-np.expm1(-rows.nll) * (found.classes / (found.classes - 1)), found)

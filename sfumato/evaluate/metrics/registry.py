@@ -12,7 +12,7 @@ takes the mode of q, the lowest class of equal ones.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -20,12 +20,12 @@ from typing import NamedTuple
 import numpy as np
 
 from sfumato.evaluate.metrics import compute
-from sfumato.evaluate.metrics.compute import ColumnOf, LeaveOneOut, Measure, MetricValue
-from sfumato.evaluate.metrics.ranking import RankedGroups
+from sfumato.evaluate.metrics.compute import Measure, MetricValue
+from sfumato.evaluate.metrics.selective import RankedGroups
 from sfumato.evaluate.metrics.temperature import HIGHEST, LOWEST
 from sfumato.evaluate.scores.column_checks import Column
 from sfumato.evaluate.scores.measure import Measured
-from sfumato.evaluate.scores.per_row import Rows, SoftRows
+from sfumato.evaluate.scores.per_row import Rows
 from sfumato.evaluate.statistics.groups import RowGroups
 
 
@@ -58,9 +58,9 @@ class Definition:
         words: what it is called, in words that need no paper.
         term: what the field calls it, where that is another word; empty where it is not.
         shown: how its value is printed.
-        measure: computes the value and what each row adds to it.
-        column: what a row adds where the metric is a plain mean, so that a comparison can average it over seeds.
-        without_each: pseudo-values for a comparison where the metric is no plain mean.
+        column: the column of ``Rows`` whose mean the metric is, empty where it is no plain mean.
+        measure: computes the value and what each row adds to it where that is more than a mean of ``column``.
+        without_each: the value and pseudo-values of one seed, for a comparison, where the metric is no plain mean.
         family: the part of docs/metrics.md that has it.
         explained: its entry in the glossary, or None.
         soft_words: what it is called where labels are soft, if that is something else.
@@ -82,9 +82,9 @@ class Definition:
     words: str
     term: str
     shown: Shown
-    measure: Measure
-    column: ColumnOf | None = None
-    without_each: LeaveOneOut | None = None
+    column: str = ""
+    measure: Measure | None = None
+    without_each: Callable[[Rows], tuple[float, Column]] | None = None
     family: str = "Right or wrong"
     explained: Explained | None = None
     soft_words: str = ""
@@ -104,11 +104,6 @@ class Definition:
         """The label with the factor that small areas are multiplied by: ``ranking of mistakes (E-AURC × 1000)``."""
         return f"{self.words} ({self.term} × 1000)" if self.shown.scale == 1000 else self.label
 
-    @property
-    def compared(self) -> bool:
-        """Whether the tables of a comparison show it."""
-        return self.column is not None or self.without_each is not None
-
     def ends(self, value: float, half: float) -> tuple[float, float]:
         """The ends of an interval, cut at the range."""
         return max(value - half, self.lowest), min(value + half, self.highest)
@@ -116,8 +111,9 @@ class Definition:
     def of_seed(self, rows: Rows) -> tuple[Column, float] | None:
         """What each row adds to the metric of one seed, (N,), and its value; None where the rows do not have it."""
         if self.without_each is not None:
-            return self.without_each(rows)
-        values = None if self.column is None else self.column(rows)
+            value, part = self.without_each(rows)
+            return part, value
+        values = getattr(rows, self.column or "none", None)
         return None if values is None else (np.asarray(values, np.float64), float(np.mean(values)))
 
 
@@ -133,36 +129,12 @@ _LESS = "better, but a value near the calibration error by chance cannot be told
 _NEEDS_SOFT = "label_probs or label_counts"
 
 
-def _correct(rows: Rows) -> Column:
-    return rows.correct.astype(np.float64)
-
-
-def _agreed(rows: Rows) -> Column | None:
-    return rows.agreed if isinstance(rows, SoftRows) else None
-
-
-def _kl(rows: Rows) -> Column | None:
-    return rows.kl if isinstance(rows, SoftRows) else None
-
-
-def _nll(rows: Rows) -> Column:
-    return rows.nll
-
-
-def _brier(rows: Rows) -> Column:
-    return rows.brier
-
-
-def _gap(rows: Rows) -> Column:
-    return rows.gap
-
-
 # fmt: off
 _PLAIN: dict[str, Definition] = {
     "accuracy": Definition(
         "part of the rows whose label has the largest logit; of equal ones the lowest class",
         "higher", 0.0, 1.0, _WILSON, "accuracy", "", _SHARE,
-        compute.proportion(_correct), _correct, over_seeds=True, paired=True, headline=True,
+        "correct", compute.accuracy, over_seeds=True, paired=True, headline=True,
         explained=Explained(
             "Share of rows whose largest logit is the label’s; 0 to 100 %, more is better.",
             soft="Share of rows whose largest logit is that of the likeliest class of the soft label; 0 to 100 %, more "
@@ -172,15 +144,15 @@ _PLAIN: dict[str, Definition] = {
     "balanced_accuracy": Definition(
         "mean over the classes that occur of the part of their rows that is right",
         "higher", 0.0, 1.0, _PART, "balanced accuracy", "", _SHARE,
-        lambda rows, found: compute.balanced_accuracy(rows, found.weights),
-        without_each=compute.balanced_accuracy_without_each, over_seeds=True,
+        measure=lambda rows, found: compute.balanced_accuracy(rows, found.weights),
+        without_each=compute.balanced_accuracy, over_seeds=True,
         explained=Explained(
             "Mean over the classes of the share of their rows that is right; 0 to 100 %, more is better.",
         ),
     ),
     "macro_f1": Definition(
         "mean over classes that occur as label or prediction of F1 = 2·right/(labelled + predicted)",
-        "higher", 0.0, 1.0, _PART, "F1, mean of the classes", "macro-F1", Shown(), compute.macro_f1,
+        "higher", 0.0, 1.0, _PART, "F1, mean of the classes", "macro-F1", Shown(), measure=compute.macro_f1,
         explained=Explained(
             "Mean over the classes of 2·right/(labelled + answered); 0 to 1, more is better.", ("macro-F1",),
         ),
@@ -188,13 +160,13 @@ _PLAIN: dict[str, Definition] = {
     "top5": Definition(
         "part of the rows whose label is among the 5 largest logits (K > 5)",
         "higher", 0.0, 1.0, _WILSON, "label among the best 5", "top 5", _SHARE,
-        compute.proportion(lambda rows: rows.rank < 5, above_classes=5), needs="more than 5 classes",
+        measure=compute.top5, needs="more than 5 classes",
         explained=Explained("Share of rows whose label is among the five largest logits; more is better."),
     ),
     "agreement": Definition(
         "with soft labels q: mean of q of the predicted class, the part of the annotators that name it",
         "higher", 0.0, 1.0, _MEAN, "agreement with the annotators", "", _SHARE,
-        compute.mean_of(_agreed), _agreed, over_seeds=True, paired=True, needs=_NEEDS_SOFT,
+        "agreed", over_seeds=True, paired=True, needs=_NEEDS_SOFT,
         explained=Explained(
             "With soft labels: the mean share of the annotators, or the mean probability, that a row’s label gives to "
             "the predicted class; 0 to 100 %, more is better.", ("agreement",),
@@ -203,7 +175,7 @@ _PLAIN: dict[str, Definition] = {
     "nll": Definition(
         "Σ w·(−log p_y)/W, against labels whatever the training target was, in nats",
         "lower", 0.0, _INF, _MEAN, "log loss", "NLL", Shown("nats"),
-        compute.mean_of(_nll), _nll, family=_FIT, over_seeds=True, paired=True,
+        "nll", family=_FIT, over_seeds=True, paired=True,
         explained=Explained(
             "Mean −log p of the label; in nats, from 0, less is better. It is also called hard NLL, because it is "
             "measured against the label alone, whatever target the model was trained on.", ("NLL",),
@@ -214,7 +186,7 @@ _PLAIN: dict[str, Definition] = {
     "kl": Definition(
         "with soft labels q: Σ w·Σ_k q_k·log(q_k/p_k)/W, which is nll less the entropy of q, in nats",
         "lower", 0.0, _INF, _MEAN, "divergence from the soft labels", "KL", Shown("nats"),
-        compute.mean_of(_kl), _kl, family=_FIT, over_seeds=True, paired=True, needs=_NEEDS_SOFT,
+        "kl", family=_FIT, over_seeds=True, paired=True, needs=_NEEDS_SOFT,
         explained=Explained(
             "With soft labels: the log loss less the smallest that any model can reach, which is the entropy of the "
             "labels; in nats, from 0, less is better.", ("KL",),
@@ -223,7 +195,7 @@ _PLAIN: dict[str, Definition] = {
     "brier": Definition(
         "Σ w·Σ_k (p_k − 1[k=y])²/W, from 0 to 2",
         "lower", 0.0, 2.0, _MEAN, "Brier score", "", Shown("0 to 2"),
-        compute.mean_of(_brier), _brier, family=_FIT, over_seeds=True, paired=True,
+        "brier", family=_FIT, over_seeds=True, paired=True,
         explained=Explained(
             "Mean squared distance between the probabilities and the label’s one-hot vector; 0 to 2, less is better.",
             soft="Mean squared distance between the probabilities and the soft label; 0 to 2, less is better.",
@@ -232,7 +204,7 @@ _PLAIN: dict[str, Definition] = {
     "ece": Definition(
         "Σ_b |Σ_{i in b} w·(conf − right)|/W over 15 equal-width bins (lower, upper], the first closed at 0",
         "lower", 0.0, 1.0, _PART, "calibration error", "ECE", _ERROR,
-        compute.ece, without_each=compute.ece_without_each, family=_CALIBRATION, over_seeds=True, paired=True,
+        measure=compute.ece, without_each=compute.ece_without_each, family=_CALIBRATION, over_seeds=True, paired=True,
         explained=Explained(
             "Mean distance between confidence and accuracy over 15 bins of equal width, weighted by rows; 0 to 1, less "
             f"is {_LESS}", ("ECE",),
@@ -243,7 +215,7 @@ _PLAIN: dict[str, Definition] = {
     "ece_noise_floor": Definition(
         "mean ECE over 200 redraws of right ~ Bernoulli(conf): what a perfectly calibrated model would show",
         None, -_INF, _INF, "central 95 % of the redraws", "calibration error by chance", "", _ERROR,
-        compute.ece_by_chance, family=_CALIBRATION,
+        measure=compute.ece_by_chance, family=_CALIBRATION,
         explained=Explained(
             "The calibration error that a perfectly calibrated model would show with as many rows; a yardstick and not "
             "a score.", ("by chance alone",),
@@ -252,13 +224,13 @@ _PLAIN: dict[str, Definition] = {
     "ece_equal_mass": Definition(
         "as ece, over 15 runs of sorted rows of equal weight; rows of equal conf share their accuracy",
         "lower", 0.0, 1.0, _PART, "calibration error, equal mass", "ECE", _ERROR,
-        compute.ece_equal_mass, family=_CALIBRATION,
+        measure=compute.ece_equal_mass, family=_CALIBRATION,
         explained=Explained("The calibration error over 15 bins that hold as many rows each; 0 to 1, less is better."),
     ),
     "ece_classwise": Definition(
         "Σ_k Σ_b |Σ_{i: p_ik in b} w·(p_ik − 1[y=k])|/(K·W)",
         "lower", 0.0, 1.0, "delete-a-group jackknife over 10 groups by content", "calibration error, class-wise", "ECE",
-        Shown("0 to 1", digits=5), compute.ece_classwise, family=_CALIBRATION,
+        Shown("0 to 1", digits=5), measure=compute.ece_classwise, family=_CALIBRATION,
         explained=Explained(
             "The same for the probability of each class instead of the largest one, averaged over the classes; 0 to 1, "
             "less is better.",
@@ -266,13 +238,14 @@ _PLAIN: dict[str, Definition] = {
     ),
     "smooth_ece": Definition(
         "∫|residuals conf − right smoothed by a reflected Gaussian of width σ|, at the σ that equals it",
-        "lower", 0.0, 1.0, _PART, "calibration error, smooth", "ECE", _ERROR, compute.smooth_ece, family=_CALIBRATION,
+        "lower", 0.0, 1.0, _PART, "calibration error, smooth", "ECE", _ERROR,
+        measure=compute.smooth_ece, family=_CALIBRATION,
         explained=Explained("The calibration error without bins, from a smooth curve; 0 to 1, less is better."),
     ),
     "signed_gap": Definition(
         "Σ w·(conf − right)/W: positive over-confident, negative under-confident",
         None, -1.0, 1.0, _MEAN, "confidence − accuracy", "", Shown("−1 to 1", signed=True),
-        compute.signed_gap, compute.off, family=_CALIBRATION, over_seeds=True, paired=True,
+        "overconfidence", compute.signed_gap, family=_CALIBRATION, over_seeds=True, paired=True,
         soft_words="confidence − agreement",
         explained=Explained(
             "Mean confidence minus accuracy; −1 to 1, 0 is best: + is over-confident, − under-confident.",
@@ -283,7 +256,7 @@ _PLAIN: dict[str, Definition] = {
     "temperature": Definition(
         "T in 1e-3 to 1e3 of least NLL of softmax(z/T)",
         None, LOWEST, HIGHEST, "t, on jackknife values of log T", "temperature", "", Shown("divisor", digits=2),
-        compute.temperature, family=_FIT, over_seeds=True, paired=True,
+        measure=compute.temperature, family=_FIT, over_seeds=True, paired=True,
         explained=Explained(
             "The number T that the logits are divided by, so that the log loss of other rows is smallest; neither "
             "direction is better: above 1 the model was over-confident, below 1 under-confident.",
@@ -292,7 +265,7 @@ _PLAIN: dict[str, Definition] = {
     "aurc": Definition(
         "mean over i of the error rate among the i most confident rows, tied rows in expectation",
         "lower", 0.0, 1.0, _PART, "error by coverage", "AURC", _AREA,
-        compute.ranked(RankedGroups.aurc, RankedGroups.aurc_part), family=_ORDER, paired=True,
+        measure=compute.ranked(RankedGroups.aurc, lambda groups: groups.aurc_part), family=_ORDER, paired=True,
         soft_words="disagreement by coverage (AURC × 1000)",
         explained=Explained(
             "The mean risk over all coverages; from 0, less is better. Shown × 1000.", ("AURC",),
@@ -303,7 +276,7 @@ _PLAIN: dict[str, Definition] = {
     "eaurc": Definition(
         "aurc less that of the best order, r + (1−r)·ln(1−r), r the error rate",
         "lower", -_INF, 1.0, _PART, "ranking of mistakes", "E-AURC", _AREA,
-        compute.ranked(RankedGroups.eaurc, RankedGroups.eaurc_part), without_each=compute.eaurc_without_each,
+        measure=compute.ranked(RankedGroups.eaurc, RankedGroups.eaurc_part), without_each=compute.eaurc_without_each,
         family=_ORDER, over_seeds=True, paired=True, headline=True,
         explained=Explained(
             "How far the order by confidence is from the best order at the same accuracy, which puts all mistakes "
@@ -317,7 +290,7 @@ _PLAIN: dict[str, Definition] = {
     "augrc": Definition(
         "area under (coverage, part of all rows that is answered and wrong) = r(1−r)(1−AUROC) + r²/2",
         "lower", 0.0, 0.5, _PART, "answered and wrong", "AUGRC", _AREA,
-        compute.ranked(RankedGroups.augrc, RankedGroups.augrc_part), family=_ORDER, paired=True,
+        measure=compute.ranked(RankedGroups.augrc, RankedGroups.augrc_part), family=_ORDER, paired=True,
         soft_words="answered and disagreed with (AUGRC × 1000)",
         explained=Explained(
             "The part of all rows that is answered and wrong, averaged over coverages; from 0, less is better. "
@@ -329,23 +302,23 @@ _PLAIN: dict[str, Definition] = {
     "coverage_at_1_risk": Definition(
         "largest part of the rows answered at an error rate of at most 1 %",
         "higher", 0.0, 1.0, _RISK + "1 %", "rows answered at 1 % wrong", "coverage", _SHARE,
-        compute.coverage_at(0.01), family=_ORDER, soft_words="rows answered at 1 % disagreement (coverage)",
+        measure=compute.coverage_at(0.01), family=_ORDER, soft_words="rows answered at 1 % disagreement (coverage)",
     ),
     "coverage_at_5_risk": Definition(
         "the same at 5 %",
         "higher", 0.0, 1.0, _RISK + "5 %", "rows answered at 5 % wrong", "coverage", _SHARE,
-        compute.coverage_at(0.05), family=_ORDER, soft_words="rows answered at 5 % disagreement (coverage)",
+        measure=compute.coverage_at(0.05), family=_ORDER, soft_words="rows answered at 5 % disagreement (coverage)",
     ),
     "risk_at_80_coverage": Definition(
         "error rate among the most confident 80 % of rows",
         "lower", 0.0, 1.0, _PART, "wrong among the surest 80 %", "risk", _SHARE,
-        compute.ranked(lambda groups: groups.risk_at(0.8), lambda groups: groups.risk_part(0.8)), family=_ORDER,
+        measure=compute.ranked(lambda groups: groups.risk_at(0.8), lambda groups: groups.risk_part(0.8)), family=_ORDER,
         soft_words="disagreement among the surest 80 % (risk)",
     ),
     "logit_gap": Definition(
         "mean of z_y less the mean of the other logits, in nats",
         None, -_INF, _INF, _MEAN, "logit gap", "", _NATS,
-        compute.of_logits(_gap), _gap, family=_LOGITS, over_seeds=True, paired=True,
+        "gap", compute.of_logits("gap"), family=_LOGITS, over_seeds=True, paired=True,
         explained=Explained(
             "Logit of the label minus the mean of the others, averaged over rows; in nats, neither direction is "
             "better, to be read beside the closed form.", ("gap",),
@@ -355,12 +328,12 @@ _PLAIN: dict[str, Definition] = {
     ),
     "logit_norm": Definition(
         "mean of ‖z − mean z‖, in nats", None, 0.0, _INF, _MEAN, "size of the logits", "norm", _NATS,
-        compute.of_logits(lambda rows: rows.norm), family=_LOGITS,
+        measure=compute.of_logits("norm"), family=_LOGITS,
         explained=Explained("Mean length of the logits of a row about their mean; in nats.", ("logit norm",)),
     ),
     "gamma": Definition(
         "E[1 − p_y]·K/(K−1): ε over all of a perfectly smoothed model",
-        None, 0.0, 2.0, _MEAN, "equivalent smoothing", "γ, ε over all", Shown(), compute.gamma, family=_LOGITS,
+        None, 0.0, 2.0, _MEAN, "equivalent smoothing", "γ, ε over all", Shown(), measure=compute.gamma, family=_LOGITS,
         explained=Explained(
             "The strength over all that a perfectly smoothed model with these probabilities would have been trained "
             "with; 0 to 1 in practice.", ("γ",),
@@ -454,7 +427,13 @@ def compute_metric(name: str, found: Measured) -> MetricValue | None:
     """One metric, or None where these columns do not have it."""
     defined = METRICS[name]
     rows = found.after if defined.scaled else found.rows
-    result = None if rows is None else defined.measure(rows, found)
+    if rows is None:
+        return None
+    if defined.measure is not None:
+        result = defined.measure(rows, found)
+    else:
+        values = getattr(rows, defined.column, None)
+        result = None if values is None else compute.mean_of(values, found)
     if result is None or isinstance(result, MetricValue):
         return result
     value, part = result
@@ -465,15 +444,13 @@ def over_groups(by_name: Mapping[str, MetricValue], together: RowGroups) -> dict
     """Metrics with intervals that count groups of rows; without ends where it is not known what each row adds."""
     result: dict[str, MetricValue] = {}
     for name, number in by_name.items():
-        low, high = number.low, number.high
         if name == "ece_noise_floor":  # what chance alone shows, which is no interval of the model
-            pass
+            result[name] = number
         elif number.part is None:
-            low, high = np.nan, np.nan
+            result[name] = replace(number, low=np.nan, high=np.nan)
         elif name == "temperature":
-            factor = float(np.exp(min(compute.group_half_width(number.part / number.value, together), 50.0)))
-            low, high = max(number.value / factor, LOWEST), min(number.value * factor, HIGHEST)
+            result[name] = compute.of_temperature(number.value, number.part, None, together)
         else:
-            low, high = METRICS[name].ends(number.value, compute.group_half_width(number.part, together))
-        result[name] = replace(number, low=low, high=high)
+            low, high = METRICS[name].ends(number.value, compute.half_width(number.part, None, together))
+            result[name] = replace(number, low=low, high=high)
     return result

@@ -1,20 +1,23 @@
-"""Selective prediction: how many errors are left when only the most confident rows are answered.
+r"""Selective prediction: how many errors are left when only the most confident rows are answered.
 
-Rows of equal score have no order, so every number here is the expectation over all orders of the tied rows. Let a group
-of n tied rows with e errors follow after a rows with E errors. Then E_i = E + (i − a)·e/n errors are expected among the
-first i rows. All numbers are sums of E_i, so the order in which rows are given never matters. A row of weight w ≥ 0
-counts as w tied copies; sums of 1/i over places become differences of the digamma function.
+Rows of equal score have no order, so every number is the expectation over all orders of the tied rows. Let a group of n
+tied rows with e errors follow after a rows with E errors. Then E_i = E + (i − a)·e/n errors are expected among the
+first i rows. A row of weight w ≥ 0 counts as w tied copies; sums of 1/i over places become differences of the digamma
+function.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.evaluate.metrics.ranking import RankedGroups, best_area, best_area_without_each
-from sfumato.evaluate.scores.column_checks import Column, check_correct
+from sfumato.evaluate.metrics.calibration import wilson
+from sfumato.evaluate.scores.column_checks import Column, check_correct, check_score, check_weights, mean
+from sfumato.extras import lab_imports
 
 
 @dataclass(frozen=True)
@@ -63,71 +66,6 @@ def eaurc(score: npt.ArrayLike, correct: npt.ArrayLike, *, weights: npt.ArrayLik
     Source: Geifman et al. 2019, arXiv 1805.08206.
     """
     return RankedGroups(score, check_correct(correct), weights).eaurc()
-
-
-def aurc_jackknife(score: npt.ArrayLike, correct: npt.ArrayLike) -> Column:
-    r"""The exact leave-one-out values of the AURC, (N,), in the order of the rows given, in O(N log N).
-
-    Take a row out of a group at places a+1 … a+n, with x = 1 if the row is an error and 0 otherwise. Places up to a
-    stay as they are; the group has n − 1 rows and e − x errors; a later place i becomes i − 1 and holds
-    :math:`E_i - x` errors:
-
-    .. math:: (N-1)\,\mathrm{AURC}_{(-)} = \sum_{i \le a} \frac{E_i}{i}
-              + E\,h + \frac{e - x}{n - 1}\,(n - 1 - a\,h) + \sum_{i > a+n} \frac{E_i - x}{i - 1},
-              \qquad h = \sum_{i=a+1}^{a+n-1} \frac{1}{i}
-
-    The arguments and errors are those of :func:`aurc`; there must be at least 2 rows.
-
-    >>> aurc_jackknife([0.9, 0.8, 0.7], [True, False, True]).round(4).tolist()
-    [0.75, 0.0, 0.25]
-
-    Source: the definition of :func:`aurc` with one row left out; the jackknife is Quenouille's and Tukey's.
-    """
-    return aurc_without_each(RankedGroups(score, check_correct(correct)))
-
-
-def aurc_without_each(g: RankedGroups) -> Column:
-    """:func:`aurc_jackknife` of rows without weights, which may be right in part."""
-    total = len(g.place)
-    if total < 2:
-        raise ValueError("leaving one row out needs at least 2 rows, got 1")
-    before = np.concatenate([[0.0], np.cumsum(g.errors / g.place)])
-    earlier = np.maximum(g.place - 1, 1)  # place 1 follows no group, so its value is not used
-    after = _suffix_sums(g.errors / earlier)
-    after_inverse = _suffix_sums(1 / earlier)
-
-    a, n, e, end = g.start, g.size, g.wrong, g.start + g.size
-    h = np.add.reduceat(1 / g.place, a) - 1 / end
-    by_wrong = np.empty((2, len(a)))
-    for x in (0, 1):
-        inside = g.errors_before * h + (e - x) / np.maximum(n - 1, 1) * (n - 1 - a * h)
-        by_wrong[x] = before[a] + np.where(n > 1, inside, 0.0) + after[end] - x * after_inverse[end]
-    if g.risk.dtype == np.bool_:
-        return by_wrong[g.risk.astype(np.intp), g.group] / (total - 1)
-    right, wrong = by_wrong[:, g.group]
-    return (right + g.risk * (wrong - right)) / (total - 1)
-
-
-def eaurc_jackknife(score: npt.ArrayLike, correct: npt.ArrayLike) -> Column:
-    r"""The exact leave-one-out values of the E-AURC, (N,), in the order of the rows given, in O(N log N).
-
-    Each is that of :func:`aurc_jackknife`, which has the same arguments and errors, less the best area at the error
-    rate of the rows that stay.
-
-    >>> eaurc_jackknife([0.9, 0.8, 0.7], [True, False, True]).round(4).tolist()
-    [0.5966, 0.0, 0.0966]
-
-    Source: as :func:`aurc_jackknife`.
-    """
-    return eaurc_without_each(RankedGroups(score, check_correct(correct)))
-
-
-def eaurc_without_each(g: RankedGroups) -> Column:
-    """:func:`eaurc_jackknife` of rows without weights, which may be right in part."""
-    without = aurc_without_each(g)
-    if g.risk.dtype == np.bool_:
-        return without - best_area((np.count_nonzero(g.risk) - g.risk) / (len(g.risk) - 1))
-    return without - best_area_without_each(g.risk)
 
 
 def augrc(score: npt.ArrayLike, correct: npt.ArrayLike, *, weights: npt.ArrayLike | None = None) -> float:
@@ -203,5 +141,236 @@ def coverage_at_risk(
     return RankedGroups(score, check_correct(correct), weights).coverage_at(risk)
 
 
-def _suffix_sums(values: Column) -> Column:
-    return np.concatenate([np.cumsum(values[::-1])[::-1], [0.0]])
+class RankedGroups:
+    r"""Rows by descending score, in groups of equal score: every number here, and what each row adds to it.
+
+    A "part" is the derivative of a number in the weight of the row, scaled so that the spread of the parts over √N is
+    the standard error of the number: the infinitesimal jackknife.
+
+    ``right`` is whether each row is right, or how far; ``risk`` how far it is wrong; ``group`` its group, −1 for a row
+    of weight 0. Per group, ``start`` is the weight of all rows before it (a), ``size`` its own (n), ``wrong`` that of
+    its errors (e) and ``errors_before`` that of those before it (E). ``total`` is the weight of all rows.
+    """
+
+    def __init__(self, score: npt.ArrayLike, right: npt.NDArray[Any], weights: npt.ArrayLike | None = None) -> None:
+        self.right = right
+        self.risk: npt.NDArray[Any] = ~right if right.dtype == np.bool_ else 1 - right
+        values = check_score(score, len(right))
+        self._weights = w = check_weights(weights, len(right))
+        # Sums of whole numbers are the same in any order, and an order that need not be stable is found sooner.
+        whole = w is None and self.risk.dtype == np.bool_
+        order = np.argsort(-values, kind=None if whole else "stable")
+        if w is not None:
+            order = order[w[order] > 0]
+        ordered = values[order]
+        first = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+        self._order = order
+        self._rows = np.diff(np.append(first, len(order)))  # rows of each group
+        self.group = np.full(len(values), -1, dtype=np.int64)
+        self.group[order] = np.repeat(np.arange(len(first)), self._rows)
+        error = self.risk[order]
+        if w is None:
+            self.size: npt.NDArray[Any] = self._rows
+            self.wrong: npt.NDArray[Any] = np.add.reduceat(error.astype(np.int64) if whole else error, first)
+        else:
+            self.size = np.add.reduceat(w[order], first)
+            self.wrong = np.add.reduceat(w[order] * error, first)
+        self.end = np.cumsum(self.size)
+        self.start = self.end - self.size
+        self.errors_before = np.cumsum(self.wrong) - self.wrong
+        self.total = float(self.end[-1])
+
+    @cached_property
+    def place(self) -> npt.NDArray[Any]:
+        """The weight up to each row, by descending score: 1 to N without weights; rows of weight 0 are left out."""
+        return np.arange(1, len(self._order) + 1) if self._weights is None else np.cumsum(self._weights[self._order])
+
+    @cached_property
+    def errors(self) -> Column:
+        """Expected errors up to each place."""
+        within = self.place - np.repeat(self.start, self._rows)
+        # the order of operations keeps whole numbers whole in a group that is wholly right or wholly wrong
+        return np.repeat(self.errors_before, self._rows) + within * np.repeat(self.wrong / self.size, self._rows)
+
+    def aurc(self) -> float:
+        """Area under the risk–coverage curve."""
+        if self._weights is None:
+            return float(np.mean(self.errors / self.place))
+        rate = self.wrong / self.size
+        area = self.wrong + (self.errors_before - self.start * rate) * self._harmonic[0]
+        return float(area.sum() / self.total)
+
+    @cached_property
+    def aurc_part(self) -> Column:
+        """What each row adds to the AURC."""
+        n, e, a, before = (np.asarray(x, np.float64) for x in (self.size, self.wrong, self.start, self.errors_before))
+        rate = e / n
+        harmonic, squares, last = self._harmonic
+        # per group: derivatives of e + (E − a·e/n)·h in its size, its errors, its start and the errors before it
+        by_size = a * rate / n * harmonic + (before - a * rate) * last
+        by_wrong = 1 - a / n * harmonic
+        by_start = -rate * harmonic - (before - a * rate) * squares
+        return self._per_row(by_size + _after(by_start), by_wrong + _after(harmonic))
+
+    def aurc_without_each(self) -> Column:
+        r"""The AURC without each row in turn, (N,), of at least 2 rows without weights, in O(N log N).
+
+        Take a row out of a group at places a+1 … a+n, with x = 1 if the row is an error and 0 otherwise. Places up to a
+        stay as they are; the group has n − 1 rows and e − x errors; a later place i becomes i − 1 and holds
+        :math:`E_i - x` errors:
+
+        .. math:: (N-1)\,\mathrm{AURC}_{(-)} = \sum_{i \le a} \frac{E_i}{i}
+                  + E\,h + \frac{e - x}{n - 1}\,(n - 1 - a\,h) + \sum_{i > a+n} \frac{E_i - x}{i - 1},
+                  \qquad h = \sum_{i=a+1}^{a+n-1} \frac{1}{i}
+        """
+        if len(self.place) < 2:
+            raise ValueError("leaving one row out needs at least 2 rows, got 1")
+        before = np.concatenate([[0.0], np.cumsum(self.errors / self.place)])
+        earlier = np.maximum(self.place - 1, 1)  # place 1 follows no group, so its value is not used
+        after, after_inverse = (
+            np.append(np.cumsum(each[::-1])[::-1], 0.0) for each in (self.errors / earlier, 1 / earlier)
+        )
+        a, n, e, end = self.start, self.size, self.wrong, self.end
+        h = np.add.reduceat(1 / self.place, a) - 1 / end
+
+        def without(x: int) -> Column:
+            inside = self.errors_before * h + (e - x) / np.maximum(n - 1, 1) * (n - 1 - a * h)
+            return before[a] + np.where(n > 1, inside, 0.0) + after[end] - x * after_inverse[end]
+
+        right, wrong = without(0)[self.group], without(1)[self.group]
+        whole = self.risk.dtype == np.bool_
+        areas = np.where(self.risk, wrong, right) if whole else right + self.risk * (wrong - right)
+        return areas / (len(self.place) - 1)
+
+    def eaurc(self) -> float:
+        """AURC less that of the best order."""
+        return self.aurc() - self.best()
+
+    def best(self) -> float:
+        """AURC of the best order of these rows."""
+        if self.risk.dtype == np.bool_:
+            return float(best_area(np.asarray(self.wrong.sum() / self.total)))
+        return best_area_of(self.risk, self._weights)
+
+    def eaurc_part(self) -> Column:
+        """What each row adds to the E-AURC."""
+        if self.risk.dtype != np.bool_:
+            return self.aurc_part - best_area_part(self.risk, self._weights)
+        r = float(self.wrong.sum() / self.total)
+        slope = -np.log1p(-r) if r < 1 else 0.0
+        return self.aurc_part - best_area(np.asarray(r)) - slope * (self.risk - r)
+
+    def eaurc_without_each(self) -> Column:
+        """The E-AURC without each row in turn, as :meth:`aurc_without_each`."""
+        areas = self.aurc_without_each()
+        if self.risk.dtype == np.bool_:
+            return areas - best_area((np.count_nonzero(self.risk) - self.risk) / (len(self.risk) - 1))
+        return areas - best_area_without_each(self.risk)
+
+    def augrc(self) -> float:
+        """Area under the generalised risk–coverage curve."""
+        return float((self.size * (self.errors_before + self.wrong / 2)).sum() / self.total**2)
+
+    def augrc_part(self) -> Column:
+        """What each row adds to the AUGRC."""
+        whole = self._per_row(self.errors_before + self.wrong / 2, self.size / 2 + self.total - self.end)
+        return whole / self.total - self.augrc()
+
+    def risk_at(self, coverage: float) -> float:
+        """Expected error rate of the most confident part."""
+        m = coverage * self.total
+        # E is linear from (0, 0) on, so below one row the risk is that of the first row
+        return float(np.interp(m, np.append(0.0, self.end), np.append(0.0, self.errors_before + self.wrong)) / m)
+
+    def risk_part(self, coverage: float) -> Column:
+        """What each row adds to the risk at a coverage."""
+        m = coverage * self.total
+        at = int(np.minimum(np.searchsorted(self.end, m), len(self.size) - 1))
+        rate = self.wrong[at] / self.size[at]
+        share = np.where(np.arange(len(self.size)) < at, 1.0, 0.0)
+        share[at] = (m - self.start[at]) / self.size[at]
+        own = np.where(self.group >= 0, share[self.group], 0.0)
+        return own * (self.risk - rate) / coverage + rate
+
+    def coverage_at(self, risk: float) -> float:
+        """Largest share of the rows that can be answered at that risk."""
+        allowed = self.end[(self.errors_before + self.wrong) / self.end <= risk]
+        return float(allowed.max(initial=0) / self.total)
+
+    def coverage_interval(self, risk: float) -> tuple[float, float]:
+        """The coverages at which Wilson's 95 % interval of the risk first and last holds ``risk``."""
+        low, high = wilson(np.minimum((self.errors_before + self.wrong) / self.end, 1.0), self.end)
+        sure, possible = self.end[high <= risk], self.end[low <= risk]
+        return float(sure.max(initial=0) / self.total), float(possible.max(initial=0) / self.total)
+
+    @cached_property
+    def _harmonic(self) -> tuple[Column, Column, Column]:
+        """Per group Σ 1/i and Σ 1/i² over its places, and Σ 1/i² from its end on less that of all places."""
+        end = np.asarray(self.end, np.float64)
+        if self._weights is None:
+            one = np.cumsum(1.0 / self.place)
+            two = np.cumsum(1.0 / np.square(self.place.astype(np.float64)))
+            stop = end.astype(np.int64) - 1
+            h, q = np.diff(one[stop], prepend=0.0), np.diff(two[stop], prepend=0.0)
+            return h, q, np.pi**2 / 6 - two[stop]
+        with lab_imports("a ranking of weighted rows"):
+            from scipy.special import digamma, zeta
+
+        begin = np.asarray(self.start, np.float64)
+        last = zeta(2.0, end + 1)
+        return digamma(end + 1) - digamma(begin + 1), zeta(2.0, begin + 1) - last, last
+
+    def _per_row(self, by_size: Column, by_wrong: Column) -> Column:
+        held = np.maximum(self.group, 0)
+        return np.where(self.group >= 0, by_size[held] + self.risk * by_wrong[held], 0.0)
+
+
+def _after(values: Column) -> Column:
+    """Sum of the values of all later groups."""
+    return np.cumsum(values[::-1])[::-1] - values
+
+
+# The E-AURC is counted from the area of the best order. Rows answered in the order of their risks ρ have the least
+# area; in the limit of many rows it is B = ∫ ρ(s)·(−ln s) ds, with ρ(s) the risks in rising order at coverage s. Risks
+# of 0 and 1 make it r + (1 − r)·ln(1 − r). A soft label q gives a row the risk 1 − q of its predicted class.
+
+
+def best_area(error_rate: Column) -> Column:
+    """AURC of the best order at an error rate r, of risks that are 0 or 1: r + (1 − r)·ln(1 − r)."""
+    kept = 1 - error_rate
+    return error_rate + kept * np.log(np.where(kept > 0, kept, 1.0))
+
+
+def best_area_of(risk: Column, weights: Column | None = None) -> float:
+    """AURC of the best order of these risks, (N,), each from 0 to 1."""
+    order = np.argsort(risk, kind="stable")
+    steps = np.arange(1, len(risk) + 1) / len(risk) if weights is None else np.cumsum(weights[order]) / weights.sum()
+    return float(risk[order] @ _shares(steps))
+
+
+def best_area_part(risk: Column, weights: Column | None = None) -> Column:
+    """What each row adds to :func:`best_area_of`, (N,): infinitesimal-jackknife values, whose mean is the area."""
+    values, place = np.unique(risk, return_inverse=True)
+    mass = np.bincount(place, weights=weights).astype(np.float64)
+    below = np.cumsum(mass)[:-1] / mass.sum()  # of the rows up to each value but the largest
+    with np.errstate(divide="ignore"):  # rows of weight 0 may have the smallest risk
+        pull = np.diff(values) * np.where(below > 0, -np.log(below), 0.0)
+    part = -np.append(np.cumsum(pull[::-1])[::-1], 0.0)[place]
+    return part - mean(part, weights) + best_area_of(risk, weights)
+
+
+def best_area_without_each(risk: Column) -> Column:
+    """:func:`best_area_of` with each row left out in turn, (N,), of at least 2 rows."""
+    n = len(risk)
+    order = np.argsort(risk, kind="stable")
+    ordered, shares = risk[order], _shares(np.arange(1, n) / (n - 1))
+    before = np.concatenate([[0.0], np.cumsum(ordered[:-1] * shares)])
+    after = np.concatenate([np.cumsum((ordered[1:] * shares)[::-1])[::-1], [0.0]])
+    without = np.empty(n)
+    without[order] = before + after
+    return without
+
+
+def _shares(steps: Column) -> Column:
+    """∫ −ln s ds over each step of a rising coverage that begins at 0."""
+    return np.diff(steps - steps * np.log(np.where(steps > 0, steps, 1.0)), prepend=0.0)

@@ -23,7 +23,6 @@ from sfumato.evaluate.scores.score_matrix import (
     ScoreMatrix,
     Scores,
     check_labels,
-    check_temperature,
 )
 from sfumato.evaluate.scores.soft_labels import Truth
 
@@ -52,8 +51,7 @@ class Temperature:
 def fit_temperature(*, logits: Scores, labels: Labels, weights: npt.ArrayLike | None = None) -> Temperature:
     r"""The temperature of least log loss.
 
-    .. math:: T^* = \arg\min_{10^{-3} \le T \le 10^3}
-              \frac{1}{N} \sum_i -\log \mathrm{softmax}(z_i / T)_{y_i}
+    .. math:: T^* = \arg\min_{10^{-3} \le T \le 10^3} \frac{1}{N} \sum_i -\log \mathrm{softmax}(z_i / T)_{y_i}
 
     The root of the slope of the NLL is found by Newton steps in log(1/T), inside a bracket that is halved where they
     stall. The arithmetic is float64, and the relative error of T is below 1e-10.
@@ -104,44 +102,29 @@ def fit_temperature_small(*, logits: Scores, labels: Labels, weights: npt.ArrayL
     return fit(NllSlope(logits, labels, weights), small=True)
 
 
-def temperature_jackknife(*, logits: Scores, labels: Labels, temperature: float) -> Column:
-    r"""Infinitesimal-jackknife pseudo-values of the fitted temperature, (N,).
+def influence_on_temperature(value: float, psi: Column, bend: float) -> Column:
+    r"""What each row adds to the fitted T = 1/β, (N,): infinitesimal-jackknife values.
 
-    Without row i, the root of the slope moves by :math:`\psi_i / (N g')`, so the pseudo-value of the row is
-
-    .. math:: \beta_i = \beta - \psi_i / g'(\beta), \qquad T_i = T - T^2 (\beta_i - \beta) = T + T^2 \psi_i / g'(\beta)
-
-    ``temperature`` is the fitted :math:`T = 1/\beta`, above 0; the other arguments and the errors are those of
-    :func:`fit_temperature`. At an optimum inside the bounds, the mean of the pseudo-values is T, and their variance
-    over N is the variance of T. Where the NLL does not bend, :math:`g' = 0`, all of them are T.
-
-    >>> import numpy as np
-    >>> logits, labels = np.array([[2.0, 0.0]] * 4), np.array([0, 0, 0, 1])
-    >>> temperature = fit_temperature(logits=logits, labels=labels).value
-    >>> temperature_jackknife(logits=logits, labels=labels, temperature=temperature).round(3).tolist()
-    [-0.389, -0.389, -0.389, 8.449]
+    Without row i, the root of the slope moves by :math:`\psi_i / (N g')`, so the value of the row is
+    :math:`T + T^2 \psi_i / g'(\beta)`. Their mean is T at an optimum inside the bounds, and where the NLL does not bend
+    all of them are T.
 
     Source: Jaeckel 1972; Efron 1982, section 6.
     """
-    return jackknife(NllSlope(logits, labels), temperature)
+    return value + (value * value * psi / bend if bend > 0 else np.zeros_like(psi))
 
 
 def jackknife(objective: NllSlope, temperature: float) -> Column:
-    """:func:`temperature_jackknife` of the rows of an objective."""
-    beta = 1 / check_temperature(temperature)
-    psi, variance = objective.at(beta)
-    bend = float(variance.mean())
-    return temperature + (psi / bend if bend > 0 else np.zeros_like(psi)) / beta**2
+    """:func:`influence_on_temperature` of the rows of an objective without weights, at its fitted temperature."""
+    psi, variance = objective.at(1 / temperature)
+    return influence_on_temperature(temperature, psi, float(variance.mean()))
 
 
 class NllSlope:
     """ψ and its derivatives for every row at any β, in one pass over the logits.
 
-    Attributes:
-        truth: the labels, hard or soft.
-        label_deficit: z_top − z_y of every row, or z_top − ⟨q, z⟩: 0 where the label has the largest logit.
-        centre: mean of the shifted logits of every row, without the classes at −inf.
-        weights: weights of the rows, or None.
+    ``label_deficit`` is z_top − z_y of every row, or z_top − ⟨q, z⟩: 0 where the label has the largest logit.
+    ``centre`` is the mean of the shifted logits of every row, without the classes at −inf.
     """
 
     def __init__(self, logits: Scores, labels: Labels | Truth, weights: npt.ArrayLike | None = None) -> None:
@@ -153,17 +136,17 @@ class NllSlope:
         self.label_deficit, self.centre = np.empty(self.source.rows), np.empty(self.source.rows)
         self._kept: list[tuple[slice, Column]] = []
         kept: list[tuple[slice, Column]] = []
-        small = self.source.rows * self.source.classes <= _KEEP_ELEMENTS
         for rows, z in self._chunks():
             self.label_deficit[rows] = self._label_deficit(rows, z)
             self.centre[rows] = mean_of_possible(z)
-            if small:
+            if self.source.rows * self.source.classes <= _KEEP_ELEMENTS:
                 kept.append((rows, z))
         self._kept = kept
         lost = np.flatnonzero(self.label_deficit >= -SMALLEST)
         if len(lost):
-            told = "the label's logit is −inf in row {row}: no temperature makes its NLL finite"
-            raise RowError(told, [int(lost[0])])
+            raise RowError(
+                "the label's logit is −inf in row {row}: no temperature makes its NLL finite", [int(lost[0])]
+            )
 
     def _label_deficit(self, rows: slice, z: Column) -> Column:
         if self.truth.soft is None:
@@ -186,18 +169,12 @@ class NllSlope:
 
     def cumulants(self, beta: float) -> tuple[Column, Column, Column, Column]:
         """ψ and the second, third and fourth cumulants of z under p, each (N,): the derivatives of ψ in β."""
-        columns = tuple(np.empty(self.source.rows) for _ in range(4))
+        columns = np.empty((4, self.source.rows))
         for rows, z in self._chunks():
             p = np.exp(z * beta)
             p /= p.sum(axis=1)[:, None]
-            for column, value in zip(columns, cumulants_under(p, z), strict=True):
-                column[rows] = value
+            columns[:, rows] = cumulants_under(p, z)
         return columns[0] + self.label_deficit, columns[1], columns[2], columns[3]
-
-    def part(self, step: int) -> NllSlope:
-        """The slope of every ``step``-th row alone."""
-        weights = None if self.weights is None else self.weights[::step]
-        return NllSlope(self.source.part(step), self.truth.part(slice(None, None, step)), weights)
 
     def _chunks(self) -> Iterator[tuple[slice, Column]]:
         if self._kept:
@@ -228,10 +205,7 @@ def cumulants_under(p: Column, z: Column) -> tuple[Column, Column, Column, Colum
 def fit(
     objective: NllSlope, keep: npt.NDArray[np.bool_] | None = None, *, small: bool = False, start: float | None = None
 ) -> Temperature:
-    """Fit on the rows in ``keep``, by default all, from the temperature ``start`` on.
-
-    ``small`` adds the row of :func:`fit_temperature_small` where it is needed.
-    """
+    """Fit on the rows in ``keep``, by default all; ``small`` as :func:`fit_temperature_small`."""
     rows = np.ones(objective.source.rows, dtype=np.bool_) if keep is None else keep
     if objective.weights is not None:
         rows = rows & (objective.weights > 0)
@@ -254,25 +228,24 @@ def fit(
 
     if start is None:
         elements = objective.source.rows * objective.source.classes
-        many = keep is None and elements > _WARM_ELEMENTS
-        start = fit(objective.part(1 + 4 * elements // _WARM_ELEMENTS), small=small).value if many else 1.0
+        start = 1.0
+        if keep is None and elements > _WARM_ELEMENTS:
+            part = slice(None, None, 1 + 4 * elements // _WARM_ELEMENTS)
+            warm = None if objective.weights is None else objective.weights[part]
+            start = fit(NllSlope(objective.source.part(part.step), objective.truth.part(part), warm), small=small).value
     beta, at_bound = _root(slope, 1 / start)
     value = {1 / LOWEST: LOWEST, 1 / HIGHEST: HIGHEST}.get(beta, 1 / beta)
     return Temperature(value, at_bound=at_bound, pseudo_row=all_right)
 
 
 def fit_without_each(
-    objective: NllSlope, fold: npt.NDArray[np.int64], whole: Temperature, columns: Sequence[Column] | None = None
+    objective: NllSlope, fold: npt.NDArray[np.int64], whole: Temperature, columns: Sequence[Column]
 ) -> dict[int, Temperature]:
-    """For every fold, :func:`fit_temperature_small` on the rows outside it; ``whole`` is the fit on all rows.
-
-    Without a fold, β moves little. So one pass over all rows (``columns``, if the cumulants are known) gives the slope
-    of the other folds as a Taylor series about the β of all rows. Where its last two orders differ by more than 1e-7 of
-    β, these folds are fitted anew; elsewhere the last order is good to about 1e-9, far less than the chance in T.
-    """
+    """For every fold, :func:`fit_temperature_small` on the rows outside it; ``whole`` is the fit on all rows."""
+    # Without a fold, β moves little, so the cumulants at the β of all rows give the slope of the other folds as a
+    # Taylor series. Where its last two orders differ by more than 1e-7 of β, these folds are fitted anew; elsewhere the
+    # last order is good to about 1e-9, far less than the chance in T.
     beta = 1 / whole.value
-    if columns is None:
-        columns = objective.cumulants(beta)
     found: dict[int, Temperature] = {}
     for f in np.unique(fold).tolist():
         others, start = fold != f, None
@@ -293,7 +266,7 @@ def from_series(
     weights: Column | None,
     centre: Column | None = None,
 ) -> tuple[float, bool]:
-    """The optimal β of the rows in ``keep``, from cumulants at a ``beta`` near it, and whether it is good to 1e-7.
+    """The optimal β of some rows, from cumulants at a ``beta`` near it, and whether it is good to 1e-7.
 
     ``centre`` adds the row of :func:`fit_temperature_small`.
     """

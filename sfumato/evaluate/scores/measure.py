@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sfumato.evaluate.metrics.classwise import ClasswiseSums
-from sfumato.evaluate.metrics.ranking import RankedGroups
+from sfumato.evaluate.metrics.selective import RankedGroups
 from sfumato.evaluate.metrics.temperature import (
     HIGHEST,
     LOWEST,
@@ -24,6 +24,7 @@ from sfumato.evaluate.metrics.temperature import (
     fit,
     fit_without_each,
     from_series,
+    influence_on_temperature,
 )
 from sfumato.evaluate.scores import block_scan
 from sfumato.evaluate.scores.column_checks import Column, as_numpy, check_weights, mean
@@ -153,10 +154,11 @@ def _measured(source: ScoreMatrix, truth: Truth, w: Column | None) -> Measured:
         return result
     objective = NllSlope(source.values, truth, w)
     result.fitted = fit(objective)
-    _describe(result, objective.cumulants(1 / result.fitted.value), objective.label_deficit)
+    cumulants = objective.cumulants(1 / result.fitted.value)
+    _describe(result, cumulants, objective.label_deficit)
     fold = group % FOLDS
     if _several_folds(fold, w):
-        fitted = fit_without_each(objective, fold, result.fitted)
+        fitted = fit_without_each(objective, fold, result.fitted, cumulants)
         temperatures = np.array([fitted[f].value if f in fitted else 1.0 for f in range(FOLDS)])
         result.after = scan(source, truth.labels, temperatures[fold], soft=truth.soft)
     return result
@@ -257,5 +259,5 @@ def _describe(result: Measured, cumulants: tuple[Column, ...], label_deficit: Co
     value = result.fitted.value
     bend = mean(cumulants[1], result.weights)
     psi = cumulants[0] - mean(cumulants[0], result.weights)
-    result.temperature_part = value + (value * value * psi / bend if bend > 0 else np.zeros_like(psi))
+    result.temperature_part = influence_on_temperature(value, psi, bend)
     result.sharpening = label_deficit - cumulants[0]

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sfumato.evaluate.metrics.ranking import RankedGroups
+from sfumato.evaluate.metrics.selective import RankedGroups
 from sfumato.report.arms import arm_title, rows_of
 from sfumato.report.charts.style import FAINT, INK, Axes, Chart, axes, colours, style_with_legend
 from sfumato.runs.read import Floats, Run

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 import sfumato.evaluate as ev
-from sfumato.evaluate.metrics.ranking import RankedGroups
+from sfumato.evaluate.metrics.selective import RankedGroups
 
 few = st.lists(st.tuples(st.integers(0, 2), st.booleans()), min_size=1, max_size=6)
 some = st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=2, max_size=25)
@@ -66,19 +66,19 @@ def test_augrc_is_its_form_in_the_auroc(rows):
 
 
 @given(some)
-def test_eaurc_jackknife_is_exact_with_ties(rows):
+def test_the_area_without_each_row_is_exact_with_ties(rows):
     score, correct = split(rows)
     n = range(len(score))
     truth = [plain_eaurc(np.delete(score, i), np.delete(correct, i)) for i in n]
-    np.testing.assert_allclose(ev.eaurc_jackknife(score, correct), truth, atol=1e-12)
+    np.testing.assert_allclose(RankedGroups(score, correct).eaurc_without_each(), truth, atol=1e-12)
     truth = [plain_aurc(np.delete(score, i), np.delete(correct, i)) for i in n]
-    np.testing.assert_allclose(ev.aurc_jackknife(score, correct), truth, atol=1e-12)
+    np.testing.assert_allclose(RankedGroups(score, correct).aurc_without_each(), truth, atol=1e-12)
 
 
-def test_eaurc_jackknife_is_exact_on_a_thousand_rows():
+def test_the_area_without_each_row_is_exact_on_a_thousand_rows():
     rng = np.random.default_rng(4)
     score, correct = rng.integers(300, size=1000).astype(float), rng.random(1000) < 0.8
-    found = ev.eaurc_jackknife(score, correct)
+    found = RankedGroups(score, correct).eaurc_without_each()
     for i in (0, 1, 500, 999, int(score.argmax()), int(score.argmin())):
         assert found[i] == pytest.approx(plain_eaurc(np.delete(score, i), np.delete(correct, i)), abs=1e-12)
 
@@ -91,7 +91,8 @@ def test_order_of_rows_does_not_matter_to_the_bit(rows, random):
         assert metric(score, correct) == metric(score[order], correct[order])
     assert ev.risk_at_coverage(score, correct, 0.8) == ev.risk_at_coverage(score[order], correct[order], 0.8)
     np.testing.assert_array_equal(
-        ev.eaurc_jackknife(score, correct)[order], ev.eaurc_jackknife(score[order], correct[order])
+        RankedGroups(score, correct).eaurc_without_each()[order],
+        RankedGroups(score[order], correct[order]).eaurc_without_each(),
     )
 
 
@@ -120,7 +121,7 @@ def test_a_sure_error_on_top_leaves_no_coverage_at_risk_0():
 def test_all_right_has_no_risk():
     score, correct = np.arange(5.0), np.ones(5, dtype=bool)
     assert ev.aurc(score, correct) == ev.eaurc(score, correct) == ev.augrc(score, correct) == 0.0
-    assert ev.eaurc_jackknife(score, correct).tolist() == [0.0] * 5
+    assert RankedGroups(score, correct).eaurc_without_each().tolist() == [0.0] * 5
 
 
 def test_all_wrong_has_risk_1_and_nothing_in_excess():
@@ -128,7 +129,7 @@ def test_all_wrong_has_risk_1_and_nothing_in_excess():
     assert ev.aurc(score, correct) == 1.0
     assert ev.eaurc(score, correct) == 0.0
     assert ev.augrc(score, correct) == 0.5
-    assert ev.eaurc_jackknife(score, correct).tolist() == pytest.approx([0.0] * 5, abs=1e-15)
+    assert RankedGroups(score, correct).eaurc_without_each().tolist() == pytest.approx([0.0] * 5, abs=1e-15)
 
 
 @pytest.mark.parametrize(("right", "area"), [(True, 0.0), (False, 1.0)])
@@ -153,7 +154,7 @@ def test_a_part_of_a_tied_group_has_the_groups_risk():
         (lambda: ev.aurc([0.1, np.nan], [True, True]), "score is not a number in row 1"),
         (lambda: ev.aurc([0.1], [True, True]), r"score must be \(2,\) like correct, got shape \(1,\)"),
         (lambda: ev.aurc([], []), "not empty"),
-        (lambda: ev.eaurc_jackknife([0.1], [True]), "at least 2 rows, got 1"),
+        (lambda: RankedGroups(np.array([0.1]), np.array([True])).eaurc_without_each(), "at least 2 rows, got 1"),
         (lambda: ev.risk_at_coverage([0.1], [True], 0.0), r"coverage must be in \(0, 1\], got 0"),
         (lambda: ev.coverage_at_risk([0.1], [True], -0.1), r"risk must be in \[0, 1\], got -0.1"),
     ],

@@ -8,6 +8,7 @@ from scipy.optimize import brentq, minimize_scalar
 from scipy.special import logsumexp, softmax
 
 import sfumato.evaluate as ev
+from sfumato.evaluate.metrics.temperature import NllSlope, jackknife
 
 
 def sample(true_temperature, n=400, k=5, seed=0):
@@ -160,14 +161,14 @@ def test_small_fit_takes_rows_with_classes_ruled_out():
 def test_pseudo_values_average_to_the_temperature():
     z, y = sample(2.0)
     fit = ev.fit_temperature(logits=z, labels=y).value
-    values = ev.temperature_jackknife(logits=z, labels=y, temperature=fit)
+    values = jackknife(NllSlope(z, y), fit)
     assert values.mean() == pytest.approx(fit, rel=1e-12)
 
 
 def test_pseudo_values_are_those_of_refits_without_a_row():
     z, y = sample(1.5, n=300)
     fit = ev.fit_temperature(logits=z, labels=y).value
-    values = ev.temperature_jackknife(logits=z, labels=y, temperature=fit)
+    values = jackknife(NllSlope(z, y), fit)
     refits = np.array([300 * fit - 299 * root(np.delete(z, i, 0), np.delete(y, i)) for i in range(0, 300, 15)])
     # the infinitesimal jackknife leaves out terms of relative order 1/N times a row's influence
     np.testing.assert_allclose(values[::15] - fit, refits - fit, rtol=0.1, atol=0.02)
@@ -178,7 +179,7 @@ def test_standard_error_of_the_temperature_is_that_seen_over_samples():
     for seed in range(60):
         z, y = sample(1.0, n=300, seed=seed)
         fits.append(ev.fit_temperature(logits=z, labels=y).value)
-        values = ev.temperature_jackknife(logits=z, labels=y, temperature=fits[-1])
+        values = jackknife(NllSlope(z, y), fits[-1])
         errors.append(values.std(ddof=1) / np.sqrt(300))
     # the spread of 60 fits is itself known to about 9 %
     assert np.mean(errors) == pytest.approx(np.std(fits, ddof=1), rel=0.3)
@@ -186,7 +187,7 @@ def test_standard_error_of_the_temperature_is_that_seen_over_samples():
 
 def test_pseudo_values_without_curvature_are_the_temperature():
     z = np.array([[5000.0, 0.0]] * 2)
-    values = ev.temperature_jackknife(logits=z, labels=np.zeros(2, dtype=int), temperature=1.0)
+    values = jackknife(NllSlope(z, np.zeros(2, dtype=int)), 1.0)
     assert values.tolist() == [1.0, 1.0]
 
 
@@ -194,8 +195,3 @@ def test_a_label_that_is_ruled_out_is_named():
     z = np.array([[0.0, 1.0], [0.0, -np.inf]])
     with pytest.raises(ValueError, match="label's logit is −inf in row 1"):
         ev.fit_temperature(logits=z, labels=np.array([0, 1]))
-
-
-def test_a_temperature_that_is_not_positive_is_named():
-    with pytest.raises(ValueError, match="temperature must be positive and finite, got -1"):
-        ev.temperature_jackknife(logits=np.eye(2), labels=np.array([0, 1]), temperature=-1.0)
