@@ -1,47 +1,34 @@
-"""Rows from a tree of classes: mistakes within a branch are milder than mistakes between branches.
-
-Whatever way the file of the tree is written, it comes down to edges from parents to children; all checks are made on
-these.
-"""
+"""Rows from a tree of classes: mistakes within a branch are milder than mistakes between branches."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
-from sfumato.class_tables.distances import check_above_zero, falling
+from sfumato.class_tables.tables import check_above_zero, falling
 from sfumato.targets.checks import ArgumentError
 from sfumato.text import did_you_mean
 
-Node: TypeAlias = "str | int | _Unnamed"
-"""A name, a class number, or a node without a name."""
+Node: TypeAlias = str | int | object
+"""A name, a class number, or a list, which has no name and is a plain object here."""
 
 
 def hierarchy(
     tree: str | Path | Any, beta: float, *, classes: Sequence[str] | None = None, dtype: torch.dtype | None = None
 ) -> Tensor:
-    r"""Rows for classes that are the leaves of a tree: the mass falls with the height of the branch that two share.
+    r"""Rows R, (K, K), for the leaves of a tree: the mass falls with the height of the branch that two classes share.
 
     .. math:: R_{y,k} = \frac{\exp(-\beta\,d(k,y)/d_{max})}{\sum_j \exp(-\beta\,d(j,y)/d_{max})}
 
-    Args:
-        tree: a JSON file, or what such a file holds; see :func:`tree_distances`.
-        beta: β above 0: at β → ∞ the rows are one-hot, at β → 0 uniform. The paper tries 4 to 30.
-        classes: the classes' names in the order of their numbers; None where the leaves are class numbers.
-        dtype: of the rows; None for the default dtype. They are computed in float64.
-
-    Returns:
-        R, (K, K).
-
-    Raises:
-        OSError: a file that cannot be read.
-        ValueError: β not above 0 and finite; a tree that is none, as :func:`tree_distances` says.
+    ``tree`` and ``classes`` are those of :func:`tree_distances`, and so are errors; β is above 0 and finite: at β → ∞
+    the rows are one-hot, at β → 0 uniform. The paper tries 4 to 30. Rows are computed in float64; None is the default
+    dtype.
 
     >>> hierarchy({"animal": ["cat", "dog"], "vehicle": ["car"]}, 4.0, classes=["cat", "dog", "car"])
     tensor([[0.8668, 0.1173, 0.0159],
@@ -56,27 +43,19 @@ def hierarchy(
 
 
 def tree_distances(tree: str | Path | Any, *, classes: Sequence[str] | None = None) -> Tensor:
-    r"""How far apart the leaves of a tree are: the height of the lowest node above both.
+    r"""How far apart the leaves of a tree are, (K, K): the height of the lowest node above both.
 
     .. math:: d(k, y) = \mathrm{height}(\mathrm{lca}(k, y)), \qquad d(y, y) = 0
 
-    The height of a node is the number of steps to the farthest leaf below it.
+    The height of a node is the number of steps to the farthest leaf below it. ``tree`` is a JSON file, or what such a
+    file holds. An object names nodes and has their children: in a list, or in an object that goes on. ``{"animal":
+    ["cat", "dog"], "vehicle": {"road": ["car", "lorry"]}}`` and ``{"root": ["animal", "vehicle"], "animal": ["cat",
+    "dog"], …}`` are both taken. A list in a list is a node without a name. Nodes that are no one's child have one
+    unnamed root above them. Leaves are ``classes``, the names in the order of their numbers, or whole numbers: 3 is the
+    class of number 3. Without ``classes`` all leaves are numbers.
 
-    Args:
-        tree: a JSON file, or what such a file holds. An object names nodes and has their children: in a list, or in an
-            object that goes on. ``{"animal": ["cat", "dog"], "vehicle": {"road": ["car", "lorry"]}}`` and
-            ``{"root": ["animal", "vehicle"], "animal": ["cat", "dog"], …}`` are both taken. A list in a list is a node
-            without a name. Nodes that are no one's child have one unnamed root above them.
-        classes: the classes' names in the order of their numbers. Leaves are these names, or whole numbers: 3 is the
-            class of number 3. None where all leaves are numbers.
-
-    Returns:
-        d, (K, K), whole numbers in the default dtype.
-
-    Raises:
-        OSError: a file that cannot be read.
-        ValueError: what is not JSON, a node with two parents, a cycle, a leaf that is no class, a class that is no
-            leaf, or fewer than two classes. The message names the file and the node.
+    OSError: a file that cannot be read. ValueError names the file and the node: what is not JSON, a node with two
+    parents, a cycle, a leaf that is no class, a class that is no leaf, or fewer than two classes.
 
     >>> tree_distances({"animal": [0, 1], "vehicle": [2]})
     tensor([[0., 1., 2.],
@@ -85,38 +64,26 @@ def tree_distances(tree: str | Path | Any, *, classes: Sequence[str] | None = No
 
     Source: Bertinetto et al. 2020, section 3.2.
     """
-    inner, count = _read_tree(tree, classes)
-    distances = torch.zeros(count, count)
-    for height, leaves in inner:  # a parent before its children, which replace its height among themselves
-        at = torch.tensor(leaves)
-        distances[at.unsqueeze(1), at] = float(height)
-    distances.fill_diagonal_(0.0)
-    return distances
-
-
-@dataclass(frozen=True)
-class _Unnamed:
-    number: int
-
-
-def _read_tree(tree: str | Path | Any, classes: Sequence[str] | None) -> tuple[list[tuple[int, list[int]]], int]:
-    """The height of each inner node and the classes below it, each parent before its children; and K."""
     name = "the tree"
     if isinstance(tree, str | Path):
         name = str(tree)
         tree = _parsed(Path(tree).read_text(encoding="utf-8-sig"), name)
     edges = _Edges(name)
     edges.read(None, tree)
-    order = edges.from_the_root()
-    leaves = [node for node in order if not edges.children.get(node)]
+    order = edges.children_first()
+    leaves = [node for node, children in edges.children.items() if not children]
     numbers = _numbered(leaves, classes, edges)
     below: dict[Node, list[int]] = {}
     height: dict[Node, int] = {}
-    for node in reversed(order):  # children before their parent
-        children = edges.children.get(node, [])
+    for node in order:
+        children = edges.children[node]
         below[node] = [number for child in children for number in below[child]] if children else [numbers[node]]
         height[node] = 1 + max(height[child] for child in children) if children else 0
-    return [(height[node], below[node]) for node in order if height[node]], len(leaves)
+    distances = torch.zeros(len(leaves), len(leaves))
+    for node in reversed(order):  # a parent before its children, which replace its height among themselves
+        at = torch.tensor(below[node])
+        distances[at.unsqueeze(1), at] = float(height[node])
+    return distances.fill_diagonal_(0.0)
 
 
 def _parsed(text: str, name: str) -> Any:
@@ -133,125 +100,94 @@ def _parsed(text: str, name: str) -> Any:
     except json.JSONDecodeError as error:
         raise ArgumentError(f"{name} is not JSON: {error.msg} in line {error.lineno}") from None
     except RecursionError:
-        raise ArgumentError(
-            f"{name} is nested too deeply; write each node and its children at the top instead"
-        ) from None
+        raise ArgumentError(f"{name} is nested too deeply; write each node and its children at the top") from None
 
 
-@dataclass
 class _Edges:
-    """Who is whose child, as the file says it."""
+    """Who is whose child, as the file called ``name`` says it."""
 
-    name: str
-    children: dict[Node, list[Node]] = field(default_factory=dict[Node, list[Node]])
-    parent: dict[Node, Node] = field(default_factory=dict[Node, Node])
-    unnamed: int = 0
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.children: dict[Node, list[Node]] = {}
+        self.parent: dict[Node, Node] = {}
 
     def read(self, above: Node | None, value: Any) -> None:
-        """What stands below a node; None is the top of the file."""
+        """What is below a node; None is the top of the file."""
         if isinstance(value, dict):
             for key, inside in value.items():
                 self._add(above, str(key))
                 self.read(str(key), inside)
-        elif isinstance(value, list):
-            here = self._unnamed() if above is None else above
-            for item in value:
-                if isinstance(item, list):
-                    inner = self._unnamed()
-                    self._add(here, inner)
-                    self.read(inner, item)
-                elif isinstance(item, dict):
-                    self.read(here, item)
-                elif isinstance(item, str) or (isinstance(item, int) and not isinstance(item, bool)):
-                    self._add(here, item)
-                else:
-                    got = f"{self.shown(here)} has the child {json.dumps(item, default=str)}"
-                    raise ArgumentError(f"{self.name}: {got}; a child is a name or a whole number")
-        else:
-            what = "the top" if above is None else f"what stands below {self.shown(above)}"
-            raise ArgumentError(
-                f"{self.name}: {what} must be a list or an object, got {json.dumps(value, default=str)}"
-            )
-
-    def _unnamed(self) -> Node:
-        self.unnamed += 1
-        return _Unnamed(self.unnamed)
+            return
+        if not isinstance(value, list):
+            what = "the top" if above is None else f"what stands below {shown(above)}"
+            got = json.dumps(value, default=str)
+            raise ArgumentError(f"{self.name}: {what} must be a list or an object, got {got}")
+        here = object() if above is None else above
+        for item in value:
+            if isinstance(item, list):
+                inner = object()
+                self._add(here, inner)
+                self.read(inner, item)
+            elif isinstance(item, dict):
+                self.read(here, item)
+            elif isinstance(item, str) or type(item) is int:
+                self._add(here, item)
+            else:
+                got = f"{shown(here)} has the child {json.dumps(item, default=str)}"
+                raise ArgumentError(f"{self.name}: {got}; a child is a name or a whole number")
 
     def _add(self, above: Node | None, child: Node) -> None:
         self.children.setdefault(child, [])
         if above is None:
             return
         if child in self.parent:
-            first, second = self.shown(self.parent[child]), self.shown(above)
+            first, second = shown(self.parent[child]), shown(above)
             twice = f"stands twice below {first}" if first == second else f"has two parents, {first} and {second}"
-            raise ArgumentError(
-                f"{self.name}: {self.shown(child)} {twice}; in a tree every node stands below one other"
-            )
+            raise ArgumentError(f"{self.name}: {shown(child)} {twice}; in a tree every node stands below one other")
         self.parent[child] = above
         self.children.setdefault(above, []).append(child)
 
-    def shown(self, node: Node) -> str:
-        """A node as a message names it."""
-        return f'"{node}"' if isinstance(node, str) else f"class {node}" if isinstance(node, int) else "a list"
-
-    def from_the_root(self) -> list[Node]:
-        """All nodes, each parent before its children; nodes that no root leads to are a cycle, and an error."""
+    def children_first(self) -> list[Node]:
+        """All nodes, each after its children, below one root; a cycle is an error."""
         roots = [node for node in self.children if node not in self.parent]
         if len(roots) > 1:
-            top = self._unnamed()
-            self.children[top] = roots
-            roots = [top]
-        order = list(roots)
-        for node in order:  # grows while it is read
-            order += self.children[node]
-        reached = set(order)
-        lost = next((node for node in self.children if node not in reached), None)
-        if lost is not None:
-            raise ArgumentError(f"{self.name} has a cycle: {self._cycle(lost)}")
-        return order
+            self.children[object()] = roots
+        try:
+            return list(TopologicalSorter(self.children).static_order())
+        except CycleError as error:
+            around = " → ".join(shown(each) for each in reversed(error.args[1]))
+            raise ArgumentError(f"{self.name} has a cycle: {around}") from None
 
-    def _cycle(self, node: Node) -> str:
-        path = [node]
-        while self.parent[path[-1]] not in path:
-            path.append(self.parent[path[-1]])
-        around = path[path.index(self.parent[path[-1]]) :][::-1]
-        return " → ".join(self.shown(each) for each in [*around, around[0]])
+
+def shown(node: Node) -> str:
+    """A node as a message names it."""
+    return f'"{node}"' if isinstance(node, str) else f"class {node}" if isinstance(node, int) else "a list"
 
 
 def _numbered(leaves: list[Node], classes: Sequence[str] | None, edges: _Edges) -> dict[Node, int]:
     """The class number of each leaf; every class is one leaf."""
     name = edges.name
-    if classes is None:
-        if (leaf := next((leaf for leaf in leaves if not isinstance(leaf, int)), None)) is not None:
-            raise ArgumentError(f"{name}: the leaf {edges.shown(leaf)} is no class number: give the names as classes=")
-        names = [str(k) for k in range(len(leaves))]
-    else:
-        names = [str(each) for each in classes]
-    number = {each: k for k, each in enumerate(names)}
+    if classes is None and (leaf := next((leaf for leaf in leaves if not isinstance(leaf, int)), None)) is not None:
+        raise ArgumentError(f"{name}: the leaf {shown(leaf)} is no class number: give the names as classes=")
+    names = [str(each) for each in (range(len(leaves)) if classes is None else classes)]
+    number: dict[Node, int] = {each: k for k, each in enumerate(names)}
     found: dict[int, Node] = {}
     for leaf in leaves:
-        if isinstance(leaf, int):
-            k = leaf
-            if not 0 <= k < len(names):
-                raise ArgumentError(
-                    f"{name}: the leaf {leaf} is no class: there are {len(names)} (0 to {len(names) - 1})"
-                )
-            if number.get(str(leaf), k) != k:
-                raise ArgumentError(
-                    f'{name}: the leaf {leaf} may be class number {leaf}, which is called "{names[k]}", or the class '
-                    f'called "{leaf}"; write names in quotes'
-                )
-        elif isinstance(leaf, str) and leaf in number:
-            k = number[leaf]
-        else:
-            near = did_you_mean(str(leaf), names) if isinstance(leaf, str) else ""
-            raise ArgumentError(f"{name}: the leaf {edges.shown(leaf)} is not a class.{near}")
+        k = leaf if isinstance(leaf, int) else number.get(leaf)
+        if k is None:
+            near = did_you_mean(leaf, names) if isinstance(leaf, str) else ""
+            raise ArgumentError(f"{name}: the leaf {shown(leaf)} is not a class.{near}")
+        if not 0 <= k < len(names):
+            raise ArgumentError(f"{name}: the leaf {leaf} is no class: there are {len(names)} (0 to {len(names) - 1})")
+        if isinstance(leaf, int) and number.get(str(leaf), k) != k:
+            raise ArgumentError(
+                f'{name}: the leaf {leaf} may be class number {leaf}, which is called "{names[k]}", or the class '
+                f'called "{leaf}"; write names in quotes'
+            )
         if k in found:
-            raise ArgumentError(f"{name} has class {k} twice, as {edges.shown(found[k])} and as {edges.shown(leaf)}")
+            raise ArgumentError(f"{name} has class {k} twice, as {shown(found[k])} and as {shown(leaf)}")
         found[k] = leaf
-    missing = [k for k in range(len(names)) if k not in found]
-    if missing:
-        k = missing[0]
+    if (k := next((k for k in range(len(names)) if k not in found), None)) is not None:
         inner = " (it has children there)" if edges.children.get(names[k]) else ""
         raise ArgumentError(f'{name} has no leaf for class {k}, "{names[k]}"{inner}; every class must be one leaf')
     if len(names) < 2:

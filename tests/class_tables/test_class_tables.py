@@ -59,7 +59,7 @@ REFUSED = {
     "one value": (lambda: sf.class_tables.ordinal(torch.tensor([1.0]), 1.0), "one real number a class"),
     "a value": (
         lambda: sf.class_tables.ordinal(torch.tensor([0.0, 1.0, math.nan]), 1.0),
-        "values must be finite, got nan of class 2",
+        "values must be finite, got nan for class 2",
     ),
     "tau": (lambda: sf.class_tables.ordinal(torch.arange(3), 0.0), "tau must be above 0 and finite, got 0"),
     "power": (
@@ -77,7 +77,7 @@ REFUSED = {
     ),
     "an entry": (
         lambda: sf.class_tables.similarity(torch.tensor([[0.0, math.inf], [2.0, 0.0]]), 1.0),
-        "similarities must be finite, got inf in row 0, column 1",
+        "similarities must be finite, got inf for class 1 in row 0",
     ),
     "embeddings of one axis": (lambda: sf.class_tables.cosine_similarities(torch.ones(3)), r"\(K, D\), K at least 2"),
     "an embedding of length 0": (
@@ -86,7 +86,7 @@ REFUSED = {
     ),
     "a count below 0": (
         lambda: sf.class_tables.confusion(torch.tensor([[1, 2], [-1, 2]]), 0.1, over="all", shrinkage=1),
-        "counts must be at least 0, got -1 in row 1, column 0",
+        "counts must be at least 0, got -1 for class 0 in row 1",
     ),
     "shrinkage": (
         lambda: sf.class_tables.confusion(EYE, 0.1, over="all", shrinkage=-1.0),

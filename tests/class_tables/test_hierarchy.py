@@ -91,7 +91,7 @@ REFUSED: dict[str, tuple[Any, list[str] | None, str]] = {
     "a cycle": (
         {"animal": ["cat", "dog", "pet"], "pet": ["animal"], "vehicle": ["car", "plane"]},
         CLASSES,
-        'has a cycle: "pet" → "animal" → "pet"',
+        'has a cycle: "animal" → "pet" → "animal"',
     ),
     "a node below itself": ({"animal": ["animal", "cat"]}, CLASSES, 'has a cycle: "animal" → "animal"'),
     "a class as name and as number": ({"animal": ["cat", 0]}, CLASSES, 'has class 0 twice, as "cat" and as class 0'),

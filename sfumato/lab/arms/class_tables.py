@@ -81,7 +81,7 @@ def _similarity(asked: ArmSpec, rows: TrainingLabels) -> Arm:
     import torch
 
     from sfumato.class_tables import similarity
-    from sfumato.class_tables.distances import more_like_another
+    from sfumato.class_tables.tables import more_like_another
 
     file, tau = asked.named["file"], asked.named["tau"]
     likeness = _class_table(
