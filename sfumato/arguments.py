@@ -42,10 +42,7 @@ class LossOptions(TypedDict, total=False):
 
 
 def with_loss_options(function: Told) -> Told:
-    """Name each option in the signature of a function with ``**options: Unpack[LossOptions]``, as :func:`resolve` does.
-
-    Types are checked by the annotation; the signature is what ``help`` and editors show.
-    """
+    """Name each of the ``**options: Unpack[LossOptions]`` of a function in its signature, for ``help`` and editors."""
     own = inspect.signature(function)
     others = [each for each in own.parameters.values() if each.kind is not each.VAR_KEYWORD]
     named = [each for each in inspect.signature(resolve).parameters.values() if each.kind is each.KEYWORD_ONLY]
@@ -64,18 +61,17 @@ class GivenLabels:
 
     @cached_property
     def checked(self) -> Labelled:
-        """The target with its labels checked and their ignored rows set apart."""
-        return checked_plain_labels(self.target, self.ignore_index, self.unbatched)
+        """The target with its labels checked and their ignored rows set apart, which :meth:`check` does once."""
+        return self.check()
 
-
-def checked_plain_labels(target: Labelled, ignore_index: int, unbatched: bool) -> Labelled:
-    """A target with its labels checked and their ignored rows set apart."""
-    labels, valid = checked_labels(
-        target.labels.squeeze(0) if unbatched else target.labels, target.num_classes, ignore_index, "logits have"
-    )
-    if unbatched:
-        labels, valid = labels.unsqueeze(0), None if valid is None else valid.unsqueeze(0)
-    return Labelled(target.num_classes, labels, valid, target.eps, target.over)
+    def check(self) -> Labelled:
+        """The same without remembering it."""
+        given = self.target
+        own = given.labels.squeeze(0) if self.unbatched else given.labels
+        labels, valid = checked_labels(own, given.num_classes, self.ignore_index, "logits have")
+        if self.unbatched:
+            labels, valid = labels.unsqueeze(0), None if valid is None else valid.unsqueeze(0)
+        return Labelled(given.num_classes, labels, valid, given.eps, given.over)
 
 
 class Call(NamedTuple):
@@ -92,10 +88,7 @@ class Call(NamedTuple):
     unbatched: bool  # there was no batch axis
 
     def target(self) -> Target:
-        """The target, with plain labels checked and their ignored rows set apart when they are first asked for.
-
-        The kernel does both while it reads the labels, and so takes what was ``given``.
-        """
+        """The target, its plain labels checked when first asked for; the kernel checks what was ``given`` itself."""
         return self.given.checked if isinstance(self.given, GivenLabels) else self.given
 
     def tensors(self) -> list[Tensor]:
@@ -119,13 +112,31 @@ def resolve(
     **unknown: object,
 ) -> tuple[Tensor, Call]:
     """Check the arguments of a loss and bring them into one form."""
-    _check_words(reduction, label_smoothing, over, weight_on, unknown)
+    for name in unknown:
+        options = [*LossOptions.__annotations__]
+        raise TypeError(f"{name} is no option of this loss.{did_you_mean(name, options)} It has {', '.join(options)}")
+    check_reduction(reduction)
+    check_strength(label_smoothing)
+    check_over(over)
+    check_weight_on(weight_on)
     ignore_index = checked_ignore_index(ignore_index)
-    _check_tensors(input, target, weight, sample_weight, out_dtype)
+    check_logits(input)
+    tensors = {"target": target, "weight": weight, "sample_weight": sample_weight}
+    for name, value in tensors.items():
+        if not isinstance(value, Target) and (value is not None or name == "target"):
+            check_tensor(value, name)
+    if out_dtype is not None and not out_dtype.is_floating_point:
+        raise ArgumentError(f"out_dtype must be floating, got {out_dtype}")
     promoted = input.dtype
     plain_probs = False
     if isinstance(target, Target):
-        _check_smoothed_once(target, label_smoothing, ignore_index)
+        if label_smoothing != 0:
+            raise ArgumentError(
+                f"label_smoothing is {label_smoothing:g} but the target is a Target already ({target.describe()}); "
+                "smooth once, in one of the two places"
+            )
+        if ignore_index != -100:
+            raise ArgumentError(f"ignore_index is {ignore_index}, but a Target knows its ignored rows: give it there")
     elif target.shape == input.shape:
         check_plain_probabilities(target, ignore_index)
         plain_probs = True
@@ -155,10 +166,9 @@ def resolve(
         labels = _plain_labels(target, positions, num_classes, eps=label_smoothing, over=over)
         eps, spread = (float(label_smoothing), over) if label_smoothing else (0.0, "all")
         plain = Labelled(num_classes, labels.unsqueeze(0) if unbatched else labels, None, eps, spread)
+        given = GivenLabels(plain, ignore_index, unbatched)
         # Compiled code looks at no values, and what a record remembers there becomes an output of the graph.
-        compiling = torch.compiler.is_compiling()
-        make = checked_plain_labels if compiling else GivenLabels
-        given = make(plain, ignore_index, unbatched)
+        given = given.check() if torch.compiler.is_compiling() else given
 
     if sample_weight is not None:
         if sample_weight.shape != positions:
@@ -205,43 +215,6 @@ def check_weight_on(weight_on: str) -> None:
         raise ValueError(f'weight_on must be "class" (torch\'s rule) or "sample" (by the label\'s), got {weight_on!r}')
 
 
-def _check_words(reduction: str, label_smoothing: float, over: str, weight_on: str, unknown: dict[str, object]) -> None:
-    for name in unknown:
-        options = [*LossOptions.__annotations__]
-        raise TypeError(f"{name} is no option of this loss.{did_you_mean(name, options)} It has {', '.join(options)}")
-    check_reduction(reduction)
-    check_strength(label_smoothing)
-    check_over(over)
-    check_weight_on(weight_on)
-
-
-def _check_tensors(
-    input: Tensor,
-    target: Tensor | Target,
-    weight: Tensor | None,
-    sample_weight: Tensor | None,
-    out_dtype: torch.dtype | None,
-) -> None:
-    check_logits(input)
-    if not isinstance(target, Target):
-        check_tensor(target, "target")
-    for name, value in (("weight", weight), ("sample_weight", sample_weight)):
-        if value is not None:
-            check_tensor(value, name)
-    if out_dtype is not None and not out_dtype.is_floating_point:
-        raise ArgumentError(f"out_dtype must be floating, got {out_dtype}")
-
-
-def _check_smoothed_once(target: Target, label_smoothing: float, ignore_index: int) -> None:
-    if label_smoothing != 0:
-        raise ArgumentError(
-            f"label_smoothing is {label_smoothing:g} but the target is a Target already ({target.describe()}); "
-            "smooth once, in one of the two places"
-        )
-    if ignore_index != -100:
-        raise ArgumentError(f"ignore_index is {ignore_index}, but a Target knows its ignored rows: give it there")
-
-
 def check_plain_probabilities(target: Tensor, ignore_index: int) -> None:
     """Refuse probabilities that are not floating, or an ``ignore_index`` that they could hold."""
     if not target.is_floating_point():
@@ -271,10 +244,7 @@ def _plain_labels(labels: Tensor, positions: torch.Size, num_classes: int, *, ep
 
 
 def plain_probabilities(probs: Tensor, num_classes: int, eps: float, over: Over) -> Target:
-    """Probabilities as torch takes them, unchecked, and smoothed on top if asked.
-
-    Of ``num_classes``, the array may hold those of one slice, where the logits are split over ranks.
-    """
+    """Probabilities as torch takes them, unchecked, and smoothed on top if asked; perhaps of a rank's classes only."""
     _check_others(eps, over, num_classes)
     affine = (1.0, 0.0)
     if eps > 0:

@@ -1,8 +1,7 @@
 """The packages of the extra ``lab``, and the message that names the line to type if one is missing.
 
-The loss, the targets and the closed forms need torch and numpy alone. Commands that train, read saved scores or draw
-pages need more; :func:`require_lab` asks before such a command begins, :func:`lab_imports` where one function does.
-:func:`framework_imports` does the same for the frameworks that the adapters serve.
+The loss, the targets and the closed forms need torch and numpy alone. :func:`require_lab` asks before a command begins,
+:func:`lab_imports` where a function needs the extra, :func:`framework_imports` for the frameworks of the adapters.
 """
 
 import contextlib
@@ -27,27 +26,14 @@ class MissingExtraError(ImportError):
 
 
 def missing_of_lab() -> list[str]:
-    """The packages of the extra ``lab`` that are not installed, by the names that are imported.
-
-    >>> missing_of_lab()
-    []
-    """
+    """The packages of the extra ``lab`` that are not installed, by the names that are imported."""
     from importlib.util import find_spec  # not above: `sfumato --help` needs none of it
 
     return [name for name in LAB if find_spec(name) is None]
 
 
 def require_lab(asker: str) -> None:
-    """Refuse what needs the extra ``lab`` where a package of the extra is missing.
-
-    Args:
-        asker: what needs the extra, for the message.
-
-    Raises:
-        MissingExtraError: it names all that is missing, and the line to type.
-
-    >>> require_lab("compare")
-    """
+    """Refuse what needs the extra ``lab`` where packages of it are missing, and name all of them."""
     missing = missing_of_lab()
     if missing:
         raise MissingExtraError(_sentence(asker, missing))
@@ -55,14 +41,7 @@ def require_lab(asker: str) -> None:
 
 @contextlib.contextmanager
 def lab_imports(asker: str) -> Generator[None]:
-    """Around imports of the extra's packages: a missing one becomes the sentence of :func:`require_lab`.
-
-    Args:
-        asker: what needs the packages, for the message.
-
-    >>> with lab_imports("power"):
-    ...     from scipy.special import ndtr
-    """
+    """Around imports of the extra's packages: a missing one becomes the sentence of :func:`require_lab`."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -74,19 +53,10 @@ def lab_imports(asker: str) -> Generator[None]:
 
 @contextlib.contextmanager
 def framework_imports(asker: str, package: str, installed: str | None = None) -> Generator[None]:
-    """Around imports of a framework that a user has or has not: where it is missing, a sentence says what to type.
+    """Around imports of a framework, which is perhaps installed by another name.
 
-    Args:
-        asker: what needs the framework, for the message.
-        package: the framework, as it is imported.
-        installed: as it is installed; None where that is the same name.
-
-    Raises:
-        MissingExtraError: the framework is not installed, or something is not where its known versions have it; the
-            message has the line to type.
-
-    >>> with framework_imports("this example", "torch"):
-    ...     import torch
+    MissingExtraError where it is not installed, or lacks what its known versions have; the message has the line to
+    type.
     """
     from importlib.util import find_spec
 

@@ -42,13 +42,13 @@ def explain(
                 raise UsageError(f"{page} is a folder; name a file for the page")
             print(write(page, classes, eps))
             return OK
-        from sfumato.explain import conversion, text
+        from sfumato.explain import text
 
         frameworks = [name for name in (frm, to) if name is not None]
         forms: list[tuple[Callable[..., Any], Callable[..., str]]] = [
             (text.as_dict, text.as_text),
-            (conversion.conversions_dict, conversion.conversions_text),
-            (conversion.conversion_dict, conversion.conversion_text),
+            (text.conversions_dict, text.conversions_text),
+            (text.conversion_dict, text.conversion_text),
         ]
         as_dict, as_text = forms[len(frameworks)]
         told = as_dict(classes, eps, *frameworks) if json else as_text(classes, eps, *frameworks, width=width(120))

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from sfumato.conventions import FORMULAS, SPREADS
-from sfumato.explain.conversion import conversion_dict, conversion_text, conversions_dict, conversions_text
+from sfumato.explain.text import conversion_dict, conversion_text, conversions_dict, conversions_text
 
 ENTROPY = -0.9 * math.log(0.9) - 0.1 * math.log(0.1 / 9)  # of the target 0.1 over the others, at K = 10
 

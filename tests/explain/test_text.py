@@ -8,8 +8,7 @@ import re
 import pytest
 
 from sfumato import theory
-from sfumato.explain.conversion import conversion_text
-from sfumato.explain.text import as_dict, as_text
+from sfumato.explain.text import as_dict, as_text, conversion_text
 
 
 def table(classes, eps):

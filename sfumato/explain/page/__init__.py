@@ -57,23 +57,15 @@ def page(classes: int, eps: float) -> str:
     >>> "ε = 0.25" in page(4, 0.25)
     True
     """
-    from jinja2 import (
-        Environment,
-        FileSystemLoader,
-        StrictUndefined,
-    )  # not above: the text of `explain` has no use for it
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # not above: only the page needs it
 
     if classes > MAX_CLASSES:
         raise ValueError(f"the page shows up to {MAX_CLASSES} classes, got {classes}")
     told = as_dict(classes, eps)
     here = Path(__file__).parent
-    environment = Environment(
-        loader=FileSystemLoader([here, here.parents[1] / "report" / "templates"]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    loader = FileSystemLoader([here, here.parents[1] / "report" / "templates"])
+    options = {"autoescape": True, "undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    environment = Environment(loader=loader, **options)  # pyright: ignore[reportArgumentType]
     live = table("live")
     return environment.get_template("explain.html.jinja").render(
         text=table("text"),
@@ -95,14 +87,11 @@ def page(classes: int, eps: float) -> str:
 def _rows(told: dict[str, Any]) -> list[tuple[str, str, dict[str, str]]]:
     """The table before any script has run: key, name, and the two conventions' numbers."""
     names = {"true": "q_label", "other": "q_other", "gap": "gap", "floor": "floor"}
-    return [
-        (
-            key,
-            name,
-            {over: _gap(told, over) if key == "gap" else _number(told[over][key]) for over in ("others", "all")},
-        )
-        for key, name in names.items()
-    ]
+
+    def cells(key: str) -> dict[str, str]:
+        return {over: _gap(told, over) if key == "gap" else _number(told[over][key]) for over in ("others", "all")}
+
+    return [(key, name, cells(key)) for key, name in names.items()]
 
 
 def _said(told: dict[str, Any]) -> str:
@@ -158,11 +147,10 @@ def _framework(key: str, classes: int, eps: float) -> dict[str, str]:
         value = _number(convert(eps, classes, frm="sfumato.others", to=key).to_eps)
     except ConversionError:
         value = table("live")["no_value"]["en"]
-    argument = (
-        f'{formula.argument}=, over="{formula.convention.name}"' if key.startswith("sfumato") else formula.argument
-    )
-    name = "sfumato" if key.startswith("sfumato") else formula.name
-    return {"key": key, "name": name, "argument": argument, "to": formula.convention.name, "value": value}
+    to, name, argument = formula.convention.name, formula.name, formula.argument
+    if key.startswith("sfumato"):
+        name, argument = "sfumato", f'{argument}=, over="{to}"'
+    return {"key": key, "name": name, "argument": argument, "to": to, "value": value}
 
 
 def _number(value: float | None, digits: int = 6) -> str:
