@@ -18,8 +18,8 @@ from torch import Tensor
 import sfumato as sf
 from sfumato.lab.data.encoding import Numbers
 from sfumato.lab.data.images import Images
-from sfumato.lab.data.split import hash_rows, split_by_content
-from sfumato.lab.data.table import Table
+from sfumato.lab.data.split import split
+from sfumato.lab.data.table import Table, hash_rows
 from sfumato.lab.models import stack
 from sfumato.lab.train.plan import Plan
 
@@ -81,12 +81,12 @@ def fresh_split(table: Table, rows: int | None, rng: np.random.Generator) -> dic
     _, same = np.unique(hash_rows(values), axis=0, return_inverse=True)
     same = same.reshape(-1)
     salted = rng.integers(2**63, size=(same.max() + 1, 2)).astype(np.uint64)[same]
-    split = split_by_content(part, salted, 0.2, 0.2)
+    parts = split(part, hashes=salted)
     axis = None if numbers.image else 0
-    train = values[split.train]
+    train = values[parts.train]
     mean, scale = train.mean(axis=axis), train.std(axis=axis)
     x = ((values - mean) / np.where(scale > 0, scale, 1.0)).astype(np.float32)
-    chosen = {"train": split.train, "validation": split.validation, "test": split.test}
+    chosen = {"train": parts.train, "validation": parts.validation, "test": parts.test}
     return {name: (x[index], part.labels[index], same[index]) for name, index in chosen.items()}
 
 

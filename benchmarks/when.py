@@ -31,7 +31,7 @@ from hardware import environment
 
 from sfumato.evaluate import fit_temperature_small
 from sfumato.evaluate.metrics.registry import HEADLINE
-from sfumato.from_python.options import options_of
+from sfumato.from_python.compare import options_of
 from sfumato.io.atomic import write_lines
 from sfumato.lab.data.prepare import prepare_table
 from sfumato.lab.data.python_objects import IN_MEMORY, table_in_memory

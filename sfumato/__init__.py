@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sfumato import theory as theory
     from sfumato.from_python.compare import Comparison as Comparison
     from sfumato.from_python.compare import compare as compare
-    from sfumato.from_python.judge import judge as judge
+    from sfumato.from_python.compare import judge as judge
     from sfumato.from_python.load_run import RunModel as RunModel
     from sfumato.from_python.load_run import load_run as load_run
     from sfumato.kernel.buffers import release_buffers as release_buffers
@@ -56,8 +56,7 @@ if TYPE_CHECKING:
 
 _MODULES = ("class_tables", "conventions", "evaluate", "parallel", "probe", "reference", "schedules", "theory")
 _HOMES = {
-    "from_python.compare": "Comparison compare",
-    "from_python.judge": "judge",
+    "from_python.compare": "Comparison compare judge",
     "from_python.load_run": "RunModel load_run",
     "kernel.buffers": "release_buffers",
     "loss": "CrossEntropyLoss HeadParts LinearCrossEntropyLoss LossParts OnlineSmoothing cross_entropy "

@@ -1,26 +1,31 @@
-"""``sf.compare``: the comparison of the command line on data that are in Python, or on a path."""
+"""``sf.compare`` and ``sf.judge``: what the commands do, on data that are in Python or on a path."""
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from sfumato.extras import lab_imports
-from sfumato.from_python.options import options_of
 from sfumato.lab.errors import OptionError
+from sfumato.lab.options import Option, Options, schema
+from sfumato.text import did_you_mean, short
 
-with lab_imports("compare"):
+with lab_imports("sf.compare or sf.judge"):
     from sfumato.lab.data.python_objects import EXTRA_COLUMNS, IN_MEMORY, table_in_memory
+    from sfumato.verdict.judge import Judgement
+    from sfumato.verdict.judge import judge as without_page
     from sfumato.verdict.result import VerdictResult
 
 if TYPE_CHECKING:
     from sfumato.lab.data import Data
-    from sfumato.lab.options import Options
+
+_LISTS = ("arm", "ladder", "label_probs", "text", "drop", "keep", "augment")
+"""Options with commas between their values, which Python may give as a list."""
 
 _WHERE = ("workers", "on", "track")
 """Options that may be given anew when a run goes on."""
@@ -47,12 +52,7 @@ class Comparison(VerdictResult):
 
 
 def compare(
-    X: Any = None,
-    y: Any = None,
-    *,
-    resume: str | os.PathLike[str] | None = None,
-    quiet: bool = False,
-    **options: Any,
+    X: Any = None, y: Any = None, *, resume: str | os.PathLike[str] | None = None, quiet: bool = False, **options: Any
 ) -> Comparison:
     """Train one-hot and smoothed targets side by side, and say which to use: ``sfumato compare`` from Python.
 
@@ -146,7 +146,7 @@ def _resumed(
         raise OptionError("resume reads the data where the run says; leave out X")
     final, whole = find(os.fspath(run))
     if not whole:
-        read = None if X is None else partial(_data, X, y, beside)
+        read = None if X is None else functools.partial(_data, X, y, beside)
         where = {name: getattr(asked, name) for name in _WHERE}
         lab.resume(final, read=read, **where, watcher=watch.watcher())
     return _found(final)
@@ -169,3 +169,46 @@ def _command(X: Any, y: Any, options: Mapping[str, Any]) -> str:
         if name != "out" and value is not None:
             shown.append(f"{name}={value!r}" if isinstance(value, plain) else f"{name}={name}")
     return f"sf.compare({', '.join(shown)})"
+
+
+def options_of(data: str, given: Mapping[str, Any]) -> Options:
+    """Options from keywords, held to the types of those of the command; those that are None keep their defaults."""
+    known = [name for name in schema() if name != "data"]
+    for name in given:
+        if name not in known:
+            raise OptionError(f'compare has no option "{name}".{did_you_mean(name, known)} All: {", ".join(known)}')
+    values = {name: _value(schema()[name], value) for name, value in given.items() if value is not None}
+    return Options(data, **values)
+
+
+def _value(option: Option, value: Any) -> Any:
+    """A value as the option takes it: numbers of NumPy, paths and lists are made plain."""
+    kinds = get_args(option.kind) or (option.kind,)
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if option.name in _LISTS and isinstance(value, (list, tuple)):
+        value = ",".join(str(each) for each in value)
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        value = value.item()
+    if option.name == "noise" and type(value) in (int, float):
+        value = repr(float(value))  # a rate; a file is text
+    if float in kinds and type(value) is int:
+        value = float(value)
+    if value in kinds or type(value) in kinds:
+        return value
+    wanted = {str: "text", int: "a whole number", float: "a number"}
+    named = " or ".join(wanted.get(kind, f'"{kind}"') for kind in kinds if kind is not type(None))
+    raise OptionError(f"{option.name} must be {named}, got {short(repr(value))}")
+
+
+def _page(found: Judgement) -> str:
+    from sfumato.report.judge_page import page_of
+
+    return page_of(found)
+
+
+@functools.wraps(without_page)
+def judge(*args: Any, **given: Any) -> Judgement:  # noqa: D103  it is told by the function that it wraps
+    found = without_page(*args, **given)
+    found.to_page = _page
+    return found

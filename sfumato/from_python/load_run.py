@@ -17,9 +17,8 @@ with lab_imports("load_run"):
     from sfumato.lab.data.table import Inputs
     from sfumato.lab.errors import OptionError, first_line
     from sfumato.lab.model_names import LIBRARIES, OWN
-    from sfumato.runs.encoding import StoredEncoding, StoredInputs, read_encoding
-    from sfumato.runs.read import ReportError, chosen_of, read_description
-    from sfumato.runs.schema import ArmSummary, Summary
+    from sfumato.runs.read import ReportError, chosen_of, read_description, read_encoding
+    from sfumato.runs.schema import ArmSummary, StoredEncoding, StoredInputs, Summary
 
 if TYPE_CHECKING:
     from sfumato.lab.models import Classifier

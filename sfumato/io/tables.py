@@ -1,8 +1,7 @@
 """A table from a file or from memory as Arrow columns: CSV and TSV, plain or gzipped, Parquet, Feather, data frames.
 
 A CSV file may be UTF-8, UTF-16 with a byte-order mark or else cp1252. Arrow reads every cell as text, so that nothing
-is guessed before the whole column is known; :func:`as_numbers` types a column. Arrow forgives bad quotes and says
-little about faults, so Python's strict reader checks quotes and finds the line of a fault.
+is guessed before the whole column is known. Python's strict reader checks quotes and finds the line of a fault.
 """
 
 from __future__ import annotations
@@ -21,10 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from sfumato.io.arrays import MAX_BYTES
 from sfumato.text import listing, short
-
-MAX_BYTES = 8 * 10**9
-"""Most bytes of a file, unpacked, that are read at once."""
 
 SEPARATORS = (",", ";", "\t", "|")
 TEXT_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
@@ -46,11 +43,7 @@ _MAX_CELL = 64 * 2**20
 
 
 class DataError(ValueError):
-    r"""Data that cannot be used. The text says what is wrong, where, and the way out, on one line.
-
-    >>> print(DataError('class "two\nlines" has 1 row'))
-    class "two\nlines" has 1 row
-    """
+    """Data that cannot be used. The text says what is wrong, where, and the way out, on one line."""
 
     def __init__(self, text: str) -> None:
         # Names and cells come from the file: they must not break the line or steer the terminal.
@@ -59,37 +52,23 @@ class DataError(ValueError):
 
 @dataclass
 class Frame:
-    """Arrow columns of one length.
+    """Arrow columns of one length."""
 
-    Attributes:
-        file: what messages call the file.
-        name: the stem of the file name.
-        kind: ``"csv"``, ``"parquet"``, ``"function"`` or ``"memory"``.
-        header: the names of the columns, each one once.
-        columns: as many Arrow arrays; those of a CSV file hold text, and null for empty cells.
-        where: the place of a row, with the file: ``"flowers.csv, line 7"``.
-        notes: the encoding and the separator, where they are not the usual ones.
-        comma: whether a number such as ``1,234`` more likely has a decimal comma: semicolons separate the cells.
-    """
-
-    file: str
-    name: str
-    kind: str
-    header: list[str]
-    columns: Sequence[Any]
-    where: Callable[[int], str]
-    notes: tuple[str, ...] = ()
-    comma: bool = False
+    file: str  # what messages call the file
+    name: str  # the stem of the file name
+    kind: str  # "csv", "parquet", "function" or "memory"
+    header: list[str]  # the names of the columns, each one once
+    columns: Sequence[Any]  # as many Arrow arrays; those of a CSV file hold text, and null for empty cells
+    where: Callable[[int], str]  # the place of a row, with the file: "flowers.csv, line 7"
+    notes: tuple[str, ...] = ()  # the encoding and the separator, where they are not the usual ones
+    comma: bool = False  # whether 1,234 more likely has a decimal comma: semicolons separate the cells
 
 
 def read_table(path: str, *, header: bool = True, max_bytes: int = MAX_BYTES) -> Frame:
     """The columns of a CSV, TSV, Parquet or Feather file; its ending says which.
 
-    Args:
-        path: of the file.
-        header: whether the first line must name the columns. If not, a first line of numbers is a row, and the columns
-            are called ``"0"``, ``"1"`` and so on; spaces may separate the cells.
-        max_bytes: most bytes, unpacked, that are read.
+    Without ``header``, a first line of numbers is a row, the columns are called ``"0"``, ``"1"`` and so on, and spaces
+    may separate the cells.
     """
     file = os.path.basename(os.path.normpath(path))
     ending = next((each for each in ENDINGS if file.lower().endswith(each)), None)
@@ -124,11 +103,7 @@ def read_csv(path: str, *, file: str, name: str, header: bool = True, max_bytes:
 
 
 def separator_of(data: bytes, *, usual: str = ",", spaces: bool = False, sample: int = 2**16) -> str:
-    r"""The separator that gives most of the first rows as many cells as the first one, and more than one cell.
-
-    >>> separator_of(b"a;b,c\n1;2,5\n3;4\n")
-    ';'
-    """
+    """The separator that gives most of the first rows as many cells as the first one, and more than one cell."""
     text, cut = data[:sample].decode("utf-8", "ignore"), len(data) > sample
 
     def fit(separator: str) -> tuple[bool, float, int, bool]:
@@ -150,26 +125,25 @@ def read_arrow(path: str, *, file: str, name: str, header: bool = True, max_byte
     import pyarrow as pa
     from pyarrow import feather, parquet
 
+    def refuse_size(size: int) -> None:
+        if size > max_bytes:
+            raise DataError(f"{file} takes {size / 1e9:.1f} GB unpacked; at most 8 GB are read")
+
+    kind = "Feather" if file.lower().endswith((".feather", ".arrow")) else "Parquet"
     try:
-        if file.lower().endswith((".feather", ".arrow")):
+        if kind == "Feather":
             table = feather.read_table(path)
-            _refuse_size(table.nbytes, file, max_bytes)
+            refuse_size(table.nbytes)
         else:
             with parquet.ParquetFile(path) as source:
                 groups = (source.metadata.row_group(i) for i in range(source.metadata.num_row_groups))
-                _refuse_size(sum(group.total_byte_size for group in groups), file, max_bytes)
+                refuse_size(sum(group.total_byte_size for group in groups))
                 table = source.read()
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, (PermissionError, FileNotFoundError)):
             raise
-        kind = "Feather" if file.lower().endswith((".feather", ".arrow")) else "Parquet"
         raise DataError(f"{file} is not a {kind} file, or a damaged one ({_reason(error)})") from error
     return from_arrow(table, file=file, name=name, kind="parquet")
-
-
-def _refuse_size(size: int, file: str, max_bytes: int) -> None:
-    if size > max_bytes:
-        raise DataError(f"{file} takes {size / 1e9:.1f} GB unpacked; at most 8 GB are read")
 
 
 def from_arrow(table: Any, *, file: str, name: str, kind: str) -> Frame:
@@ -268,12 +242,7 @@ def with_hyphens(texts: Any) -> Any:
 
 
 def as_numbers(texts: Any, decimal: str = ".") -> np.ndarray:
-    """(n,) float64 of Arrow texts that match ``NUMBER[decimal]``, NaN for null.
-
-    >>> import pyarrow as pa
-    >>> as_numbers(pa.array(["1,5", "−2", None]), ",")
-    array([ 1.5, -2. ,  nan])
-    """
+    """(n,) float64 of Arrow texts that match ``NUMBER[decimal]``, NaN for null."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

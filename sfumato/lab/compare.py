@@ -33,9 +33,16 @@ from sfumato.lab.train.notes import not_trained_to_the_end, notes_on_schedules, 
 from sfumato.lab.versions_and_machine import arithmetic, versions
 from sfumato.lab.watcher import NULL_WATCHER, Setup, Watcher
 from sfumato.messages import Note
-from sfumato.runs.encoding import FILE, SCHEMA, StoredEncoding
 from sfumato.runs.folder import RunFolder, resume_command
-from sfumato.runs.schema import Environment, RunRecord, Summary, check
+from sfumato.runs.schema import (
+    ENCODING_FILE,
+    ENCODING_SCHEMA,
+    Environment,
+    RunRecord,
+    StoredEncoding,
+    Summary,
+    check,
+)  # fmt: skip
 
 
 def compare(
@@ -263,7 +270,8 @@ def _write(job: _Job, records: Sequence[RunRecord], summary: Summary, env: Envir
         {"arm": record["arm"], "seed": record["seed"], **epoch} for record in records for epoch in record["epochs"]
     ]
     write_lines(path / "metrics.jsonl", lines)
-    write_json(path / FILE, check({"schema": SCHEMA, **job.ready.data.encoder.stored()}, StoredEncoding, FILE))
+    stored = {"schema": ENCODING_SCHEMA, **job.ready.data.encoder.stored()}
+    write_json(path / ENCODING_FILE, check(stored, StoredEncoding, ENCODING_FILE))
     write_json(path / "env.json", env)
     write_json(path / "summary.json", summary)
     if job.watcher.choose is not None:

@@ -1,10 +1,9 @@
 """A finished comparison, read back from its folder.
 
-The report needs five things: ``summary.json``, ``env.json``, ``metrics.jsonl``, ``config.toml`` and the test logits of
-every arm and seed. All are read and checked at once, so that whatever is missing is named before anything is drawn.
-What a run may lack (features, examples) is read by those who show it.
+:func:`load_run` reads and checks all that a report needs, so that what is missing is named before anything is drawn.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +14,20 @@ import numpy as np
 import numpy.typing as npt
 
 from sfumato.evaluate.scores.soft_labels import SOFT, SoftLabels
-from sfumato.io.npz import Archive, ArchiveError
-from sfumato.runs.schema import SUMMARY_SCHEMA, ArmSummary, Environment, EpochLine, LadderRung, Summary, check, parse
+from sfumato.io.arrays import Archive, ArchiveError
+from sfumato.runs.schema import (
+    ENCODING_FILE,
+    ENCODING_SCHEMA,
+    SUMMARY_SCHEMA,
+    ArmSummary,
+    Environment,
+    EpochLine,
+    LadderRung,
+    StoredEncoding,
+    Summary,
+    check,
+    parse,
+)
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -29,32 +40,25 @@ class ReportError(Exception):
 
 @dataclass(frozen=True)
 class SavedRows:
-    """Test rows of one arm and seed: ``index`` (n,), ``logits`` (n, K) as stored and ``labels`` (n,).
+    """Test rows of one arm and seed."""
 
-    ``soft`` are soft labels (n, K), whose modes the labels then are, or None.
-    """
-
-    index: Ints
-    logits: npt.NDArray[np.floating[Any]]
-    labels: Ints
-    soft: SoftLabels | None = None
+    index: Ints  # (n,)
+    logits: npt.NDArray[np.floating[Any]]  # (n, K) as stored
+    labels: Ints  # (n,)
+    soft: SoftLabels | None = None  # (n, K), whose modes the labels then are
 
 
 @dataclass(frozen=True)
 class Run:
-    """Everything the report uses of a folder: what its JSON files hold, the text of ``config.toml`` and the test rows.
-
-    ``test`` has the rows of each arm and seed, the same rows in the same order. ``ladder`` has the strengths that were
-    tried on the validation rows, by rising ε.
-    """
+    """Everything the report uses of a folder."""
 
     folder: Path
     summary: Summary
     env: Environment
     epochs: tuple[EpochLine, ...]
-    config: str
-    test: Mapping[tuple[str, int], SavedRows]
-    ladder: tuple[LadderRung, ...] = ()
+    config: str  # the text of config.toml
+    test: Mapping[tuple[str, int], SavedRows]  # of each arm and seed, the same rows in the same order
+    ladder: tuple[LadderRung, ...] = ()  # the strengths that were tried on the validation rows, by rising ε
 
     @property
     def arms(self) -> list[ArmSummary]:
@@ -182,7 +186,7 @@ def _object(text: str, where: str) -> dict[str, Any]:
     return cast(dict[str, Any], value)
 
 
-def _checked(value: dict[str, Any], kind: type[Kind], where: str) -> Kind:
+def _checked(value: Any, kind: type[Kind], where: str) -> Kind:
     try:
         return check(value, kind, where)
     except ValueError as error:
@@ -274,3 +278,62 @@ def _rows(path: Path, classes: int) -> SavedRows:
     if rows.labels.min() < 0 or rows.labels.max() >= classes:
         raise ReportError(f"{path}: labels must be 0 to {classes - 1}, got {rows.labels.min()} to {rows.labels.max()}")
     return rows
+
+
+_NEEDED = {
+    "numbers": ("shape", "mean", "scale"),
+    "columns": ("columns",),
+    "images": (),
+    "texts": ("text_columns", "terms", "weights"),
+    "tokens": ("text_columns", "tokenizer"),
+}
+
+
+def read_encoding(folder: Path) -> StoredEncoding:
+    """How the rows of a finished run were encoded."""
+    path = folder / ENCODING_FILE
+    if not path.exists():
+        raise ReportError(
+            f"{path} is missing, so the models cannot read new rows; `sfumato compare -c {folder / 'config.toml'}` "
+            "makes the run again"
+        )
+    found = _checked(read_object(path), StoredEncoding, str(path))
+    if found["schema"] != ENCODING_SCHEMA:
+        raise ReportError(f"{path} has the schema {found['schema']!r}, and this sfumato reads {ENCODING_SCHEMA!r}")
+    if missing := [key for key in _NEEDED[found["features"]] if key not in found]:
+        raise ReportError(f"{path} lacks {', '.join(missing)}")
+    if contradiction := _contradiction(found):
+        raise ReportError(f"{path}: {contradiction}")
+    return found
+
+
+def _contradiction(found: StoredEncoding) -> str:
+    """Sizes that do not fit each other, or a column without what its kind needs; ``""`` where all fits."""
+    inputs, features = found["inputs"], found["features"]
+    shape, width = inputs["shape"], inputs["width"]
+    if width < 1 or min(shape, default=0) < 1:
+        return f"rows of shape {shape} and width {width} hold nothing"
+    if features == "columns":
+        made = 0
+        for column in found.get("columns", ()):
+            needed = ("levels",) if column["kind"] == "category" else ("median", "mean", "scale", "flagged", "seasons")
+            if missing := next((key for key in needed if key not in column), None):
+                return f"column {column['name']!r} lacks {missing}"
+            own = 1 + 2 * column.get("seasons", False) + column.get("flagged", False)
+            made += len(column.get("levels", ())) + 2 if column["kind"] == "category" else own
+        return f"the columns make {made} features, not {width}" if made != width else ""
+    if features == "images":
+        if len(shape) != 3 or inputs["kind"] != "image":
+            return f"images have height, width and channels, not {shape}"
+        side = found.get("side", shape[0])
+        return (
+            f"images of {shape} are not squares of side {side}" if "side" in found and shape[:2] != [side] * 2 else ""
+        )
+    lengths = {key: len(found.get(key, ())) for key in ("mean", "scale", "terms", "weights")}
+    if features == "numbers" and not (
+        math.prod(found.get("shape", ())) == width and {lengths["mean"], lengths["scale"]} in ({1}, {width})
+    ):
+        return f"shape, mean and scale do not fit {width} features"
+    if features == "texts" and {lengths["terms"], lengths["weights"]} != {width}:
+        return f"terms and weights do not fit {width} terms"
+    return ""

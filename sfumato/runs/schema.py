@@ -1,15 +1,14 @@
 """What the JSON files of a run hold: each object is described once, and what is written and read is held to it.
 
-``summary.json`` is a :class:`Summary`, ``env.json`` an :class:`Environment`, and each line of ``metrics.jsonl`` an
-:class:`EpochLine`. They are ordinary dictionaries, so JSON holds them as they are and unknown keys of a newer version
-are kept. A run folder may come from anyone: :func:`check` refuses a value of another kind and names its place.
+They are plain dictionaries, so JSON holds them as they are, and unknown keys of newer versions are kept. A folder may
+come from anyone: :func:`check` refuses a value of another kind and names its place. A new field is one line here.
 """
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, NotRequired, TypedDict, TypeVar, Union, get_args, get_origin, is_typeddict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict, TypeVar, Union, get_args, get_origin, is_typeddict
 
 import msgspec
 
@@ -17,6 +16,8 @@ from sfumato.messages import Note, RunWarning
 from sfumato.text import short
 
 SUMMARY_SCHEMA = "sfumato.compare/3"
+ENCODING_SCHEMA = "sfumato.encoding/1"
+ENCODING_FILE = "encoding.json"
 Kind = TypeVar("Kind")
 
 Number = Annotated[float, msgspec.Meta(gt=-1e300, lt=1e300)]
@@ -280,6 +281,89 @@ class EpochLine(TypedDict):
     validation_nll_after_temperature: NotRequired[Number | None]
 
 
+class RunRecord(TypedDict):
+    """``work/ARM-seedN.sealed``: what one whole run showed while it was trained, and the hashes of what it left."""
+
+    arm: Text
+    seed: Whole
+    weights: Text
+    batches: list[Text]
+    kept_epoch: Whole
+    target: list[Number]
+    train_gap: Number
+    parameters: Whole
+    description: Text
+    epochs: list[dict[Text, Any]]  # lines of metrics.jsonl without arm and seed
+    seconds: Number
+    files: dict[Text, Text]
+
+
+class Sitting(TypedDict):
+    """When a process began to work on a comparison, and how long it did; None while it does."""
+
+    started: Text
+    seconds: Number | None
+
+
+class WorkStart(TypedDict):
+    """``work/start.sealed``: how a comparison was begun, and what going on with it must find unchanged."""
+
+    schema: Text
+    command: Text
+    folder: str  # a path need not be text
+    fingerprint: Text
+    versions: dict[Text, Text]
+    machine: dict[Text, Text]
+    notes: NotRequired[list[Note]]
+    ranks: NotRequired[Whole | None]
+    noise: NotRequired[Text | None]
+    files: NotRequired[dict[Text, Text]]  # SHA-256 of each file that an arm names
+    config: Text
+    sittings: list[Sitting]
+
+
+class StoredInputs(TypedDict):
+    """The form of one row as the model takes it; see :class:`sfumato.lab.data.Inputs`."""
+
+    kind: Literal["dense", "image", "sparse", "tokens"]
+    shape: list[Whole]
+    width: Whole
+    picture: list[Whole]
+    mean: list[float]
+    scale: list[float]
+
+
+class StoredColumn(TypedDict):
+    """How one column is read and encoded; the keys from ``median`` on are those of numbers and dates."""
+
+    name: Text
+    kind: Literal["number", "category", "date"]
+    written: Text  # "," for numbers with decimal commas, or the form of dates
+    levels: NotRequired[list[Text]]  # of a category: those with a place of their own
+    median: NotRequired[float | None]
+    mean: NotRequired[float]
+    scale: NotRequired[float]
+    flagged: NotRequired[bool]
+    seasons: NotRequired[bool]
+
+
+class StoredEncoding(TypedDict):
+    """``encoding.json``: how rows became numbers, by what the training rows alone taught; data, and not code."""
+
+    schema: Text
+    features: Literal["numbers", "columns", "images", "texts", "tokens"]
+    inputs: StoredInputs
+    columns: NotRequired[list[StoredColumn]]
+    shape: NotRequired[list[Whole]]
+    mean: NotRequired[list[float]]
+    scale: NotRequired[list[float]]
+    text_columns: NotRequired[list[Text]]
+    terms: NotRequired[list[Text]]
+    weights: NotRequired[list[float]]
+    tokenizer: NotRequired[str]
+    side: NotRequired[Whole]  # of the squares that images of a folder were brought to; missing where they kept theirs
+
+
 class ShapeError(ValueError):
     """A value of another kind than its place in the file asks for; the message says where."""
 
@@ -299,12 +383,7 @@ def parse(text: str) -> Any:
 
 
 def check(value: Any, kind: type[Kind], where: str | Path) -> Kind:
-    """The value itself, known to be of a kind, one of the classes above; other keys than the kind names are let be.
-
-    >>> check({"mean": 1.0, "low": "x", "high": None}, RangeOfMetric, "env.json")
-    Traceback (most recent call last):
-    sfumato.runs.schema.ShapeError: env.json 'low' should be a number or null, not 'x'
-    """
+    """The value itself, known to be of a kind, one of the classes above; keys that it does not name are ignored."""
     if _fits(value, kind):
         return value
     raise ShapeError(next(_faults(value, kind, str(where))))
@@ -351,44 +430,3 @@ def _faults(value: Any, kind: Any, where: str) -> Iterator[str]:
 
 _UNIONS = (Union, UnionType)
 _NAMES: dict[Any, str] = {Number: "a number", Whole: "a whole number", Text: "text", bool: "true or false"}
-
-
-class RunRecord(TypedDict):
-    """``work/ARM-seedN.sealed``: what one whole run showed while it was trained, and the hashes of what it left."""
-
-    arm: Text
-    seed: Whole
-    weights: Text
-    batches: list[Text]
-    kept_epoch: Whole
-    target: list[Number]
-    train_gap: Number
-    parameters: Whole
-    description: Text
-    epochs: list[dict[Text, Any]]  # lines of metrics.jsonl without arm and seed
-    seconds: Number
-    files: dict[Text, Text]
-
-
-class Sitting(TypedDict):
-    """When a process began to work on a comparison, and how long it did; None while it does."""
-
-    started: Text
-    seconds: Number | None
-
-
-class WorkStart(TypedDict):
-    """``work/start.sealed``: how a comparison was begun, and what going on with it must find unchanged."""
-
-    schema: Text
-    command: Text
-    folder: str  # a path need not be text
-    fingerprint: Text
-    versions: dict[Text, Text]
-    machine: dict[Text, Text]
-    notes: NotRequired[list[Note]]
-    ranks: NotRequired[Whole | None]
-    noise: NotRequired[Text | None]
-    files: NotRequired[dict[Text, Text]]  # SHA-256 of each file that an arm names
-    config: Text
-    sittings: list[Sitting]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sfumato.from_python.options import options_of
+from sfumato.from_python.compare import options_of
 from sfumato.lab.errors import OptionError
 from sfumato.lab.options import Options
 

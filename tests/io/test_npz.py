@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.lib import format as npy
 
-from sfumato.io.npz import Archive, ArchiveError, read_header
+from sfumato.io.arrays import Archive, ArchiveError, read_header
 
 X = np.arange(12, dtype=np.float32).reshape(3, 4)
 

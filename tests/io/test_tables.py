@@ -283,7 +283,7 @@ def test_row_numbers_without_a_name_are_left_out_and_said(tmp_path):
     assert [(line.name, line.read_as) for line in table.columns] == [
         ("column 1", "id"), ("size", "number"), ("label", "label")
     ]  # fmt: skip
-    assert [column.name for column in table.raw_columns()] == ["size"]
+    assert [column.name for column in table.features.raw_columns()] == ["size"]
     assert any(
         'Column "column 1" has another whole number in every row and is left out' in note["text"]
         for note in table.notes

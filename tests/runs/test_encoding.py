@@ -5,8 +5,7 @@ import json
 
 import pytest
 
-from sfumato.runs.encoding import read_encoding
-from sfumato.runs.read import ReportError
+from sfumato.runs.read import ReportError, read_encoding
 
 NUMBER = {
     "name": "age", "kind": "number", "written": ".",

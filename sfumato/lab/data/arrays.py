@@ -1,17 +1,16 @@
 """Arrays of examples and labels, from an ``.npz`` archive or from Python, as a table.
 
-What X is follows from its type and axes: text is text, bytes with three axes or more are images, all else is numbers,
-and numbers with three axes or more are scaled as an image is, as a whole. An archive comes from anywhere, so its
-declared sizes are looked at before anything is unpacked, and Python objects are never read.
+What X is follows from its type and axes: text is text, bytes with three or four axes are images, all else is numbers,
+and numbers with three axes or more are scaled as an image is, as a whole.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from sfumato.evaluate.scores.soft_labels import SOFT, SoftLabels
-from sfumato.io.npz import Archive, ArchiveError
-from sfumato.io.tables import MAX_BYTES
+from sfumato.io.arrays import MAX_BYTES, Archive, ArchiveError
 from sfumato.lab.data.encoding import Numbers
 from sfumato.lab.data.images import Images
 from sfumato.lab.data.labels import check_classes, check_soft, order_classes, parts_of, warn_of_classes, weights_of
@@ -25,7 +24,7 @@ CHANNELS = (1, 3, 4)
 """Sizes of an axis that is taken for that of the channels."""
 
 
-def read_npz(path: str, *, file: str, name: str, roles: Roles) -> Table:
+def read_npz(path: str, *, file: str, name: str, roles: Roles, max_bytes: int = MAX_BYTES) -> Table:
     """Read an ``.npz`` file; label, weight, group and split of ``roles`` are names of arrays.
 
     It holds ``X`` (N, …) numbers or text and ``y`` (N,) labels or (N, K) soft ones. Soft labels may also be an array
@@ -37,13 +36,25 @@ def read_npz(path: str, *, file: str, name: str, roles: Roles) -> Table:
             roles.refuse(file, "names columns, but {file} has arrays: save soft labels as y (N, K)", "--label-probs")
             roles.refuse(file, "names a column, but {file} has arrays: save texts as X (N,)", "--text")
             roles.refuse(file, "names columns, but {file} has arrays; leave it out", "--drop", "--keep")
-            x = _member(archive, file, "X")
-            soft = _soft(archive, file)
-            if soft is not None and roles.label is None and not {"y", "Y"} & archive.sizes.keys():
-                y = soft
-            else:
-                y = _member(archive, file, "y") if roles.label is None else _named(archive, file, roles.label)
-            extra = {role: _named(archive, file, key) for role, key in asked.items() if key is not None}
+
+            def read(key: str | None, default: str = "") -> np.ndarray:
+                names = listing(sorted(archive.sizes)) or "none"
+                if key is not None:
+                    if key not in archive.sizes:
+                        hint = did_you_mean(key, archive.sizes)
+                        raise DataError(f'{file} has no array "{key}".{hint} Arrays: {names}')
+                    return archive.read(key, max_bytes=max_bytes)
+                own = default if default in archive.sizes else default.swapcase()
+                if own not in archive.sizes:
+                    raise DataError(
+                        f"{file} has no array {default}; it needs X (examples) and y (labels). Arrays: {names}"
+                    )
+                return archive.read(own, max_bytes=max_bytes)
+
+            x, soft = read(None, "X"), _soft(archive, file, max_bytes)
+            alone = soft is not None and roles.label is None and not {"y", "Y"} & archive.sizes.keys()
+            y = soft if soft is not None and alone else read(roles.label, "y")
+            extra = {role: read(key) for role, key in asked.items() if key is not None}
     except ArchiveError as error:
         raise DataError(_refusal(file, error)) from error
     return from_arrays(x, y, extra, file=file, name=name, kind="npz", tokenizer=roles.tokenizer, soft=soft)
@@ -65,9 +76,6 @@ def from_arrays(
 
     ``soft`` are soft labels that come by themselves, (N, K); y is then these, or the class indices that one-hot trains
     on. ``extra`` may hold ``"weight"``, ``"group"`` and ``"split"``, (N,) each.
-
-    >>> from_arrays(np.eye(6), np.arange(6) % 2, {}, file="made", name="made", kind="npz").class_names
-    ('0', '1')
     """
     if x.dtype.kind not in "biufUT":
         raise DataError(f"{file}: X has type {x.dtype}; it must hold numbers, or text of one type")
@@ -86,7 +94,9 @@ def from_arrays(
         labels, class_names = soft.argmax(axis=1), tuple(str(k) for k in range(y.shape[1]))
     else:
         labels, class_names = order_classes(*_classes(file, y))
-    _same_length(file, x, labels, extra)
+    for key, array in {"y": labels, **extra}.items():
+        if array.ndim == 0 or len(array) != len(x):
+            raise DataError(f"{file}: X has {len(x)} rows but {key} has {array.size}; they must be as many")
     part = None
     if "split" in extra:
         codes, values = _classes(file, extra["split"], "split")
@@ -106,8 +116,7 @@ def _beside(file: str, y: np.ndarray, soft: np.ndarray) -> np.ndarray:
         raise DataError(
             f"{file}: y has shape {y.shape} and type {y.dtype}; next to soft labels it must be class indices"
         )
-    odd = np.flatnonzero((y < 0) | (y >= soft.shape[1]))
-    if len(odd):
+    if len(odd := np.flatnonzero((y < 0) | (y >= soft.shape[1]))):
         row = int(odd[0])
         raise DataError(f"{file}: y[{row}] is {y[row]}, and the soft labels have the classes 0 to {soft.shape[1] - 1}")
     return y.astype(np.int64)
@@ -132,22 +141,12 @@ def _features(file: str, x: np.ndarray, tokenizer: str | None) -> Features:
 
 
 def as_pixels(x: np.ndarray) -> np.ndarray | None:
-    """(N, H, W, C) of bytes (N, H, W), (N, H, W, C) or (N, C, H, W); None where no axis can be that of channels.
-
-    >>> as_pixels(np.zeros((5, 3, 8, 8), np.uint8)).shape
-    (5, 8, 8, 3)
-    """
+    """(N, H, W, C) of bytes (N, H, W), (N, H, W, C) or (N, C, H, W); None where no axis can be that of channels."""
     if x.ndim == 3:
         return np.ascontiguousarray(x[..., None])
     if x.shape[3] in CHANNELS:
         return np.ascontiguousarray(x)
     return np.ascontiguousarray(x.transpose(0, 2, 3, 1)) if x.shape[1] in CHANNELS else None
-
-
-def _same_length(file: str, x: np.ndarray, labels: np.ndarray, extra: Mapping[str, np.ndarray]) -> None:
-    for name, array in {"y": labels, **extra}.items():
-        if array.ndim == 0 or len(array) != len(x):
-            raise DataError(f"{file}: X has {len(x)} rows but {name} has {array.size}; they must be as many")
 
 
 def _weight(file: str, weight: np.ndarray) -> np.ndarray:
@@ -167,8 +166,7 @@ def _classes(file: str, y: np.ndarray, name: str = "y") -> tuple[np.ndarray, lis
     if y.dtype.kind == "T":  # NumPy's text of any length, in which values may be missing
         y = np.array([each if isinstance(each, str) else "" for each in y.tolist()], str)
     if y.dtype.kind == "f":
-        odd = np.flatnonzero(~(np.isfinite(y) & (y == np.rint(y))))
-        if len(odd):
+        if len(odd := np.flatnonzero(~(np.isfinite(y) & (y == np.rint(y))))):
             measured = name == "y" and np.isfinite(y[odd]).any()
             way_out = "; cut numbers to predict into a few classes first" if measured else ""
             raise DataError(
@@ -176,26 +174,23 @@ def _classes(file: str, y: np.ndarray, name: str = "y") -> tuple[np.ndarray, lis
             )
     elif y.dtype.kind in "SU":
         y = np.char.strip(y)
-        empty = np.flatnonzero(np.char.str_len(y) == 0)
-        if len(empty):
+        if len(empty := np.flatnonzero(np.char.str_len(y) == 0)):
             raise DataError(f"{file}: {name}[{empty[0]}] is empty; give it a label or drop the row")
     elif y.dtype.kind not in "biu":
         raise DataError(f"{file}: {name} has type {y.dtype}; labels are whole numbers, booleans or text")
     values, codes = np.unique(y, return_inverse=True)
-    return codes, list(_texts(file, values, name))
+    return codes, [_text(file, value, name) for value in values.tolist()]
 
 
-def _texts(file: str, values: np.ndarray, name: str) -> Iterable[str]:
-    for value in values.tolist():
-        if isinstance(value, bytes):
-            try:
-                yield value.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise DataError(
-                    f"{file}: the label {short(repr(value))} in {name} is not UTF-8 text; decode it first"
-                ) from error
-        else:
-            yield str(int(value)) if isinstance(value, float) else str(value)
+def _text(file: str, value: Any, name: str) -> str:
+    if not isinstance(value, bytes):
+        return str(int(value)) if isinstance(value, float) else str(value)
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{file}: the label {short(repr(value))} in {name} is not UTF-8 text; decode it first"
+        ) from error
 
 
 def _check_finite(file: str, features: np.ndarray, shape: tuple[int, ...]) -> None:
@@ -211,7 +206,7 @@ def position(shape: tuple[int, ...], flat: int, array: str) -> str:
     return f"{array}[{','.join(str(i) for i in np.unravel_index(flat, shape))}]"
 
 
-def _soft(archive: Archive, file: str) -> np.ndarray | None:
+def _soft(archive: Archive, file: str, max_bytes: int) -> np.ndarray | None:
     """The soft labels that an archive calls so, each row with a sum of 1."""
     there = [name for name in SOFT if name in archive.sizes]
     if len(there) > 1:
@@ -219,28 +214,13 @@ def _soft(archive: Archive, file: str) -> np.ndarray | None:
     if not there:
         return None
     try:
-        soft = SoftLabels(archive.read(there[0], max_bytes=MAX_BYTES), there[0])
+        soft = SoftLabels(archive.read(there[0], max_bytes=max_bytes), there[0])
     except (TypeError, ValueError) as error:
         raise DataError(f"{file}: {error}") from None
     if not soft.all_count:
         row = int(soft.has_any.argmin())
         raise DataError(f"{file}: label_counts in row {row} are all 0; leave out rows that no annotator has seen")
     return soft.block(slice(None))
-
-
-def _named(archive: Archive, file: str, key: str) -> np.ndarray:
-    if key not in archive.sizes:
-        hint = did_you_mean(key, archive.sizes)
-        raise DataError(f'{file} has no array "{key}".{hint} Arrays: {listing(sorted(archive.sizes)) or "none"}')
-    return archive.read(key, max_bytes=MAX_BYTES)
-
-
-def _member(archive: Archive, file: str, key: str) -> np.ndarray:
-    found = key if key in archive.sizes else key.swapcase()
-    if found not in archive.sizes:
-        keys = listing(sorted(archive.sizes)) or "none"
-        raise DataError(f"{file} has no array {key}; it needs X (examples) and y (labels). Arrays: {keys}")
-    return archive.read(found, max_bytes=MAX_BYTES)
 
 
 def _refusal(file: str, error: ArchiveError) -> str:

@@ -42,8 +42,7 @@ def assemble(frame: Frame, roles: Roles) -> Table:
             notes.append(Note(code="columns-unused", text=f"With --text, other columns are not used: {unused}."))
     else:
         features = _features(frame, assigned, notes, lines)
-    least = 3 if part is None else 1
-    labels, names, soft = _labels(frame, assigned, least)
+    labels, names, soft = _labels(frame, assigned, 3 if part is None else 1)
     if as_missing := [name for name in names if name.lower() in MISSING]:
         text = f"Taken for a class, and not for a missing label: {listing(as_missing, 8)}."
         notes.append(Note(code="missing-as-class", text=text))
@@ -69,20 +68,23 @@ def assemble(frame: Frame, roles: Roles) -> Table:
 
 
 def _parts_unused(frame: Frame, j: int, used: bool) -> tuple[DataWarning, ...]:
-    """A warning where a column that is not asked to say which rows are for what says so."""
+    """A warning where a column of no role holds the names of parts, that of training among them."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    column = plain_type(frame.columns[j].combine_chunks())
+    column, name = plain_type(frame.columns[j].combine_chunks()), frame.header[j]
     if not pa.types.is_string(column.type):
         return ()
-
-    def words(cells: Any) -> list[str]:
-        return pc.call_function("unique", [trimmed(cells).drop_null()]).to_pylist()
-
-    if any(given.part_number(each) is None for each in words(column.slice(0, 100))):
-        return ()  # the first rows of most columns hold other words
-    return given.warn_of_parts(words(column), frame.header[j], used=used)
+    for cells in (column.slice(0, 100), column):  # the first rows of most columns hold other words
+        words = pc.call_function("unique", [trimmed(cells).drop_null()]).to_pylist()
+        numbers = {given.part_number(each) for each in words}
+        if None in numbers:
+            return ()
+    if not {0} < numbers:
+        return ()
+    what, way_out = ("is learnt from", f', or --drop "{name}"') if used else ("is not used", "")
+    text = f'`{name}` says which rows are for what, and {what}: give --split "{name}" to use its parts{way_out}.'
+    return (DataWarning("parts-unused", name, text),)
 
 
 def _labels(frame: Frame, assigned: Assigned, least: int) -> tuple[np.ndarray, tuple[str, ...], np.ndarray | None]:
@@ -120,7 +122,9 @@ def _codes(frame: Frame, j: int, noun: str = "label") -> tuple[np.ndarray, list[
         odd = np.flatnonzero(~(np.isnan(values) | (np.abs(values) < 2**63) & (values == np.rint(values))))
         if len(odd):
             if noun == "label":
-                given.refuse_numbers(frame.file, frame.header[j], *_numbered(values[~np.isnan(values)]), 3)
+                different, codes = np.unique(values[~np.isnan(values)], return_inverse=True)
+                names = [str(value).removesuffix(".0") for value in different]
+                given.refuse_numbers(frame.file, frame.header[j], codes, names, 3)
             place = frame.where(int(odd[0]))
             whole = "whole numbers of up to 18 digits" if abs(values[odd[0]]) >= 2**63 else "whole numbers"
             raise DataError(f'{place}: column "{name}" is {values[odd[0]]:g}; it must hold {whole} or text')
@@ -139,11 +143,6 @@ def _codes(frame: Frame, j: int, noun: str = "label") -> tuple[np.ndarray, list[
         row, others = int(np.argmax(missing)), given.more(int(missing.sum()) - 1)
         raise DataError(f'{frame.where(row)}: column "{name}" is empty{others}; give it a {noun} or drop the row')
     return codes, values
-
-
-def _numbered(values: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    different, codes = np.unique(values, return_inverse=True)
-    return codes, [str(value).removesuffix(".0") for value in different]
 
 
 def _number(frame: Frame, j: int) -> np.ndarray:
@@ -165,23 +164,23 @@ def _features(frame: Frame, assigned: Assigned, notes: list[Note], lines: dict[i
     """Numbers where every cell is one, columns of all kinds otherwise; what cannot be used is noted."""
     columns = {frame.header[j]: frame.columns[j] for j in assigned.rest}
     read = read_columns(columns, assigned.keep, comma=frame.comma)
-    _refuse_faults(frame, {name: each for name, each in read.items() if isinstance(each, Fault)})
-    unused = {name: each for name, each in read.items() if isinstance(each, Unused)}
+    if faults := {name: each for name, each in read.items() if isinstance(each, Fault)}:
+        _refuse_faults(frame, faults)
     used = [each for each in read.values() if isinstance(each, Column)]
     if not used:
-        _refuse_unused(frame, unused)
+        _refuse_unused(frame, {name: each for name, each in read.items() if isinstance(each, Unused)})
     for j in assigned.rest:
         name = frame.header[j]
         each = read[name]
         if isinstance(each, Unused):
-            way_out = "; --text uses a column as text" if each.text else ""
-            way_out = "; --keep takes it in" if each.read_as == "id" else way_out
-            text = (
-                f'Column "{short(name)}" {each.reason} and is left out{way_out.replace("; ", " (", 1)}'
-                f"{')' if way_out else ''}."
+            way_out = (
+                "--keep takes it in" if each.read_as == "id" else "--text uses a column as text" if each.text else ""
             )
+            aside = f" ({way_out})" if way_out else ""
+            text = f'Column "{short(name)}" {each.reason} and is left out{aside}.'
             notes.append(Note(code="column-left-out", text=text))
-            lines[j] = ColumnLine(name, each.read_as, each.distinct, each.missing, f"left out: {each.reason}{way_out}")
+            note = "; ".join(filter(None, [f"left out: {each.reason}", way_out]))
+            lines[j] = ColumnLine(name, each.read_as, each.distinct, each.missing, note)
         elif isinstance(each, Column):
             lines[j] = each.line()
     formats = [*frame.notes, *(["decimal commas"] if any(each.written == "," for each in used) else [])]
@@ -191,8 +190,9 @@ def _features(frame: Frame, assigned: Assigned, notes: list[Note], lines: dict[i
         named = [f'"{short(each.name)}"' + (f" ({each.written})" if each.written else "") for each in dates]
         text = f"Dates count days, and the season where they span more than a year: {listing(named, 8)}."
         notes.append(Note(code="dates", text=text))
-    texts = [f'Column "{short(each.name)}": {each.note}.' for each in used if each.note]
-    notes += [Note(code="column-read-as", text=text) for text in texts]
+    notes += [
+        Note(code="column-read-as", text=f'Column "{short(each.name)}": {each.note}.') for each in used if each.note
+    ]
     if all(each.kind == "number" and not each.missing.any() for each in used):
         values = np.ascontiguousarray(np.stack([each.values for each in used], axis=1), np.float64)
         names = tuple(each.name for each in used)
@@ -201,8 +201,6 @@ def _features(frame: Frame, assigned: Assigned, notes: list[Note], lines: dict[i
 
 
 def _refuse_faults(frame: Frame, faults: dict[str, Fault]) -> None:
-    if not faults:
-        return
     name, fault = min(faults.items(), key=lambda each: each[1].row)
     place, first = frame.where(fault.row), [each.cell for each in faults.values() if each.row == fault.row]
     if fault.cell == name or (fault.row == 0 and len(first) > 1 and all(first)):
@@ -232,8 +230,8 @@ def _lines_of_roles(frame: Frame, assigned: Assigned) -> dict[int, ColumnLine]:
     lines: dict[int, ColumnLine] = {}
     for j, note in notes.items():
         role = roles.get(j, "left out")
-        distinct, missing = _counted(frame.columns[j], trimmed if role in ("label", "group", "split") else present)
-        lines[j] = ColumnLine(frame.header[j], role, distinct, missing, note)
+        counted = _counted(frame.columns[j], trimmed if role in ("label", "group", "split") else present)
+        lines[j] = ColumnLine(frame.header[j], role, *counted, note)
     return lines
 
 

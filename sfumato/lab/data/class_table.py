@@ -1,8 +1,6 @@
 """A table of numbers for each two classes, from a CSV file: names in the first line, then a line for each class.
 
-How often each label was made another one (``--noise``), how often each class was taken for another one (``--arm
-confusion``) and how much classes resemble each other (``--arm similarity``) are written in this one form. Lines and
-columns may be in any order, because both are known by their names.
+``--noise``, ``--arm confusion`` and ``--arm similarity`` take this one form. Lines and columns may be in any order.
 """
 
 from __future__ import annotations
@@ -34,7 +32,12 @@ def read_class_table(
         raise DataError(f"{path}: cannot be read as CSV: {error}") from None
     if len(lines) < 2:
         raise DataError(f"{path} must have a line with the names of the classes, and one for each class")
-    places = _places([name.strip() for name in lines[0][1][1:]], classes, f"{path}, line {lines[0][0]}")
+    first, names = f"{path}, line {lines[0][0]}", [name.strip() for name in lines[0][1][1:]]
+    places = [_place(name, classes, first) for name in names]
+    for k, each in enumerate(classes):
+        if places.count(k) != 1:
+            times = "more than once" if k in places else "not at all"
+            raise DataError(f'{first} names the class "{short(each)}" {times}; it must name each class once')
     table = np.full((len(classes), len(classes)), np.nan)
     for number, (name, *cells) in lines[1:]:
         where = f"{path}, line {number}"
@@ -55,16 +58,6 @@ def read_class_table(
     if len(missing):
         raise DataError(f'{path} has no line for the class "{short(classes[int(missing[0])])}"')
     return table
-
-
-def _places(names: Sequence[str], classes: Sequence[str], where: str) -> list[int]:
-    """The class numbers of the names in the first line, each once."""
-    places = [_place(name, classes, where) for name in names]
-    for k, each in enumerate(classes):
-        if places.count(k) != 1:
-            times = "more than once" if k in places else "not at all"
-            raise DataError(f'{where} names the class "{short(each)}" {times}; it must name each class once')
-    return places
 
 
 def _place(name: str, classes: Sequence[str], where: str) -> int:

@@ -1,8 +1,7 @@
 """What each column of a table holds: numbers, dates or categories, or why it is left out.
 
 A column decides by all of its cells, so the order of rows changes nothing. Only a number such as 1,234, which may have
-a decimal comma or a thousands separator, is decided by the rest of the table. A column of numbers with a few cells that
-are not numbers holds mistakes, and the first one is named.
+a decimal comma or a thousands separator, is decided by the rest of the table. A few cells among numbers are mistakes.
 """
 
 from __future__ import annotations
@@ -11,12 +10,12 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from sfumato.io.tables import NUMBER, as_numbers, matching, plain_type, present, with_hyphens
-from sfumato.lab.data.dates import date_format, days_in, days_of
 from sfumato.text import plural, short
 
 MIN_IDS = 10
@@ -27,42 +26,38 @@ _GROUPS = {",": r"^[+-]?[1-9][0-9]{0,2}(?:,[0-9]{3})+$", ".": r"^[+-]?[1-9][0-9]
 _SIGN = r"(?:%|[€$£¥]|EUR|USD|GBP|CHF|JPY)"
 _DATE = r"^[0-9]{1,4}[-./][0-9]{1,2}[-./][0-9]{1,4}"
 _KEPT_AS_TEXT = (
-    (
-        rf"^[+-]?{_SIGN}\s*[+-]?[0-9.,]|[0-9.,]\s*{_SIGN}$",
-        "a per cent or currency sign; write plain numbers",
-    ),
+    (rf"^[+-]?{_SIGN}\s*[+-]?[0-9.,]|[0-9.,]\s*{_SIGN}$", "a per cent or currency sign; write plain numbers"),
     (r"^[+-]?[0-9]{1,3}(?:[,. '’\x{a0}\x{202f}][0-9]{3})+(?:[.,][0-9]*)?$", "thousands separators; write 1234.5"),
     (_DATE + r"[T ].*[AaPp][Mm]$", "times with AM and PM; write 2024-01-31 22:30"),
     (r"^[0-9]{1,2}([./-])[0-9]{1,2}[./-][0-9]{2}(?:[T ].*)?$", "years of two digits; write 2024-01-31"),
 )
 """Amounts and dates that are not read, and why."""
 _LONGEST = 36  # bytes of an amount or a date
+_DAY = 86_400_000_000  # microseconds
+_TIME = r"(?:[T ]+[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?(?:Z|[+-]00:?00)?)?$"
+_FORMATS = {
+    "YYYY-MM-DD": (r"^([0-9]{4})[-/]([0-9]{1,2})[-/]([0-9]{1,2})", r"\1-\2-\3"),
+    "DD.MM.YYYY": (r"^([0-9]{1,2})\.([0-9]{1,2})\.([0-9]{4})", r"\3-\2-\1"),
+    "MM/DD/YYYY": (r"^([0-9]{1,2})[-/]([0-9]{1,2})[-/]([0-9]{4})", r"\3-\1-\2"),
+    "DD/MM/YYYY": (r"^([0-9]{1,2})[-/]([0-9]{1,2})[-/]([0-9]{4})", r"\3-\2-\1"),
+}
+"""Each form of a date, and how it is rewritten as ISO, which Arrow parses."""
 
 
 @dataclass(frozen=True, eq=False)
 class Column:
     """One column of N rows.
 
-    Attributes:
-        name: of the column.
-        kind: what its cells are; a date is a number of days.
-        values: (N,) float64, NaN where a number is missing, dates as days since the start of 1970; of a category (N,)
-            int64, indices into ``levels``, −1 where the cell is missing.
-        levels: the different texts of a category.
-        written: the form of dates, or ``","`` for numbers with a decimal comma.
-        note: what a reader should know of the column.
-
-    >>> ages = Column("age", "number", np.array([20.0, np.nan, 20.0]))
-    >>> ages.distinct, ages.missing.tolist()
-    (1, [False, True, False])
+    ``values`` are (N,) float64, NaN where a number is missing, and dates are days since the start of 1970. Those of a
+    category are (N,) int64, indices into ``levels``, −1 where the cell is missing.
     """
 
     name: str
     kind: Literal["number", "category", "date"]
     values: np.ndarray
-    levels: tuple[str, ...] = ()
-    written: str = ""
-    note: str = ""
+    levels: tuple[str, ...] = ()  # the different texts of a category
+    written: str = ""  # the form of dates, or "," for numbers with a decimal comma
+    note: str = ""  # what a reader should know of the column
 
     def __len__(self) -> int:
         return len(self.values)
@@ -88,11 +83,7 @@ class Column:
         return np.where(np.isnan(self.values), np.nan, self.values + 0.0).astype("<f8").view("<u8")
 
     def line(self) -> ColumnLine:
-        """The line of a column that is used as a feature.
-
-        >>> Column("size", "number", np.array([2.5, np.nan]), written=",").line()
-        ColumnLine(name='size', read_as='number', distinct=1, missing=1, note='decimal comma; one value only')
-        """
+        """The line of a column that is used as a feature."""
         form = "decimal comma" if self.written == "," else ""
         if self.kind == "date":
             form = f"{self.written}, counted in days" if self.written else "counted in days"
@@ -103,26 +94,16 @@ class Column:
 
 @dataclass(frozen=True)
 class ColumnLine:
-    """How one column was read, for a person.
-
-    Attributes:
-        name: of the column.
-        read_as: ``"number"``, ``"category"``, ``"date"``, ``"text"``, ``"id"``, ``"label"``, ``"left out"``, or the
-            option that gave it another role, such as ``"weight"``.
-        distinct: different values, missing ones aside.
-        missing: cells without a value.
-        note: how it is written, or why it is left out.
-    """
+    """How one column was read, for a person."""
 
     name: str
-    read_as: str
-    distinct: int
+    read_as: str  # a kind, "text", "id", "label", "left out", or the option that gave it another role, as "weight"
+    distinct: int  # different values, missing ones aside
     missing: int
-    note: str = ""
+    note: str = ""  # how it is written, or why it is left out
 
 
-@dataclass(frozen=True)
-class Fault:
+class Fault(NamedTuple):
     """A cell that keeps a column from being used: its row, what is wrong with the way out, and what it holds."""
 
     row: int
@@ -132,21 +113,13 @@ class Fault:
 
 @dataclass(frozen=True)
 class Unused:
-    """A column that is left out.
+    """A column that is left out."""
 
-    Attributes:
-        reason: why, as a verb with its object.
-        distinct: values that it holds.
-        missing: cells without one.
-        read_as: ``"id"`` or ``"left out"``.
-        text: whether it may be text for ``--text``.
-    """
-
-    reason: str
+    reason: str  # a verb with its object
     distinct: int
     missing: int
-    read_as: str = "left out"
-    text: bool = False
+    read_as: str = "left out"  # or "id"
+    text: bool = False  # whether it may be text for --text
 
 
 @dataclass(frozen=True)
@@ -189,14 +162,7 @@ class _Texts:
 def read_columns(
     columns: Mapping[str, Any], keep: frozenset[str], *, comma: bool = False
 ) -> dict[str, Column | Fault | Unused]:
-    """Columns as numbers, dates or categories, or as what keeps them from being either.
-
-    >>> import pyarrow as pa
-    >>> table = {"a": pa.chunked_array([["1", "NA", " 2,5"]]), "b": pa.chunked_array([["red", "", "blue"]])}
-    >>> found = read_columns(table, frozenset())
-    >>> found["a"].values, found["a"].written, found["b"].levels
-    (array([1. , nan, 2.5]), ',', ('red', 'blue'))
-    """
+    """Columns as numbers, dates or categories, or as what keeps them from being either."""
     looked = {name: _typed(name, column) for name, column in columns.items()}
     comma = comma or any(isinstance(each, _Texts) and each.proves_comma for each in looked.values())
     read: dict[str, Column | Fault | Unused] = {}
@@ -233,9 +199,6 @@ def is_id(values: np.ndarray, name: str) -> bool:
 
     Of n whole numbers from a range of R, some are equal but for a chance of e^(−n²/2R); from n² > 10·R on, a column
     without equal numbers was numbered, not measured. A name such as ``customer_id`` is reason enough.
-
-    >>> is_id(np.arange(100.0), "x"), is_id(np.arange(6.0), "x"), is_id(np.arange(100.0) ** 3, "x")
-    (True, False, False)
     """
     if len(values) < MIN_IDS or any(not (part == np.rint(part)).all() for part in (values[:1000], values)):
         return False
@@ -367,3 +330,63 @@ def _category(name: str, texts: _Texts, kept: bool, reason: str, numbers: str) -
         held = f"holds {distinct:,} different texts in {plural(filled, 'cell')}"
         return Unused(held + (f" ({note})" if note else ""), distinct, missing, text=not note)
     return Column(name, "category", texts.codes, tuple(texts.levels.to_pylist()), note=note)
+
+
+def date_format(texts: Any) -> tuple[str, bool]:
+    """The form that most of the texts have, ``""`` if none is a date, and whether day and month could be exchanged.
+
+    Whether 03/04/2024 is in March or in April is decided by the whole column: one day above 12 settles it.
+    """
+    counts = {name: int(matching(texts, pattern).sum()) for name, (pattern, _) in _FORMATS.items()}
+    best = max(counts, key=counts.__getitem__)
+    if not counts[best]:
+        return "", False
+    if best != "MM/DD/YYYY":
+        return best, False
+    ours, theirs = (days_in(texts, name) for name in ("MM/DD/YYYY", "DD/MM/YYYY"))
+    left, right = (int(np.isfinite(days).sum()) for days in (ours, theirs))
+    return (best if left >= right else "DD/MM/YYYY"), left == right and not np.array_equal(ours, theirs, equal_nan=True)
+
+
+def days_in(texts: Any, name: str) -> np.ndarray:
+    """(n,) days since the start of 1970 of texts in one form; NaN where a text is not such a date."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    pattern, order = _FORMATS[name]
+    if name == "YYYY-MM-DD":
+        try:
+            return days_of(pc.cast(texts, pa.timestamp("us")))
+        except pa.ArrowInvalid:  # a zone, a slash, a missing zero, or not a date
+            pass
+    good = matching(texts, pattern + _TIME)
+    iso = texts.filter(pa.array(good))
+    # The last two rewrite 2024-1-5 9:30 as 2024-01-05 09:30, and leave out the zone, which is UTC.
+    for old, new in ((pattern, order), (r"([-T ])([0-9])\b", r"\10\2"), (r"(?:Z|[+-]00:?00)$", ""), ("[T ]+", " ")):
+        iso = pc.call_function("replace_substring_regex", [iso], pc.ReplaceSubstringOptions(old, new))
+    try:
+        days = days_of(pc.cast(iso, pa.timestamp("us")))
+    except pa.ArrowInvalid:  # the calendar has no such day, or the clock no such time
+        held = [_is_moment(text) for text in iso.to_pylist()]
+        good[good] = held
+        days = days_of(pc.cast(iso.filter(pa.array(held, pa.bool_())), pa.timestamp("us")))
+    found = np.full(len(texts), np.nan)
+    found[good] = days
+    return found
+
+
+def days_of(column: Any) -> np.ndarray:
+    """(n,) days since the start of 1970 of an Arrow array of days or moments, NaN for missing values."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    moments = pc.cast(pc.cast(column, pa.timestamp("us"), safe=False), pa.int64())
+    return pc.cast(moments, pa.float64(), safe=False).to_numpy(zero_copy_only=False) / _DAY
+
+
+def _is_moment(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True

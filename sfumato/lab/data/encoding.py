@@ -1,9 +1,8 @@
 """Numbers and columns of a table as the array for training, learned from the training rows and stored without code.
 
 A missing number becomes the median of its column, with a column next to it that marks it. A date counts days, and where
-the dates span more than a year, the season too. A category becomes one column per level; levels that are rare in
-training, or unknown there, share one column. :func:`fit_column` learns a dictionary, which is also what
-``encoding.json`` holds, and :func:`transform` serves training rows and new rows alike.
+dates span more than a year, the season too. A category becomes one column per level; levels that are rare or unknown in
+training share one. :func:`transform` serves training rows and new rows alike, by what ``encoding.json`` holds.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from sfumato.messages import Note
 from sfumato.text import listing, plural, short
 
 if TYPE_CHECKING:
-    from sfumato.runs.encoding import StoredColumn
+    from sfumato.runs.schema import StoredColumn
 
 MIN_ROWS = 3
 """Training rows that a level needs for a column of its own."""
@@ -29,26 +28,17 @@ MAX_LEVELS = 256
 """Levels of one category with a column of their own; the most frequent ones."""
 
 _YEAR = 365.2425
-_CHUNK = 2**16  # rows copied at a time
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """N rows of D numbers, without missing ones.
+    """N rows of D numbers, without missing ones."""
 
-    Attributes:
-        values: (N, D) float64, C-contiguous, finite, without negative zeros.
-        names: the D features: column names, or positions such as ``"X[3,4]"``.
-        shape: shape of one example before flattening, such as (8, 8).
-        image: scaled as a whole, not column by column.
-        written: how each column of a table writes its numbers; empty where there are no columns.
-    """
-
-    values: np.ndarray
-    names: tuple[str, ...]
-    shape: tuple[int, ...]
-    image: bool = False
-    written: tuple[str, ...] = ()
+    values: np.ndarray  # (N, D) float64, C-contiguous, finite, without negative zeros
+    names: tuple[str, ...]  # of the D features: column names, or positions such as "X[3,4]"
+    shape: tuple[int, ...]  # of one example before flattening, such as (8, 8)
+    image: bool = False  # scaled as a whole, not column by column
+    written: tuple[str, ...] = ()  # how each column of a table writes its numbers; empty where there are no columns
 
     def __len__(self) -> int:
         return len(self.values)
@@ -63,35 +53,32 @@ class Numbers:
             return ()
         return tuple(Column(name, "number", self.values[:, j]) for j, name in enumerate(self.names))
 
-    def fit(self, rows: np.ndarray, name: str) -> Encoder:
-        """Mean and scale of the training rows."""
+    def fit(self, rows: np.ndarray, name: str, *, chunk: int = 2**16) -> Encoder:
+        """Mean and scale of the training rows; ``chunk`` rows are copied at a time."""
         mean, scale = standardise(name, self.values, rows, self.names, image=self.image)
 
         def encode(rows: np.ndarray) -> np.ndarray:
             features = np.empty((len(rows), self.values.shape[1]), np.float32)
-            for start in range(0, len(rows), _CHUNK):
-                chunk = slice(start, start + _CHUNK)
-                features[chunk] = (self.values[rows[chunk]] - mean) / scale
+            for start in range(0, len(rows), chunk):
+                at = slice(start, start + chunk)
+                features[at] = (self.values[rows[at]] - mean) / scale
             return features
 
-        learned: dict[str, Any] = {
-            "features": "numbers", "shape": list(self.shape), "mean": mean.tolist(), "scale": scale.tolist()
-        }  # fmt: skip
+        means, scales = mean.tolist(), scale.tolist()
+        learned: dict[str, Any] = {"features": "numbers", "shape": list(self.shape), "mean": means, "scale": scales}
         if self.written:  # new rows come by the names of the columns; there is no median where no number was missing
-            each = zip(self.names, self.written, mean.tolist(), scale.tolist(), strict=True)
-            columns = [_number(*column, median=None, flagged=False, seasons=False) for column in each]
+            plain: dict[str, Any] = {"flagged": False, "seasons": False}
+            columns = [
+                {"name": own, "kind": "number", "written": mark, "median": None, "mean": m, "scale": s, **plain}
+                for own, mark, m, s in zip(self.names, self.written, means, scales, strict=True)
+            ]
             learned = {"features": "columns", "columns": columns}
         return Encoder(Inputs.dense(self.values.shape[1], self.shape if self.image else ()), encode, (), learned)
 
 
 @dataclass(frozen=True)
 class Columns:
-    """N rows of columns, each of numbers, dates or categories.
-
-    >>> age = Column("age", "number", np.array([1.0, np.nan, 3.0]))
-    >>> Columns((age, Column("city", "category", np.array([0, 1, 0]), ("Oslo", "Rome")))).missing()
-    {'age': 1}
-    """
+    """N rows of columns, each of numbers, dates or categories."""
 
     columns: tuple[Column, ...]
 
@@ -119,9 +106,9 @@ class Columns:
         counts = {column.name: int(np.count_nonzero(column.missing)) for column in self.columns}
         return {name: count for name, count in counts.items() if count}
 
-    def fit(self, rows: np.ndarray, name: str, *, max_bytes: int = 4 * 10**9) -> Encoder:
+    def fit(self, rows: np.ndarray, name: str, *, max_bytes: int = 4 * 10**9, max_levels: int = MAX_LEVELS) -> Encoder:
         """Standardised numbers, 0 and 1 for levels and missing values, as learned from the training rows."""
-        learned = [fit_column(column, rows, name) for column in self.columns]
+        learned = [fit_column(column, rows, name, max_levels) for column in self.columns]
         width = sum(map(width_of, learned))
         if 4 * width * len(self) > max_bytes:
             raise DataError(
@@ -145,45 +132,35 @@ class Columns:
                 if c.kind == "category" and len(own.get("levels", ())) < len(c.levels)]  # fmt: skip
         if rare:
             text = (
-                f"Rare levels (fewer than {MIN_ROWS} training rows, or beyond the {MAX_LEVELS} commonest) count as "
+                f"Rare levels (fewer than {MIN_ROWS} training rows, or beyond the {max_levels} commonest) count as "
                 f"one in {'column' if len(rare) == 1 else 'columns'} {listing(rare, 8)}."
             )
             notes.append(Note(code="rare-levels", text=text))
         return Encoder(Inputs.dense(width), encode, tuple(notes), {"features": "columns", "columns": learned})
 
 
-def fit_column(column: Column, rows: np.ndarray, name: str) -> StoredColumn:
-    """What the training rows teach of one column; ``name`` is the data's, for messages.
-
-    >>> city = Column("city", "category", np.array([0, 1, 1, 1, -1]), ("Oslo", "Rome"))
-    >>> fit_column(city, np.arange(5), "made")
-    {'name': 'city', 'kind': 'category', 'written': '', 'levels': ['Rome']}
-    """
+def fit_column(column: Column, rows: np.ndarray, name: str, max_levels: int = MAX_LEVELS) -> StoredColumn:
+    """What the training rows teach of one column; ``name`` is the data's, for messages."""
     if column.kind == "category":
         counts = np.bincount(column.values[rows] + 1, minlength=len(column.levels) + 1)[1:]
         ranks = np.argsort(np.argsort(np.array(column.levels, object)))  # ties must not depend on the order of rows
-        common = np.lexsort((ranks, -counts))[:MAX_LEVELS]
+        common = np.lexsort((ranks, -counts))[:max_levels]
         levels = [column.levels[k] for k in common[counts[common] >= MIN_ROWS]]
         return {"name": column.name, "kind": "category", "written": "", "levels": levels}
     present = column.values[rows][~np.isnan(column.values[rows])]
     median = float(np.median(present)) if len(present) else 0.0
     filled = np.where(np.isnan(column.values), median, column.values)[:, None]
     mean, scale = standardise(name, filled, rows, (column.name,))
-    seasons = column.kind == "date" and float(np.ptp(filled[rows])) > _YEAR
-    learned = _number(
-        column.name, column.written, float(mean[0]), float(scale[0]),
-        median=median, flagged=len(present) < len(rows), seasons=seasons,
-    )  # fmt: skip
-    return {**learned, "kind": column.kind}
-
-
-def _number(
-    name: str, written: str, mean: float, scale: float, *, median: float | None, flagged: bool, seasons: bool
-) -> StoredColumn:
     return {
-        "name": name, "kind": "number", "written": written,
-        "median": median, "mean": mean, "scale": scale, "flagged": flagged, "seasons": seasons,
-    }  # fmt: skip
+        "name": column.name,
+        "kind": column.kind,
+        "written": column.written,
+        "median": median,
+        "mean": float(mean[0]),
+        "scale": float(scale[0]),
+        "flagged": len(present) < len(rows),
+        "seasons": column.kind == "date" and float(np.ptp(filled[rows])) > _YEAR,
+    }
 
 
 def width_of(learned: StoredColumn) -> int:
@@ -194,14 +171,7 @@ def width_of(learned: StoredColumn) -> int:
 
 
 def transform(columns: Sequence[Column], learned: Sequence[StoredColumn]) -> np.ndarray:
-    """(n, width) float32 of columns, by what :func:`fit_column` learned of each.
-
-    >>> city = {"name": "city", "kind": "category", "written": "", "levels": ["Oslo", "Rome"]}
-    >>> transform([Column("city", "category", np.array([0, 1, -1]), ("Bern", "Rome"))], [city])
-    array([[0., 0., 0., 1.],
-           [0., 1., 0., 0.],
-           [0., 0., 1., 0.]], dtype=float32)
-    """
+    """(n, width) float32 of columns, by what :func:`fit_column` learned of each."""
     encoded = np.zeros((len(columns[0]), sum(map(width_of, learned))), np.float32)
     start = 0
     for column, own in zip(columns, learned, strict=True):

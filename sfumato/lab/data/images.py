@@ -1,7 +1,7 @@
 """Images as bytes: a folder of class folders, with or without train, val and test above them, and single files.
 
-Every file of a folder is opened twice: once for its size, from the header, and once for its pixels. Images of one small
-size stay as they are. All others are brought to squares of one size. New images are brought to the size of training.
+Every file of a folder is opened twice: for its size, from the header, and for its pixels. Images of one small size stay
+as they are; all others are brought to squares of one size, and new images to the size of training.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
-from sfumato.io.tables import MAX_BYTES
+from sfumato.io.arrays import MAX_BYTES
 from sfumato.lab.data.columns import Column
 from sfumato.lab.data.labels import check_classes, order_classes, part_number
 from sfumato.lab.data.roles import TABLE_OPTIONS, Roles
@@ -23,7 +23,7 @@ from sfumato.messages import Note
 from sfumato.text import listing, plural, short
 
 if TYPE_CHECKING:
-    from sfumato.runs.encoding import StoredEncoding
+    from sfumato.runs.schema import StoredEncoding
 
 MAX_SIDE = 64
 """Images of one common size keep it up to this side; default side of others, half of it for smaller images."""
@@ -31,24 +31,14 @@ MAX_SIDE = 64
 MAX_DAMAGED = 0.01
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 _GREY = ("1", "L", "I", "I;16", "I;16L", "I;16B", "I;16N", "F", "LA")
-_CHUNK = 2**12
 
 
 @dataclass(frozen=True)
 class Images:
-    """N images of one size: a quarter of the memory of float32, scaled by the model that takes them.
+    """N images of one size: a quarter of the memory of float32, scaled by the model that takes them."""
 
-    Attributes:
-        pixels: (N, H, W, C) uint8.
-        side: of the squares that the images were brought to; None where they kept their size.
-
-    >>> encoder = Images(np.zeros((6, 8, 8, 3), np.uint8)).fit(np.arange(4), "made")
-    >>> encoder.inputs.describe(), encoder.inputs.scale
-    ('images of 8 × 8 × 3', (1.0, 1.0, 1.0))
-    """
-
-    pixels: np.ndarray
-    side: int | None = None
+    pixels: np.ndarray  # (N, H, W, C) uint8
+    side: int | None = None  # of the squares that the images were brought to; None where they kept their size
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -61,13 +51,13 @@ class Images:
         """None: pixels are not columns."""
         return ()
 
-    def fit(self, rows: np.ndarray, name: str) -> Encoder:
+    def fit(self, rows: np.ndarray, name: str, *, chunk: int = 2**12) -> Encoder:
         """Rows as they are, with mean and standard deviation of each channel over the training rows."""
         shape = self.pixels.shape[1:]
         count = len(rows) * shape[0] * shape[1]
         total, squares = np.zeros(shape[2]), np.zeros(shape[2])
-        for start in range(0, len(rows), _CHUNK):
-            block = self.pixels[np.sort(rows)[start : start + _CHUNK]].astype(np.float64)
+        for start in range(0, len(rows), chunk):
+            block = self.pixels[np.sort(rows)[start : start + chunk]].astype(np.float64)
             total += block.sum(axis=(0, 1, 2))
             squares += (block**2).sum(axis=(0, 1, 2))
         mean = total / count
@@ -78,8 +68,7 @@ class Images:
         return Encoder(form, lambda rows: self.pixels[rows], (), {"features": "images", **side})
 
 
-@dataclass(frozen=True)
-class _File:
+class _File(NamedTuple):
     """One image file: its path from the folder, its class, and its part, if any."""
 
     path: str
@@ -88,11 +77,7 @@ class _File:
 
 
 def read_folder(path: str, *, file: str, name: str, roles: Roles, max_bytes: int = MAX_BYTES) -> Table:
-    """Read a folder of images, rows in the order of their paths.
-
-    In the folder are class folders, or folders train, val and test that hold them. Folders in class folders are read
-    too; names that begin with a dot are not.
-    """
+    """Read a folder of images, rows in the order of their paths; names that begin with a dot are ignored."""
     roles.refuse(file, "names a column of a table, but {file} is a folder of images; leave it out", *TABLE_OPTIONS)
     files, ignored = _listed(path, file)
     headed = [(each, read_image(os.path.join(path, each.path), header)) for each in files]
@@ -125,11 +110,9 @@ def read_folder(path: str, *, file: str, name: str, roles: Roles, max_bytes: int
     values = sorted({each.label for each in kept})
     if empty := sorted({each.label for each in files} - set(values)):
         raise DataError(f'{file}: no image of class "{short(empty[0])}" opens; repair or delete them')
-    codes = np.array([values.index(each.label) for each in kept], np.int64)
-    labels, class_names = order_classes(codes, values)
+    labels, class_names = order_classes(np.array([values.index(each.label) for each in kept], np.int64), values)
     part = None if kept[0].part is None else np.array([each.part for each in kept], np.int64)
-    way_out = "Add images, or merge or delete the folder"
-    least = 3 if part is None else 1
+    least, way_out = 3 if part is None else 1, "Add images, or merge or delete the folder"
     check_classes(file, labels, class_names, where="the class folders", way_out=way_out, least=least)
     found = {"damaged_images": damaged, "files_passed_over": len(ignored)}
     images = Images(pixels[: len(kept)], side)
@@ -137,10 +120,7 @@ def read_folder(path: str, *, file: str, name: str, roles: Roles, max_bytes: int
 
 
 def images_below(folder: str) -> tuple[list[str], list[str]]:
-    """The paths of all images in a folder and in the folders in it, and those of all other files, both in order.
-
-    The files of a folder come before those of the folders in it. Names that begin with a dot are ignored.
-    """
+    """The paths of all images below a folder, and of all other files; the files of a folder come before its folders."""
     images: list[str] = []
     others: list[str] = []
     for inner, subfolders, files in os.walk(folder):
@@ -175,10 +155,7 @@ def header(image: Any) -> tuple[tuple[int, int], bool]:
 
 
 def pixels_of(image: Any, side: int | None, *, grey: bool) -> np.ndarray:
-    """The (height, width) or (height, width, 3) bytes of an image, upright.
-
-    With a side, the shorter side is scaled to it, and the longer one is cut to the middle.
-    """
+    """The (height, width) or (height, width, 3) bytes of an image, upright; ``side`` is that of a square."""
     from PIL import Image, ImageOps
 
     if side is not None:
@@ -194,8 +171,8 @@ def pixels_of(image: Any, side: int | None, *, grey: bool) -> np.ndarray:
 
 def image_paths(x: Any) -> list[str] | None:
     """The paths of image files: one, those in a list or an array, or all below a folder; None for anything else."""
-    if isinstance(x, (str, os.PathLike)):
-        path = os.fspath(cast("str", x))
+    if _is_path(x):
+        path = os.fspath(x)
         if not os.path.isdir(path):
             return [path]
         found, _ = images_below(path)
@@ -205,13 +182,12 @@ def image_paths(x: Any) -> list[str] | None:
     kind = getattr(getattr(x, "dtype", None), "kind", None)
     if kind in ("O", "U", "T") and hasattr(x, "tolist"):  # an array or a series
         x = x.tolist()
-    if (
-        isinstance(x, (list, tuple))
-        and x
-        and all(isinstance(each, (str, os.PathLike)) for each in cast("list[Any]", x))
-    ):
-        return [os.fspath(each) for each in cast("list[str]", x)]
-    return None
+    paths = cast("list[Any]", x) if isinstance(x, (list, tuple)) else []
+    return [os.fspath(each) for each in paths] if paths and all(map(_is_path, paths)) else None
+
+
+def _is_path(x: Any) -> bool:
+    return isinstance(x, (str, os.PathLike))
 
 
 def transform_images(stored: StoredEncoding, paths: list[str], *, max_bytes: int = MAX_BYTES) -> np.ndarray:
@@ -225,14 +201,8 @@ def transform_images(stored: StoredEncoding, paths: list[str], *, max_bytes: int
             f"X: {1e-9 * size:.1f} GB are needed for {plural(len(paths), 'image')} of {shape[1]} × {shape[0]}; at "
             "most 8 GB are read at a time. Give fewer of them"
         )
-    pixels = np.empty((len(paths), *shape), np.uint8)
-    for row, path in enumerate(paths):
-        pixels[row] = _like_training(path, shape, stored.get("side"))
-    return pixels
-
-
-def _like_training(path: str, shape: tuple[int, ...], side: int | None) -> np.ndarray:
     height, width, channels = shape
+    side, pixels = stored.get("side"), np.empty((len(paths), *shape), np.uint8)
 
     def look(image: Any) -> np.ndarray | str:
         (wide, high), grey = header(image)
@@ -245,14 +215,17 @@ def _like_training(path: str, shape: tuple[int, ...], side: int | None) -> np.nd
             )
         return pixels_of(image, side, grey=channels == 1).reshape(shape)
 
-    found = read_image(path, look)
-    if isinstance(found, np.ndarray):
-        return found
-    if found is not None:
-        raise DataError(f"{path} {found}")
-    if not os.path.exists(path):
-        raise DataError(f'no file "{path}"')
-    raise DataError(f"{path} does not open as an image: repair it, or leave it out")
+    for row, path in enumerate(paths):
+        found = read_image(path, look)
+        if isinstance(found, str):
+            raise DataError(f"{path} {found}")
+        if found is None:
+            there = os.path.exists(path)
+            raise DataError(
+                f"{path} does not open as an image: repair it, or leave it out" if there else f'no file "{path}"'
+            )
+        pixels[row] = found
+    return pixels
 
 
 def _to_bytes(image: Any) -> Any:
@@ -267,13 +240,13 @@ def _to_bytes(image: Any) -> Any:
     return Image.fromarray(np.rint(scaled).astype(np.uint8))
 
 
-def _folders(path: str) -> list[str]:
-    return sorted(entry.name for entry in os.scandir(path) if entry.is_dir() and not entry.name.startswith("."))
-
-
 def _roots(path: str, file: str) -> list[tuple[str, str, int | None]]:
     """Each class folder, its class, and its part."""
-    top = _folders(path)
+
+    def folders(path: str) -> list[str]:
+        return sorted(entry.name for entry in os.scandir(path) if entry.is_dir() and not entry.name.startswith("."))
+
+    top = folders(path)
     if not top:
         raise DataError(
             f"{file} holds no folders; it needs one folder of images for each class, or train, val and test with them"
@@ -291,7 +264,7 @@ def _roots(path: str, file: str) -> list[tuple[str, str, int | None]]:
         raise DataError(f"{file} has folders {listing(top)} but none called train")
     if len(set(given.values())) < len(given):
         raise DataError(f"{file} has two folders for one part: {listing(top)}; keep one of each")
-    inside = {name: _folders(os.path.join(path, name)) for name in given}
+    inside = {name: folders(os.path.join(path, name)) for name in given}
     flat = next((name for name, labels in inside.items() if not labels), None)
     if flat is not None:
         raise DataError(f"{file}: folder {flat} holds no class folders; put its images in one folder for each class")

@@ -1,7 +1,6 @@
 """Classes, soft labels, weights and given parts: the checks that are the same for every source.
 
-The readers hand over raw class values; here they become class indices in one fixed order, so that the same classes get
-the same indices whatever the order of the rows.
+The same classes get the same indices, whatever the order of the rows.
 """
 
 import re
@@ -13,14 +12,9 @@ import numpy as np
 from sfumato.lab.data.table import DataError, DataWarning
 from sfumato.text import joined, listing, plural, short
 
-TOLERANCE = 1e-3
-"""How far soft labels may be from a sum of 1; nearer ones are divided by their sum."""
-
-MANY_CLASSES = 1000
-"""Classes from which on a person is told how few rows each has."""
-
+_TOLERANCE = 1e-3 + 1e-9  # how far soft labels may be from a sum of 1; nearer ones are divided by their sum
+_MANY_CLASSES = 1000  # classes from which on a person is told how few rows each has
 _MAX_NAMED = 4  # groups of classes written alike that a warning names
-
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _NUMBER = re.compile(r"[+-]?([0-9]+[.,]?[0-9]*|[.,][0-9]+)([eE][+-]?[0-9]+)?")
 _PARTS = {
@@ -31,13 +25,9 @@ _PARTS = {
 
 
 def order_classes(codes: np.ndarray, values: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
-    """(N,) int64 labels and the K classes in sorted order, from indices into distinct names in any order.
+    """(N,) int64 labels and the K classes, sorted as numbers if all are integers, else as text.
 
-    They are sorted as numbers if all are integers, else as text.
-
-    >>> labels, names = order_classes(np.array([0, 1, 2]), ["10", "9", "-1"])
-    >>> labels.tolist(), names
-    ([2, 1, 0], ('-1', '9', '10'))
+    ``codes`` are indices into ``values``, distinct names in any order.
     """
     numeric = all(_INTEGER.fullmatch(value) for value in values)
     order = sorted(range(len(values)), key=lambda i: (int(values[i]) if numeric else 0, values[i]))
@@ -79,51 +69,21 @@ def refuse_numbers(file: str, column: str, codes: np.ndarray, values: Sequence[s
 
 
 def warn_of_classes(labels: np.ndarray, class_names: Sequence[str], column: str) -> tuple[DataWarning, ...]:
-    """What may be wrong with the classes of a column: there are thousands, or some are written alike."""
-    return (*warn_of_many(labels, class_names, column), *warn_of_alike(class_names, column))
+    """What may be wrong with the classes of a column: there are thousands, or some are written alike.
 
-
-def warn_of_many(labels: np.ndarray, class_names: Sequence[str], column: str) -> tuple[DataWarning, ...]:
-    """A warning where there are thousands of classes, with their rows.
-
-    >>> warn_of_many(np.repeat(np.arange(2000), 3), [str(k) for k in range(2000)], "word")[0].text
-    '`word` has 2,000 classes with 3 rows each: is it the column of classes? If not, name that with --label.'
+    They are alike where they are numbers of one value, or words that differ in capitals, spaces or dashes alone.
     """
-    if len(class_names) < MANY_CLASSES:
-        return ()
-    counts = np.bincount(labels)
-    each = f"{counts.min():,} rows each"
-    if counts.min() < counts.max():
-        each = f"{counts.min():,} to {counts.max():,} rows each (the median is {np.median(counts):,.0f})"
-    text = (
-        f"`{column}` has {len(class_names):,} classes with {each}: is it the column of classes? If not, name that with "
-        "--label."
-    )
-    return (DataWarning("many-classes", column, text),)
-
-
-def warn_of_parts(values: Sequence[str], column: str, *, used: bool) -> tuple[DataWarning, ...]:
-    """A warning where the distinct values of a column of no role are names of parts, that of training among them.
-
-    >>> warn_of_parts(["test", "Train"], "fold", used=True)[0].text
-    '`fold` says which rows are for what, and is learnt from: give --split "fold" to use its parts, or --drop "fold".'
-    >>> warn_of_parts(["test", "exam"], "fold", used=True)
-    ()
-    """
-    numbers = {part_number(value) for value in values}
-    if None in numbers or not {0} < numbers:
-        return ()
-    what, way_out = ("is learnt from", f', or --drop "{column}"') if used else ("is not used", "")
-    text = f'`{column}` says which rows are for what, and {what}: give --split "{column}" to use its parts{way_out}.'
-    return (DataWarning("parts-unused", column, text),)
-
-
-def warn_of_alike(class_names: Sequence[str], column: str) -> tuple[DataWarning, ...]:
-    """A warning where classes are numbers of one value, or words that differ in capitals, spaces or dashes alone.
-
-    >>> warn_of_alike(["no", "yes", "Yes"], "paid")[0].text
-    'Classes of `paid` are written alike: "yes" and "Yes". If these are the same, write them the same way.'
-    """
+    found: list[DataWarning] = []
+    if len(class_names) >= _MANY_CLASSES:
+        counts = np.bincount(labels)
+        each = f"{counts.min():,} rows each"
+        if counts.min() < counts.max():
+            each = f"{counts.min():,} to {counts.max():,} rows each (the median is {np.median(counts):,.0f})"
+        text = (
+            f"`{column}` has {len(class_names):,} classes with {each}: is it the column of classes? If not, name that "
+            "with --label."
+        )
+        found.append(DataWarning("many-classes", column, text))
     groups: dict[Any, list[str]] = {}
     for name in class_names:
         key = name  # a class may well be the letter a, and another one A
@@ -132,20 +92,15 @@ def warn_of_alike(class_names: Sequence[str], column: str) -> tuple[DataWarning,
         elif _NUMBER.fullmatch(name):
             key = float(name)
         groups.setdefault(key, []).append(name)
-    alike = [joined([f'"{short(name)}"' for name in names]) for names in groups.values() if len(names) > 1]
-    if not alike:
-        return ()
-    more = f"; and {len(alike) - _MAX_NAMED} more" if len(alike) > _MAX_NAMED else ""
-    text = f"Classes of `{column}` are written alike: {'; '.join(alike[:_MAX_NAMED])}{more}."
-    return (DataWarning("classes-alike", column, f"{text} If these are the same, write them the same way."),)
+    if alike := [joined([f'"{short(name)}"' for name in names]) for names in groups.values() if len(names) > 1]:
+        more = f"; and {len(alike) - _MAX_NAMED} more" if len(alike) > _MAX_NAMED else ""
+        text = f"Classes of `{column}` are written alike: {'; '.join(alike[:_MAX_NAMED])}{more}."
+        found.append(DataWarning("classes-alike", column, f"{text} If these are the same, write them the same way."))
+    return tuple(found)
 
 
 def part_number(name: str) -> int | None:
-    """The index in ``PARTS`` that a name stands for, in upper or lower case; None if it is none.
-
-    >>> part_number("Val"), part_number("holdout")
-    (1, None)
-    """
+    """The index in ``PARTS`` that a name stands for, in upper or lower case; None if it is none."""
     return _PARTS.get(name.lower())
 
 
@@ -173,8 +128,7 @@ def parts_of(codes: np.ndarray, values: Sequence[str], where: Callable[[int], st
 
 def weights_of(values: np.ndarray, where: Callable[[int], str], column: str) -> np.ndarray:
     """(N,) weights, checked."""
-    bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
-    if len(bad):
+    if len(bad := np.flatnonzero(~(np.isfinite(values) & (values > 0)))):
         row = int(bad[0])
         raise DataError(
             f'{where(row)}: weight "{short(column)}" is {values[row]:g}; weights are above 0: drop a row that is to '
@@ -186,15 +140,12 @@ def weights_of(values: np.ndarray, where: Callable[[int], str], column: str) -> 
 def check_soft(probs: np.ndarray, where: Callable[[int], str], names: Sequence[str]) -> np.ndarray:
     """Soft labels, (N, K), divided by their sums, which are 1 but for rounding."""
     probs = probs.astype(np.float64)
-    bad = np.flatnonzero(~(np.isfinite(probs) & (probs >= 0)).all(axis=1))
-    if len(bad):
-        row = int(bad[0])
-        k = int(np.argmin(np.isfinite(probs[row]) & (probs[row] >= 0)))
+    good = np.isfinite(probs) & (probs >= 0)
+    if not good.all():
+        row, k = (int(place[0]) for place in np.nonzero(~good))
         raise DataError(f"{where(row)}: soft label {names[k]} is {probs[row, k]:g}; probabilities are from 0 to 1")
     sums = probs.sum(axis=1)
-    off = np.abs(sums - 1)
-    bad = np.flatnonzero(off > TOLERANCE + 1e-9)
-    if len(bad):
+    if len(bad := np.flatnonzero(np.abs(sums - 1) > _TOLERANCE)):
         row = int(bad[0])
         whole = bool((probs[row] == np.rint(probs[row])).all())
         hint = "divide votes by their number" if whole else "divide each row by its sum"
@@ -206,20 +157,12 @@ def check_soft(probs: np.ndarray, where: Callable[[int], str], names: Sequence[s
 
 
 def more(count: int) -> str:
-    """That other rows are like the one that is named; nothing where none is.
-
-    >>> more(0), more(1)
-    ('', ' (as in 1 more row)')
-    """
-    return "" if count == 0 else f" (as in {count:,} more row{'' if count == 1 else 's'})"
+    """That other rows are like the one that is named; nothing where none is."""
+    return f" (as in {plural(count, 'more row')})" if count else ""
 
 
 def soft_class_names(columns: Sequence[str]) -> tuple[str, ...]:
-    """Names of the classes from those of their columns, without what all begin with up to a mark.
-
-    >>> soft_class_names(["p_cat", "p_dog"]), soft_class_names(["cat", "car"])
-    (('cat', 'dog'), ('cat', 'car'))
-    """
+    """Names of the classes from those of their columns, without what all begin with up to a mark."""
     low, high = min(columns), max(columns)  # what these two share at the start, all share
     prefix = low[: next((i for i, c in enumerate(low) if high[i : i + 1] != c), len(low))]
     end = max(prefix.rfind(mark) for mark in "_-. ") + 1

@@ -1,8 +1,7 @@
 """Columns that give the label away: each is tried alone, before anything trains.
 
-A column is named where it closes nearly all of the way from always answering the largest class to being always right.
-Honest columns seldom do: the petal width of iris closes 93 to 94 %. Copies of a row are never on both sides of a trial,
-for any column with a value of its own for each row would tell the label of a copy.
+A column is named where it closes nearly all of the way from always answering the largest class to being always right;
+honest columns seldom do. Copies of a row are never on both sides of a trial.
 """
 
 import re
@@ -15,15 +14,9 @@ from sfumato.lab.data.columns import Column
 from sfumato.lab.data.table import DataWarning, Table
 from sfumato.text import listing, share, short
 
-CLOSED = 0.95
-"""How much of the way to certainty a column closes that is called a leak."""
-
-MAX_ROWS = 3000
-"""Rows that are looked at; more would tell no more."""
-
-MIN_MISSING = 5
-"""Missing values, cells and rows of a class below which a column is not judged by its missing values."""
-
+CLOSED = 0.95  # how much of the way to certainty a column closes that is called a leak; iris's petal width closes 0.94
+MAX_ROWS = 3000  # rows that are looked at; more would tell no more
+MIN_MISSING = 5  # missing values, cells and rows of a class below which a column is not judged by its missing values
 _FOLDS = 5
 _NAMED = 8  # leaks with a warning of their own
 
@@ -31,7 +24,7 @@ _NAMED = 8  # leaks with a warning of their own
 def leaks(table: Table, rows: np.ndarray, cluster: np.ndarray) -> tuple[DataWarning, ...]:
     """Warnings ``"leak"`` and ``"more-leaks"`` of columns that tell the label, then ``"sorted-by-label"``."""
     few = rows[np.linspace(0, len(rows) - 1, min(len(rows), MAX_ROWS)).astype(np.int64)]
-    every = table.raw_columns()
+    every = table.features.raw_columns()
     own = cluster if len(every) > 1 or table.group is not None else np.arange(len(cluster))  # equal numbers, no copies
     trial = _Trial(table.labels[few], len(table.class_names), own[few])
     columns = [column for column in every if column.name not in table.kept]

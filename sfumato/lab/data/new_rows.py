@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from sfumato.io.npz import Archive, ArchiveError
+from sfumato.io.arrays import Archive, ArchiveError
 from sfumato.io.tables import (
     NUMBER,
     Frame,
@@ -25,10 +25,9 @@ from sfumato.io.tables import (
     plain_type,
     present,
     with_hyphens,
-)
+)  # fmt: skip
 from sfumato.lab.data.arrays import as_pixels
-from sfumato.lab.data.columns import Column, values_of
-from sfumato.lab.data.dates import date_format, days_in
+from sfumato.lab.data.columns import Column, date_format, days_in, values_of
 from sfumato.lab.data.encoding import transform
 from sfumato.lab.data.images import image_paths, transform_images
 from sfumato.lab.data.python_objects import as_array
@@ -38,7 +37,7 @@ from sfumato.lab.data.text import joined_text, transform_terms, transform_tokens
 from sfumato.text import did_you_mean, listing, plural, short
 
 if TYPE_CHECKING:
-    from sfumato.runs.encoding import StoredColumn, StoredEncoding
+    from sfumato.runs.schema import StoredColumn, StoredEncoding
 
 
 def encode_new(stored: StoredEncoding, x: Any) -> np.ndarray:
@@ -67,13 +66,7 @@ def encode_new(stored: StoredEncoding, x: Any) -> np.ndarray:
 
 
 def read_as(learned: StoredColumn, cells: Any, where: Callable[[int], str], *, comma: bool = False) -> Column:
-    """A column of new rows, of the kind and the spelling that the training rows had.
-
-    >>> import pyarrow as pa
-    >>> price = {"name": "price", "kind": "number", "written": ","}
-    >>> read_as(price, pa.chunked_array([["1234,5", None]]), "row {}".format).values
-    array([1234.5,    nan])
-    """
+    """A column of new rows, of the kind and the spelling that the training rows had."""
     import pyarrow as pa
 
     column = plain_type(cells)
@@ -93,7 +86,7 @@ def read_as(learned: StoredColumn, cells: Any, where: Callable[[int], str], *, c
     if values is None:
         texts = present(column)
         held, rows = texts.drop_null(), np.flatnonzero(texts.is_valid().to_numpy(zero_copy_only=False))
-        found, expected = _dates_like(learned, held) if kind == "date" else _numbers_like(learned, held, comma)
+        found, expected = (_dates_like if kind == "date" else _numbers_like)(learned["written"], held, comma)
         if len(wrong := np.flatnonzero(np.isnan(found))):
             cell = short(held[int(wrong[0])].as_py())
             raise DataError(f'{where(int(rows[wrong[0]]))}: column "{short(name)}" holds "{cell}", which is {expected}')
@@ -115,29 +108,27 @@ def _levels(column: Any) -> Any:
         return pc.call_function("if_else", [column, pa.scalar("True"), pa.scalar("False")])
     if pa.types.is_floating(kind):
         values: list[float | None] = column.to_pylist()  # NaN becomes "nan", which is missing
-        return pa.array(
-            [None if x is None else str(int(x)) if x.is_integer() else repr(x) for x in values], pa.string()
-        )
+        texts = [None if x is None else str(int(x)) if x.is_integer() else repr(x) for x in values]
+        return pa.array(texts, pa.string())
     return pc.cast(column, pa.string()) if pa.types.is_integer(kind) or pa.types.is_null(kind) else None
 
 
-def _numbers_like(learned: StoredColumn, held: Any, comma: bool) -> tuple[np.ndarray, str]:
+def _numbers_like(written: str, held: Any, comma: bool) -> tuple[np.ndarray, str]:
     """Texts as numbers with the decimal mark of training, NaN where they are not; and what was expected."""
     import pyarrow as pa
 
-    marks = learned["written"] or (",." if comma else ".")  # whole numbers of training may have been of either kind
+    marks = written or (",." if comma else ".")  # whole numbers of training may have been of either kind
     values = np.full(len(held), np.nan)
     for mark in reversed(marks):
         good = matching(with_hyphens(held), NUMBER[mark])
         values[good] = as_numbers(held.filter(pa.array(good)), mark)
-    mark = "comma" if marks[0] == "," else "point"
-    return values, f"not a number with a decimal {mark}, as in training"
+    return values, f"not a number with a decimal {'comma' if marks[0] == ',' else 'point'}, as in training"
 
 
-def _dates_like(learned: StoredColumn, held: Any) -> tuple[np.ndarray, str]:
+def _dates_like(written: str, held: Any, _: bool) -> tuple[np.ndarray, str]:
     """Texts as dates in the form of training, NaN where they are not; and what was expected."""
-    if form := learned["written"]:
-        return days_in(held, form), f"not a date written as {form}, as in training"
+    if written:
+        return days_in(held, written), f"not a date written as {written}, as in training"
     form, ambiguous = date_format(held)  # training had dates, not text: any unambiguous form will do
     days = np.full(len(held), np.nan) if ambiguous or not form else days_in(held, form)
     return days, "not a date; write 2024-01-31"
@@ -212,8 +203,7 @@ def _texts(stored: StoredEncoding, frame: Frame | None, x: Any) -> list[str]:
 
 def _images(stored: StoredEncoding, x: Any) -> np.ndarray:
     """(n, H, W, C) bytes."""
-    shape = tuple(stored["inputs"]["shape"])
-    array = as_array("X", x, "X")
+    shape, array = tuple(stored["inputs"]["shape"]), as_array("X", x, "X")
     if array.dtype != np.uint8:
         raise DataError(
             f"X has type {array.dtype}; the model reads images as bytes (uint8, 0 to 255), or image files by their "
@@ -241,13 +231,11 @@ def _numbers(stored: StoredEncoding, frame: Frame | None, x: Any) -> np.ndarray:
         )
     if array.dtype.kind not in "biuf":
         raise DataError(f"X has type {array.dtype}; the model reads numbers")
-    own = array.shape[1:] or (1,)
-    if array.ndim == 0 or own not in (shape, (width,)):
+    if array.ndim == 0 or (array.shape[1:] or (1,)) not in (shape, (width,)):
         forms = [f"(n, {', '.join(map(str, each))})" for each in dict.fromkeys((shape, (width,)))]
         raise DataError(f"X has shape {array.shape}; the model reads {' or '.join(forms)}, even of one row")
     values = array.reshape(len(array), math.prod(shape)).astype(np.float64) + 0.0
-    bad = np.argwhere(~np.isfinite(values))
-    if len(bad):
+    if len(bad := np.argwhere(~np.isfinite(values))):
         row, column = bad[0].tolist()
         raise DataError(f"X: number {column} of row {row} is {values[row, column]}; replace it, or leave the row out")
     return ((values - np.array(stored.get("mean"))) / np.array(stored.get("scale"))).astype(np.float32)

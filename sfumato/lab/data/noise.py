@@ -31,17 +31,11 @@ _NEAR_1 = 1e-6
 
 @dataclass(frozen=True)
 class LabelNoise:
-    """A transition table, and what it was made from.
+    """A transition table, and what it was made from."""
 
-    Attributes:
-        given: as ``--noise`` has it: a rate, or the name of a file.
-        rate: η of symmetric noise; None for a table.
-        transition: T, (K, K): row y says how often class y gets each label.
-    """
-
-    given: str
-    rate: float | None
-    transition: np.ndarray
+    given: str  # as --noise has it: a rate, or the name of a file
+    rate: float | None  # η of symmetric noise; None for a table
+    transition: np.ndarray  # T, (K, K): row y says how often class y gets each label
 
 
 @dataclass(frozen=True)
@@ -73,11 +67,7 @@ class NoisyLabels:
 
 
 def rate_of(given: str) -> float | None:
-    """The rate that ``--noise`` gives; None where it is no number, and so a file.
-
-    >>> rate_of("0.4"), rate_of("table.csv")
-    (0.4, None)
-    """
+    """The rate that ``--noise`` gives; None where it is no number, and so a file."""
     try:
         return float(given)
     except ValueError:
@@ -124,10 +114,7 @@ def noisy_labels(noise: LabelNoise, labels: np.ndarray, rows: Mapping[str, np.nd
 
 
 def read_table(path: Path, classes: Sequence[str]) -> np.ndarray:
-    """A transition table from a CSV file: names of labels in the first line, then a line for each class.
-
-    Both may be in any order. A line has the name of the class, then how often it gets each label.
-    """
+    """A transition table from a CSV file: each line has the name of a class, then how often it gets each label."""
     table = read_class_table(path, classes, lambda share: 0 <= share <= 1, "is not a probability from 0 to 1", _shares)
     if (table.diagonal() == 1).all():
         raise DataError(f"{path} leaves every label as it is; leave out --noise")

@@ -13,54 +13,37 @@ from sfumato.lab.data.leaks import leaks
 from sfumato.lab.data.noise import NOISY_PARTS, LabelNoise, NoisyLabels, noisy_labels
 from sfumato.lab.data.roles import Roles
 from sfumato.lab.data.sources import load
-from sfumato.lab.data.split import SHARES, Split, order_by_content, split_by_content
+from sfumato.lab.data.split import Split, order_by_content, split
 from sfumato.lab.data.table import PARTS, DataError, DataWarning, Encoder, Inputs, Table
 from sfumato.messages import Note
 from sfumato.text import nearest, plural
 
-_CHUNK = 2**16  # rows copied at a time
-
 
 @dataclass(frozen=True)
 class Part:
-    """The rows of one part, in content order; all arrays of one length n.
+    """The rows of one part, in content order; all arrays of one length n."""
 
-    Attributes:
-        index: row numbers in the table.
-        features: as ``Inputs`` describes them.
-        labels: int64.
-        group: equal numbers for rows that are one piece of evidence: of equal content, or of one group.
-        weight: float32, or None where rows have no weights.
-        soft: (n, K) float32, or None where labels are hard.
-    """
-
-    index: np.ndarray
-    features: np.ndarray
-    labels: np.ndarray
-    group: np.ndarray | None = None
-    weight: np.ndarray | None = None
-    soft: np.ndarray | None = None
+    index: np.ndarray  # row numbers in the table
+    features: np.ndarray  # as Inputs describes them
+    labels: np.ndarray  # int64
+    group: np.ndarray | None = None  # equal for rows that are one piece of evidence: of equal content, or of one group
+    weight: np.ndarray | None = None  # float32
+    soft: np.ndarray | None = None  # (n, K) float32
 
 
 @dataclass(frozen=True)
 class Data:
     """A table ready for training.
 
-    Attributes:
-        table: what was read.
-        split: which rows are for what.
-        encoder: fitted to the training rows.
-        fingerprint: SHA-256, in hex, of all that training sees of the table: features, labels before any noise, class
-            names, and where there are any, soft labels, weights, groups and given parts. The order of rows in the file
-            does not change it.
-        noisy: labels made wrong on purpose; None where they are as they were.
+    The ``fingerprint`` is SHA-256, in hex, of all that training sees of the table, whatever the order of its rows:
+    features, labels before any noise, class names, soft labels, weights, groups and given parts.
     """
 
     table: Table
     split: Split
-    encoder: Encoder
+    encoder: Encoder  # fitted to the training rows
     fingerprint: str
-    noisy: NoisyLabels | None = None
+    noisy: NoisyLabels | None = None  # labels made wrong on purpose
 
     @property
     def inputs(self) -> Inputs:
@@ -70,15 +53,15 @@ class Data:
     def arrays(self, part: str) -> tuple[np.ndarray, np.ndarray]:
         """Features and labels of one part.
 
-        >>> features, labels = prepare("digits").arrays("train")
-        >>> features.shape, features.dtype, labels.dtype
-        ((1078, 64), dtype('float32'), dtype('int64'))
+        >>> data = prepare("digits")
+        >>> features, labels = data.arrays("train")
+        >>> features.shape, features.dtype, labels.dtype, data.fingerprint[:8]
+        ((1078, 64), dtype('float32'), dtype('int64'), 'fe23471d')
         """
         if part not in PARTS:
             close = nearest(part, PARTS) or PARTS[0]
             raise ValueError(f'no part "{part}"; did you mean "{close}"? Parts: {", ".join(PARTS)}')
-        rows: np.ndarray = getattr(self.split, part)
-        return self.encoder.encode(rows), self.labels(part)
+        return self.encoder.encode(getattr(self.split, part)), self.labels(part)
 
     def labels(self, part: str) -> np.ndarray:
         """The labels of one part, (n,) int64, as they are trained on: after the noise, if there is any."""
@@ -106,14 +89,11 @@ class Data:
         rows = np.concatenate([split.train, split.validation, split.test])
         found = [*table.warnings, *leaks(table, rows, split.cluster)]
         if disagreeing := split.disagreeing:
-            found.append(
-                DataWarning(
-                    "duplicates-disagree",
-                    None,
-                    f"{plural(disagreeing, 'row')} {'has' if disagreeing == 1 else 'have'} the content of another row "
-                    "but another label: no model can be right on all of them.",
-                )
+            text = (
+                f"{plural(disagreeing, 'row')} {'has' if disagreeing == 1 else 'have'} the content of another row but "
+                "another label: no model can be right on all of them."
             )
+            found.append(DataWarning("duplicates-disagree", None, text))
         found += [DataWarning("duplicates-across-parts", None, text) for text in split.across]
         return tuple(found)
 
@@ -150,11 +130,7 @@ class Data:
         return tuple(found)
 
     def describe(self) -> dict[str, Any]:
-        """What was found, for the record: form, balance, duplicates, gaps.
-
-        >>> prepare("digits").describe()["balance"]["0"]
-        {'train': 107, 'validation': 36, 'test': 35}
-        """
+        """What was found, for the record: form, balance, duplicates, gaps."""
         table, split = self.table, self.split
         counts = {p: np.bincount(self.labels(p), minlength=len(table.class_names)) for p in PARTS}
         features = table.features
@@ -181,28 +157,22 @@ class Data:
 
 
 def prepare(source: str, roles: Roles | None = None) -> Data:
-    """Read, split (60 : 20 : 20 unless the data say otherwise) and encode a data set.
-
-    >>> data = prepare("digits")
-    >>> data.inputs.describe(), data.fingerprint[:8]
-    ('64 features (8 × 8)', 'fe23471d')
-    """
+    """Read, split (60 : 20 : 20 unless the data say otherwise) and encode a data set."""
     return prepare_table(load(source, roles))
 
 
 def prepare_table(table: Table) -> Data:
     """:func:`prepare` for a table that has been read."""
     hashes = table.features.hashes()
-    parts = split_by_content(table, hashes, *SHARES[1:])
+    parts = split(table, hashes=hashes)
     if len(np.unique(parts.cluster[parts.test])) < 2:
-        if table.group is None:
-            raise DataError(
-                f"{table.called}: all test rows are equal, so nothing says how far rows differ; give others"
+        way_out = "all test rows are equal, so nothing says how far rows differ; give others"
+        if table.group is not None:
+            way_out = (
+                "all test rows are of one group, so nothing says how far groups differ; give rows of more groups, or "
+                "leave --group out if rows of one do not vary together"
             )
-        raise DataError(
-            f"{table.called}: all test rows are of one group, so nothing says how far groups differ; give rows of more "
-            "groups, or leave --group out if rows of one do not vary together"
-        )
+        raise DataError(f"{table.called}: {way_out}")
     encoder = table.features.fit(parts.train, table.called)
     return Data(table, parts, encoder, _fingerprint(table, hashes, parts.cluster))
 
@@ -215,13 +185,13 @@ def with_noise(data: Data, noise: LabelNoise) -> Data:
     return replace(data, noisy=noisy_labels(noise, data.table.labels, rows))
 
 
-def _fingerprint(table: Table, hashes: np.ndarray, cluster: np.ndarray) -> str:
+def _fingerprint(table: Table, hashes: np.ndarray, cluster: np.ndarray, chunk: int = 2**16) -> str:
     features, order = table.features, order_by_content(hashes, table.labels)
     shape = features.shape if isinstance(features, Numbers) else type(features).__name__
     digest = hashlib.sha256(json.dumps([shape, table.class_names]).encode())
     if isinstance(features, Numbers):
-        for start in range(0, len(order), _CHUNK):
-            digest.update((features.values[order[start : start + _CHUNK]] + 0.0).astype("<f8").tobytes())
+        for start in range(0, len(order), chunk):
+            digest.update((features.values[order[start : start + chunk]] + 0.0).astype("<f8").tobytes())
     else:
         digest.update(hashes[order].astype("<u8").tobytes())
     digest.update(table.labels[order].astype("<i8").tobytes())

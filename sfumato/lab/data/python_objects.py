@@ -1,7 +1,7 @@
 """Data that are objects of Python: what a person passes, or what a function ``module:function`` returns.
 
-They may be arrays, a data frame, a data set or loader of torch's kind, or parts of these. All are materialised. No
-torch is imported: a tensor is asked for its NumPy array, and a data set is asked for its items.
+They may be arrays, a data frame, a data set or loader of torch's kind, or parts of these. All are materialised, and no
+torch is imported.
 """
 
 import importlib
@@ -12,11 +12,12 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import replace
 from types import NoneType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from sfumato.io.tables import MAX_BYTES, as_arrow, from_arrow
+from sfumato.io.arrays import MAX_BYTES
+from sfumato.io.tables import as_arrow, from_arrow
 from sfumato.lab.data.arrays import from_arrays
 from sfumato.lab.data.assemble import assemble
 from sfumato.lab.data.labels import part_number
@@ -35,15 +36,14 @@ EXPECTED = (
     "expected (X, y), a data frame, a Dataset or DataLoader of (x, y), a dict of these by part "
     '("train", "validation", "test"), or a tuple of two or three of them'
 )
+Pair: TypeAlias = tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]
+"""X, y, and what else goes with the rows."""
+
 _NAME = re.compile(r"(?:[A-Za-z_][\w.]*|.+\.py):[A-Za-z_][\w.]*")
 
 
 def is_function(source: str) -> bool:
-    """Whether a source reads ``module:function`` or ``path/to/module.py:function``.
-
-    >>> is_function("my.data:load"), is_function("my/data.py:load"), is_function("C:/data.csv")
-    (True, True, False)
-    """
+    """Whether a source reads ``module:function`` or ``path/to/module.py:function``."""
     return _NAME.fullmatch(source) is not None
 
 
@@ -54,15 +54,13 @@ def read_function(source: str, *, roles: Roles) -> Table:
         result = function()
     except Exception as error:
         raise DataError(f"{source} raised {said(error)}") from error
-    name = source.partition(":")[2]
+    how: dict[str, Any] = {"file": source, "name": source.partition(":")[2], "kind": "function"}
     frame = as_arrow(result)
     if frame is not None:
-        return assemble(from_arrow(frame, file=source, name=name, kind="function"), roles)
+        return assemble(from_arrow(frame, **how), roles)
     roles.refuse(source, "names a column of a table, but {file} returns arrays; leave it out", *TABLE_OPTIONS)
     x, y, extra, notes = as_arrays(source, result)
-    return from_arrays(
-        x, y, extra, file=source, name=name, kind="function", tokenizer=roles.tokenizer, notes=tuple(notes)
-    )
+    return from_arrays(x, y, extra, **how, tokenizer=roles.tokenizer, notes=tuple(notes))
 
 
 def find_callable(source: str) -> Any:
@@ -162,9 +160,7 @@ def _is_data_set(value: Any) -> bool:
     return hasattr(value, "__iter__") or (hasattr(value, "__getitem__") and hasattr(value, "__len__"))
 
 
-def _pair(
-    source: str, value: Any, place: str, notes: list[Note]
-) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+def _pair(source: str, value: Any, place: str, notes: list[Note]) -> Pair:
     extra: dict[str, np.ndarray] = {}
     if isinstance(value, Mapping):
         by_name = {str(key).lower(): each for key, each in value.items()}
@@ -197,15 +193,12 @@ def _items(source: str, data: Any, place: str, notes: list[Note]) -> tuple[Any, 
     what = f"{source}: the {'DataLoader' if loader else 'data set'}{place}"
     xs, ys, size = list[np.ndarray](), list[np.ndarray](), 0
     try:
-        for number, item in enumerate(
-            (data[i] for i in range(len(data))) if mapped and hasattr(data, "__len__") else data
-        ):
+        items = (data[i] for i in range(len(data))) if mapped and hasattr(data, "__len__") else data
+        for number, item in enumerate(items):
             if not (isinstance(item, (tuple, list)) and len(item) == 2):
                 count = f" of {len(item)}" if isinstance(item, (tuple, list)) else ""
                 raise DataError(f"{what} gives {_kind(item)}{count} at {number}; expected a pair (x, y)")
-            x, y = (
-                as_array(source, each, f"{name} of item {number}{place}") for each, name in zip(item, "xy", strict=True)
-            )
+            x, y = (as_array(source, item[k], f"{name} of item {number}{place}") for k, name in enumerate("xy"))
             size += x.nbytes
             if size > MAX_BYTES:
                 raise DataError(f"{what} holds more than 8 GB; return fewer or smaller rows")
@@ -223,16 +216,12 @@ def _items(source: str, data: Any, place: str, notes: list[Note]) -> tuple[Any, 
         raise DataError(f"{what} raised {said(error)}") from error
     if not xs:
         raise DataError(f"{what} is empty")
-    if mapped and not _equal(as_array(source, data[0][0], "x"), xs[0][0]):
-        text = (
-            f"The data set{place} gives another x each time it is asked (random transforms?): each row was drawn once."
-        )
-        notes.append(Note(code="random-transforms", text=text))
+    if mapped:
+        again, first = as_array(source, data[0][0], "x"), xs[0][0]
+        if again.shape != first.shape or not np.array_equal(again, first, equal_nan=again.dtype.kind == "f"):
+            drawn = "gives another x each time it is asked (random transforms?): each row was drawn once."
+            notes.append(Note(code="random-transforms", text=f"The data set{place} {drawn}"))
     return np.concatenate(xs), np.concatenate(ys)
-
-
-def _equal(one: np.ndarray, other: np.ndarray) -> bool:
-    return one.shape == other.shape and np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
 
 
 def as_array(source: str, value: Any, name: str) -> np.ndarray:
@@ -271,12 +260,7 @@ def _kind(value: Any) -> str:
 
 
 def table_in_memory(x: Any, y: Any, roles: Roles, extra: Mapping[str, Any]) -> Table:
-    """A table from what a person has in Python.
-
-    >>> import numpy as np
-    >>> table_in_memory(np.eye(6), ["a", "b"] * 3, Roles(), {}).class_names
-    ('a', 'b')
-    """
+    """A table from what a person has in Python."""
     roles.refuse_image_size("X")
     frame = as_arrow(x)
     if frame is not None:
@@ -290,8 +274,8 @@ def table_in_memory(x: Any, y: Any, roles: Roles, extra: Mapping[str, Any]) -> T
     source = "the data given"
     features, labels, more, notes = as_arrays(source, x if y is None else (x, y))
     more |= {name: as_array(source, value, name) for name, value in extra.items()}
-    how: dict[str, Any] = {"name": "data", "kind": "memory", "tokenizer": roles.tokenizer, "notes": tuple(notes)}
-    return from_arrays(features, labels, more, file=source, **how)
+    how: dict[str, Any] = {"tokenizer": roles.tokenizer, "notes": tuple(notes)}
+    return from_arrays(features, labels, more, file=source, name="data", kind="memory", **how)
 
 
 def _with_columns(frame: Any, y: Any, roles: Roles, extra: Mapping[str, Any]) -> tuple[Any, Roles]:
@@ -303,18 +287,13 @@ def _with_columns(frame: Any, y: Any, roles: Roles, extra: Mapping[str, Any]) ->
     if y is not None and roles.label is not None:
         raise DataError(f'label = "{roles.label}" names a column of labels, and y gives labels too; give one of them')
     for role, values in {**({} if y is None else {"label": y}), **extra}.items():
-        name = _free(str(getattr(values, "name", None) or role), [str(each) for each in frame.column_names])
+        wanted = name = str(getattr(values, "name", None) or role)
+        number = 2
+        while name in map(str, frame.column_names):  # a column has it
+            name, number = f"{wanted} ({number})", number + 1
         frame = frame.append_column(name, _as_column("y" if role == "label" else role, values, frame.num_rows))
         roles = replace(roles, **{role: name})
     return frame, roles
-
-
-def _free(name: str, taken: list[str]) -> str:
-    """The name, or with a number after it where a column has it."""
-    wanted, number = name, 2
-    while name in taken:
-        name, number = f"{wanted} ({number})", number + 1
-    return name
 
 
 def _as_column(name: str, values: Any, rows: int) -> Any:

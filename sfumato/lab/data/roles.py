@@ -3,6 +3,7 @@
 import fnmatch
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 from sfumato.io.tables import DataError
 from sfumato.text import did_you_mean, listing, short
@@ -14,34 +15,18 @@ TABLE_OPTIONS = ("--label", "--label-probs", "--text", "--split", "--weight", "-
 
 @dataclass(frozen=True)
 class Roles:
-    """Which columns of a table, or arrays of an archive, are for what.
+    """Which columns of a table, or arrays of an archive, are for what."""
 
-    Attributes:
-        label: the label column; None for the first of label, target, class, y that there is.
-        label_probs: columns of probabilities, one per class; a name may be a pattern such as ``p_*``.
-        text: the column of text, or several with commas between, to be joined.
-        split: the column that says train, validation or test.
-        weight: the column of row weights.
-        group: the column whose equal values may not be split.
-        drop: columns that are left out, names or patterns.
-        keep: columns that are used even where they name the rows, names or patterns.
-        image_size: side in pixels to which a folder's images are brought.
-        tokenizer: folder of a language model, whose tokens replace the text.
-
-    >>> Roles(label="kind", drop=("a", "b")).asked()
-    {'--label': 'kind', '--drop': 'a,b'}
-    """
-
-    label: str | None = None
-    label_probs: tuple[str, ...] | None = None
-    text: str | None = None
-    split: str | None = None
+    label: str | None = None  # None for the first of label, target, class, y that there is
+    label_probs: tuple[str, ...] | None = None  # probabilities, one column per class; names or patterns such as p_*
+    text: str | None = None  # one column, or several with commas between, to be joined
+    split: str | None = None  # says train, validation or test
     weight: str | None = None
-    group: str | None = None
-    drop: tuple[str, ...] | None = None
-    keep: tuple[str, ...] | None = None
-    image_size: int | None = None
-    tokenizer: str | None = None
+    group: str | None = None  # equal values may not be split
+    drop: tuple[str, ...] | None = None  # left out; names or patterns
+    keep: tuple[str, ...] | None = None  # used even where they name the rows; names or patterns
+    image_size: int | None = None  # side in pixels to which a folder's images are brought
+    tokenizer: str | None = None  # folder of a language model, whose tokens replace the text
 
     def asked(self) -> dict[str, str]:
         """The options that were given, as they are typed."""
@@ -63,25 +48,14 @@ class Roles:
         self.refuse(file, "is for folders of images, and {file} is not one; leave it out", "--image-size")
 
 
-@dataclass(frozen=True)
-class Assigned:
-    """Positions of columns in the header, by what they are for.
+class Assigned(NamedTuple):
+    """Positions of columns in the header, by what they are for."""
 
-    Attributes:
-        target: the label; None where labels are soft.
-        probs: soft labels.
-        texts: to be joined.
-        others: the column of each other role that was asked for: split, weight, group.
-        dropped: asked to be left out, or hard labels beside soft ones.
-        keep: asked to be kept.
-        rest: all others.
-    """
-
-    target: int | None
-    probs: list[int]
-    texts: list[int]
-    others: dict[str, int]
-    dropped: dict[int, str]
+    target: int | None  # None where labels are soft
+    probs: list[int]  # soft labels
+    texts: list[int]  # to be joined
+    others: dict[str, int]  # split, weight and group, where they were asked for
+    dropped: dict[int, str]  # with the reason: --drop, or hard labels beside soft ones
     keep: frozenset[str]
     rest: list[int]
 

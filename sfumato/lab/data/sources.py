@@ -22,12 +22,7 @@ _ENDINGS = (*ENDINGS, ".npz")
 
 
 def load(source: str, roles: Roles | None = None) -> Table:
-    """Read a data set.
-
-    >>> digits = load("digits")
-    >>> len(digits.features), digits.class_names[:3]
-    (1797, ('0', '1', '2'))
-    """
+    """Read a data set."""
     roles = roles or Roles()
     if source == "digits":
         roles.refuse("digits", "names a column of a table, but {file} has no columns; leave it out", *TABLE_OPTIONS)

@@ -1,8 +1,7 @@
 """Training, validation and test rows, chosen by what the rows hold, or as the data say.
 
-Each row is known by a hash of its content, and rows of equal content form one cluster that is dealt as a whole; so do
-the rows of one group, where groups are given. The order of rows in a file cannot matter, and no test row was ever seen
-in training.
+Rows of equal content, or of one group, form one cluster, which is dealt as a whole by the hash of its content. So the
+order of rows in a file cannot matter, and no test row was ever seen in training. :func:`deal` deals into any parts.
 """
 
 from collections.abc import Sequence
@@ -11,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from sfumato.lab.data.table import PARTS, DataError, Table
-from sfumato.lab.data.table import hash_rows as hash_rows
 from sfumato.messages import Note
 from sfumato.text import plural, short
 
@@ -21,77 +19,41 @@ SHARES = (0.6, 0.2, 0.2)
 
 @dataclass(frozen=True)
 class Split:
-    """Row numbers of a table, in three parts.
-
-    Attributes:
-        train: rows to train on, ordered by content hash, then by label.
-        validation: rows to choose by, in the same order.
-        test: rows to report on, in the same order.
-        duplicates: rows whose content equals an earlier row's.
-        disagreeing: rows whose content another row has with another label.
-        cluster: (N,) a number for each row, equal for rows of equal content or of one group.
-        given: parts that were taken as the data give them.
-        notes: what a reader should know of it.
-        shared: rows of validation and test whose content is in training too; 0 unless parts were given.
-        across: sentences on rows and groups that given parts share.
-    """
+    """Row numbers of a table in three parts, each ordered by content hash, then by label."""
 
     train: np.ndarray
     validation: np.ndarray
     test: np.ndarray
-    duplicates: int
-    disagreeing: int
-    cluster: np.ndarray
-    given: tuple[str, ...] = ()
+    duplicates: int  # rows whose content equals an earlier row's
+    disagreeing: int  # rows whose content another row has with another label
+    cluster: np.ndarray  # (N,) a number for each row, equal for rows of equal content or of one group
+    given: tuple[str, ...] = ()  # parts that were taken as the data give them
     notes: tuple[Note, ...] = ()
-    shared: int = 0
-    across: tuple[str, ...] = ()
+    shared: int = 0  # rows of validation and test whose content is in training too; 0 unless parts were given
+    across: tuple[str, ...] = ()  # sentences on rows and groups that given parts share
 
 
-def split(table: Table, *, validation: float = 0.2, test: float = 0.2) -> Split:
-    """Split a table by class and by content.
-
-    Within each class, clusters of rows go, the largest first and then in the order of their hash, to the part that is
-    furthest below its share. A cluster whose rows disagree on the label counts for the label that most of them carry,
-    or where that leaves a class out of a part, for the rarest of its labels.
+def split(
+    table: Table, *, validation: float = SHARES[1], test: float = SHARES[2], hashes: np.ndarray | None = None
+) -> Split:
+    """Split a table by class and by content; ``validation`` and ``test`` are shares, and the rest is for training.
 
     Where the data say which rows are for what, they are believed. A missing validation part is cut from the training
-    rows in the same way; where test is missing, the given validation rows are the test rows, for they were held out.
-
-    Args:
-        table: what to split.
-        validation: share of the validation rows, above 0.
-        test: share of the test rows, above 0; what is left, above 0 too, is for training.
-
-    Returns:
-        Row numbers. Unless parts were given, every class is in every part, and rows of equal content are in the same
-        part.
-
-    Raises:
-        ValueError: shares that leave a part empty.
-        DataError: a class with too few distinct rows to be in every part, or none to train on.
+    rows; where test is missing, the given validation rows are the test rows, for they were held out. Unless parts were
+    given, every class is in every part. ``hashes`` are those of the rows, where they have been made.
 
     >>> from sfumato.lab.data import load
     >>> parts = split(load("digits"))
     >>> len(parts.train), len(parts.validation), len(parts.test), parts.duplicates
     (1078, 360, 359, 0)
     """
-    return split_by_content(table, table.features.hashes(), validation, test)
-
-
-def order_by_content(hashes: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(N,) row numbers, by hash and then by label: an order that the file's own order cannot change."""
-    return np.lexsort((labels, hashes[:, 1], hashes[:, 0]))
-
-
-def split_by_content(table: Table, hashes: np.ndarray, validation: float, test: float) -> Split:
-    """:func:`split`, for rows already hashed."""
     shares = (1 - validation - test, validation, test)
     if not all(share > 0 for share in shares):
         raise ValueError(
             f"validation and test must be above 0 and leave rows to train on, got {validation} and {test}; "
             "for instance 0.2 and 0.2"
         )
+    hashes = table.features.hashes() if hashes is None else hashes
     order = order_by_content(hashes, table.labels)
     starts = changes(hashes[order])
     content = np.empty(len(order), np.int64)
@@ -103,9 +65,14 @@ def split_by_content(table: Table, hashes: np.ndarray, validation: float, test: 
     counts = len(order) - len(begin), int((end - begin + 1)[differ].sum()), cluster
     if table.part is not None:
         return _as_given(table, order, content, counts, validation)
-    side = _deal_rows(table, order, cluster, shares, strict=True)
+    side = deal(table, order, cluster, shares, strict=True)
     train, held, last = (order[side[order] == part] for part in range(3))
     return Split(train, held, last, *counts)
+
+
+def order_by_content(hashes: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(N,) row numbers, by hash and then by label: an order that the file's own order cannot change."""
+    return np.lexsort((labels, hashes[:, 1], hashes[:, 0]))
 
 
 def changes(rows: np.ndarray) -> np.ndarray:
@@ -143,7 +110,7 @@ def _as_given(
         notes.append(Note(code="validation-is-test", text=text))
     if not (part == 1).any():
         rows = order[part[order] == 0]
-        side = _deal_rows(table, rows, counts[2], (1 - share, share), strict=False)
+        side = deal(table, rows, counts[2], (1 - share, share), strict=False)
         part[rows] = side[rows]
         cut = np.count_nonzero(part == 1)
         text = f"Validation was cut from the training rows: {cut:,} of {len(rows):,}, by content."
@@ -197,10 +164,14 @@ def _across(part: np.ndarray, key: np.ndarray, what: str) -> tuple[int, list[str
     return in_training, sentences
 
 
-def _deal_rows(
-    table: Table, order: np.ndarray, cluster: np.ndarray, shares: Sequence[float], *, strict: bool
-) -> np.ndarray:
-    """(N,) the part of each row in ``order``; with ``strict``, every class is in every part."""
+def deal(table: Table, order: np.ndarray, cluster: np.ndarray, shares: Sequence[float], *, strict: bool) -> np.ndarray:
+    """(N,) for each row in ``order`` the index of its part, of which each has a share of every class.
+
+    Within each class, clusters of rows go, the largest first and then in the order of their hash, to the part that is
+    furthest below its share. A cluster whose rows disagree on the label counts for the label that most of them carry,
+    or where that leaves a class out of a part, for the rarest of its labels. With ``strict``, a class that is not in
+    every part is a DataError.
+    """
     classes = len(table.class_names)
     by_cluster = order[np.lexsort((table.labels[order], cluster[order]))]
     labels, key = table.labels[by_cluster], cluster[by_cluster]

@@ -27,25 +27,16 @@ class DataWarning:
 class Inputs:
     """The form of one row of an array for training.
 
-    Attributes:
-        kind: ``"dense"`` (float32 numbers), ``"image"`` (uint8, height × width × channels), ``"sparse"`` (float32,
-            first the numbers of the row's terms, then as many weights, filled up with 0) or ``"tokens"`` (int64).
-        shape: of one array row.
-        width: features as a linear layer counts them: numbers, pixels × channels, or terms of the vocabulary.
-        picture: how dense numbers form an image, such as (8, 8) or (3, 32, 32); empty where they do not.
-        mean: per channel over the training rows, of images.
-        scale: standard deviation per channel, of images.
-
-    >>> Inputs.dense(64, picture=(8, 8)).describe()
-    '64 features (8 × 8)'
+    Dense rows are float32 numbers, images uint8 (height, width, channels) and tokens int64. Sparse rows are float32:
+    the numbers of the row's terms, then as many weights, filled up with 0.
     """
 
     kind: Literal["dense", "image", "sparse", "tokens"]
-    shape: tuple[int, ...]
-    width: int
-    picture: tuple[int, ...] = ()
-    mean: tuple[float, ...] = ()
-    scale: tuple[float, ...] = ()
+    shape: tuple[int, ...]  # of one row
+    width: int  # features as a linear layer counts them: numbers, pixels × channels, or terms of the vocabulary
+    picture: tuple[int, ...] = ()  # how dense numbers form an image, such as (8, 8) or (3, 32, 32)
+    mean: tuple[float, ...] = ()  # of images: per channel over the training rows
+    scale: tuple[float, ...] = ()  # of images: the standard deviation per channel
 
     @classmethod
     def dense(cls, width: int, picture: tuple[int, ...] = ()) -> "Inputs":
@@ -53,7 +44,11 @@ class Inputs:
         return cls("dense", (width,), width, picture)
 
     def describe(self) -> str:
-        """In words, for progress and report."""
+        """In words, for progress and report.
+
+        >>> Inputs.dense(64, picture=(8, 8)).describe()
+        '64 features (8 × 8)'
+        """
         if self.kind == "image":
             return f"images of {' × '.join(map(str, self.shape))}"
         if self.kind != "dense":
@@ -64,19 +59,12 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Encoder:
-    """Turns row numbers into an array for training; everything it knows of the data, it knows from training rows.
-
-    Attributes:
-        inputs: the form of a row.
-        encode: gives a new array, rows in the order asked for.
-        notes: what a reader should know of the encoding.
-        learned: what was learned from the training rows, as :class:`sfumato.runs.encoding.StoredEncoding` has it.
-    """
+    """Turns row numbers into a new array for training; all that it knows of the data comes from training rows."""
 
     inputs: Inputs
     encode: Callable[[np.ndarray], np.ndarray]
     notes: tuple[Note, ...] = ()
-    learned: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    learned: Mapping[str, Any] = field(default_factory=dict[str, Any])  # a StoredEncoding without schema and inputs
 
     def stored(self) -> dict[str, Any]:
         """All that encoding new rows needs, as ``encoding.json`` of a run holds it beside its schema."""
@@ -85,11 +73,9 @@ class Encoder:
 
 
 class Features(Protocol):
-    """What is known of each row of a table, before anything is learned from it."""
+    """What is known of each of N rows, before anything is learned from it."""
 
-    def __len__(self) -> int:
-        """N."""
-        ...
+    def __len__(self) -> int: ...
 
     def hashes(self) -> np.ndarray:
         """(N, 2) uint64: equal for rows of equal content, and for others, for all practical purposes, not."""
@@ -121,52 +107,30 @@ def as_hashes(rows: Iterable[bytes | np.ndarray]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Table:
-    """What was read, before splitting: N examples, each with one of K labels.
+    """What was read, before splitting: N examples, each with one of K labels."""
 
-    Attributes:
-        name: ``"digits"``, or the stem of the file: ``"flowers"`` for ``flowers.csv.gz``.
-        kind: ``"digits"``, ``"csv"``, ``"parquet"``, ``"npz"``, ``"folder"``, ``"function"`` or ``"memory"``.
-        features: what is known of each row: numbers, columns, images or text.
-        labels: (N,) int64, indices into ``class_names``; of soft labels the likeliest class, of equals the first.
-        class_names: the K classes, sorted as numbers if all are integers, else as text.
-        soft: (N, K) float64, rows that sum to 1, where labels are soft.
-        weight: (N,) float64 above 0, where rows have weights.
-        group: (N,) int64, equal for rows that may not be split, where there are such groups.
-        part: (N,) int64, indices into ``PARTS``, where the data say which rows are for what.
-        notes: sentences about what was read, left out or changed.
-        found: counts for the record, such as images that did not open.
-        kept: columns that were asked to be kept, which are known to reveal much.
-        columns: how each column of the file was read, in their order there; empty where the source has no columns.
-        warnings: what should be known before a result is trusted.
-        file: what messages call it, ``"flowers.csv.gz"``; empty where that is its name.
-    """
-
-    name: str
-    kind: str
+    name: str  # "digits", or the stem of the file: "flowers" for flowers.csv.gz
+    kind: str  # "digits", "csv", "parquet", "npz", "folder", "function" or "memory"
     features: Features
-    labels: np.ndarray
-    class_names: tuple[str, ...]
-    soft: np.ndarray | None = None
-    weight: np.ndarray | None = None
-    group: np.ndarray | None = None
-    part: np.ndarray | None = None
-    notes: tuple[Note, ...] = ()
-    found: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    kept: frozenset[str] = frozenset()
-    columns: tuple[ColumnLine, ...] = ()
+    labels: np.ndarray  # (N,) int64, indices into class_names; of soft labels the likeliest class, of equals the first
+    class_names: tuple[str, ...]  # sorted as numbers if all are integers, else as text
+    soft: np.ndarray | None = None  # (N, K) float64, rows that sum to 1
+    weight: np.ndarray | None = None  # (N,) float64 above 0
+    group: np.ndarray | None = None  # (N,) int64, equal for rows that may not be split
+    part: np.ndarray | None = None  # (N,) int64, indices into PARTS, where the data say which rows are for what
+    notes: tuple[Note, ...] = ()  # what was read, left out or changed
+    found: Mapping[str, Any] = field(default_factory=dict[str, Any])  # counts for the record
+    kept: frozenset[str] = frozenset()  # columns that --keep names, which are known to reveal much
+    columns: tuple[ColumnLine, ...] = ()  # how each column of the file was read
     warnings: tuple[DataWarning, ...] = ()
-    file: str = ""
+    file: str = ""  # what messages call it, "flowers.csv.gz"; empty where that is its name
 
     @property
     def called(self) -> str:
         """What messages call it: its file as it was given, or its name."""
         return self.file or self.name
 
-    def raw_columns(self) -> tuple[Column, ...]:
-        """The columns that are used as features, as they were read."""
-        return self.features.raw_columns()
-
     def counters(self) -> list[str]:
         """Columns that count the rows of the file: whole numbers, each one more than the one above."""
-        numbers = [column for column in self.raw_columns() if column.kind == "number" and len(column) > 3]
+        numbers = [column for column in self.features.raw_columns() if column.kind == "number" and len(column) > 3]
         return [column.name for column in numbers if (np.diff(column.values) == 1).all()]

@@ -1,7 +1,7 @@
 """Text: TF-IDF with the vocabulary of the training rows, or the tokens of a language model.
 
 A text holds few of the vocabulary's terms, so a row keeps their numbers and weights side by side, filled up to the
-longest row. That is a twentieth of the dense array, and a first layer that adds up rows of its weights is faster too.
+longest row: a twentieth of the dense array.
 """
 
 import os
@@ -18,35 +18,21 @@ from sfumato.lab.errors import first_line
 from sfumato.messages import Note
 from sfumato.text import plural, short
 
-MAX_TERMS = 10_000
-"""Terms at most: the most frequent of the training rows, each in two of them or more."""
-
-MAX_ROW_TERMS = 512
-"""Distinct terms of one row at most, those of largest weight."""
-
-MAX_ROW_TOKENS = 128
-"""Tokens of one row for a language model at most."""
-
+MAX_TERMS = 10_000  # the most frequent of the training rows, each in two of them or more
+MAX_ROW_TERMS = 512  # distinct terms of one row, those of largest weight
+MAX_ROW_TOKENS = 128  # tokens of one row for a language model
 _SPACE = re.compile(r"\s+")
 
 
 @dataclass(frozen=True)
 class Texts:
-    """N rows of text.
+    """N rows of text; the rest are limits."""
 
-    Attributes:
-        texts: as they were read.
-        tokenizer: folder of a language model whose tokens to use; None for TF-IDF.
-        columns: names of the columns of a table that hold them, which are joined.
-
-    >>> rows = Texts(("a cat sat", "a  cat sat ", "dogs ran")).hashes()
-    >>> bool((rows[0] == rows[1]).all()), bool((rows[0] == rows[2]).all())
-    (True, False)
-    """
-
-    texts: Sequence[str]
-    tokenizer: str | None = None
-    columns: tuple[str, ...] = ()
+    texts: Sequence[str]  # as they were read
+    tokenizer: str | None = None  # folder of a language model whose tokens to use; None for TF-IDF
+    columns: tuple[str, ...] = ()  # columns of a table that hold them, which are joined
+    max_row_terms: int = MAX_ROW_TERMS
+    max_row_tokens: int = MAX_ROW_TOKENS
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -72,11 +58,11 @@ class Texts:
                 f"{name}: no word of two letters or more is in two training texts; is this the text column?"
             ) from error
         matrix = vectoriser.transform(self.texts)
-        packed, counts, cut = _packed(matrix)
+        packed, counts, cut = _packed(matrix, self.max_row_terms)
         text = f"Texts as TF-IDF of {matrix.shape[1]:,} terms, vocabulary and weights from the training rows."
         notes = [Note(code="tf-idf", text=text)]
         if cut:
-            text = f"{_texts_hold(cut)} more than {MAX_ROW_TERMS} distinct terms; those of least weight are cut."
+            text = f"{_texts_hold(cut)} more than {self.max_row_terms} distinct terms; those of least weight are cut."
             notes.append(Note(code="texts-cut", text=text))
         if empty := int(np.count_nonzero(counts == 0)):
             text = f"{_texts_hold(empty)} no term of the vocabulary: the model can only guess there."
@@ -106,11 +92,7 @@ def joined_text(file: str, columns: Mapping[str, Any]) -> list[str]:
 
 
 def transform_terms(texts: Sequence[str], terms: Sequence[str], weights: Sequence[float]) -> np.ndarray:
-    """(n, 2L) float32 of new texts, by the vocabulary of the training rows and its weights: as :meth:`Texts.fit` does.
-
-    >>> transform_terms(["a dog and a cat"], ["cat", "sun"], [1.5, 2.0])
-    array([[0., 1.]], dtype=float32)
-    """
+    """(n, 2L) float32 of new texts, by the vocabulary of the training rows and its weights, as in training."""
     vectoriser = _vectoriser(vocabulary=list(terms))
     vectoriser.idf_ = np.array(weights, np.float32)
     return _packed(vectoriser.transform(texts))[0]
@@ -128,13 +110,13 @@ def _vectoriser(**how: Any) -> Any:
     return TfidfVectorizer(sublinear_tf=True, strip_accents="unicode", dtype=kind, **how)
 
 
-def _packed(matrix: Any) -> tuple[np.ndarray, np.ndarray, int]:
+def _packed(matrix: Any, max_terms: int = MAX_ROW_TERMS) -> tuple[np.ndarray, np.ndarray, int]:
     """A SciPy CSR matrix as (n, 2L) float32: L term numbers in rising order, then L weights, filled up with 0.
 
     The terms of each row are counted too, and the rows that hold too many.
     """
     counts = np.diff(matrix.indptr)
-    longest = int(min(counts.max(initial=1), MAX_ROW_TERMS))
+    longest = int(min(counts.max(initial=1), max_terms))
     packed = np.zeros((matrix.shape[0], 2 * longest), np.float32)
     cut = 0
     for i, (start, end) in enumerate(zip(matrix.indptr[:-1], matrix.indptr[1:], strict=True)):
@@ -162,9 +144,8 @@ def _tokens(texts: Texts, folder: str) -> Encoder:
             f'"{folder}" holds no tokenizer that can be read ({first_line(error)}); '
             "save one there with tokenizer.save_pretrained"
         ) from error
-    rows: list[list[int]] = []
-    cut = 0
-    most = min(MAX_ROW_TOKENS, int(tokenizer.model_max_length))
+    rows, cut = list[list[int]](), 0
+    most = min(texts.max_row_tokens, int(tokenizer.model_max_length))
     for start in range(0, len(texts), 1024):
         block = list(texts.texts[start : start + 1024])
         for ids in tokenizer(block, truncation=False, verbose=False)["input_ids"]:

@@ -8,7 +8,7 @@ import pytest
 
 from sfumato import messages
 from sfumato.lab.data import DataError, Numbers, Roles, load, prepare
-from sfumato.lab.data.arrays import as_pixels, from_arrays, position
+from sfumato.lab.data.arrays import as_pixels, from_arrays, position, read_npz
 from sfumato.lab.data.images import Images
 from sfumato.lab.data.text import Texts
 
@@ -277,11 +277,10 @@ def test_an_archive_with_changed_bytes_is_refused(tmp_path):
     assert archive_refusal(str(tmp_path / "things.npz")).startswith("things.npz: X is damaged (Bad CRC-32")
 
 
-def test_an_array_that_unpacks_beyond_the_limit_is_refused_unread(save, monkeypatch):
-    monkeypatch.setattr("sfumato.lab.data.arrays.MAX_BYTES", 10**6)
+def test_an_array_that_unpacks_beyond_the_limit_is_refused_unread(save):
     source = save(X=np.zeros((1000, 1000)), y=np.arange(1000) % 2)
-    monkeypatch.setattr(np, "load", None)
-    assert archive_refusal(source) == "things.npz: X takes 0.0 GB unpacked; at most 8 GB are read"
+    with pytest.raises(DataError, match=r"^things.npz: X takes 0\.0 GB unpacked; at most 8 GB are read$"):
+        read_npz(source, file="things.npz", name="things", roles=Roles(), max_bytes=10**6)
 
 
 def test_two_arrays_of_one_name_are_refused(tmp_path):

@@ -316,13 +316,13 @@ def test_missing_labels_are_counted(write):
 
 def test_raw_columns_hold_what_was_read_before_anything_trains(write):
     table = load(write(columns(city=["Rom", "", "Bern", "Rom"] * 10, day=["2024-01-31", "2024-02-29"] * 20)))
-    city, day, size = table.raw_columns()
+    city, day, size = table.features.raw_columns()
     assert [each.kind for each in (city, day, size)] == ["category", "date", "number"]
     assert [(*city.levels, None)[code] for code in city.values[:4]] == ["Rom", None, "Bern", "Rom"]
     assert city.missing.tolist() == [False, True, False, False] * 10
     assert day.values[:2].tolist() == [19753.0, 19782.0]
     assert np.array_equal(size.values, [i % 7 / 4 for i in range(ROWS)])
-    assert len(load("digits").raw_columns()) == 0
+    assert len(load("digits").features.raw_columns()) == 0
 
 
 def parts_warned(folder, fold, roles=Roles(), **more):  # noqa: B008

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sfumato.lab.data.dates import date_format, days_in
+from sfumato.lab.data.columns import date_format, days_in
 
 EPOCH = datetime.datetime(1970, 1, 1)
 STYLES = {

@@ -315,10 +315,10 @@ def test_a_season_is_an_angle_of_the_year():
     assert np.allclose(encoder.encode(np.arange(4))[:, 1:], [[0, 1], [0, 1], [0, 1], [1, 0]], atol=1e-6)
 
 
-def test_as_many_levels_as_a_category_may_have_have_their_own_column(monkeypatch):
-    monkeypatch.setattr("sfumato.lab.data.encoding.MAX_LEVELS", 2)
+def test_as_many_levels_as_a_category_may_have_have_their_own_column():
     cells = np.array([0] * 3 + [1] * 5 + [2] * 3 + [3] * 2)
-    encoder = Columns((Column("word", "category", cells, ("b", "c", "a", "d")),)).fit(np.arange(len(cells)), "made")
+    words = Columns((Column("word", "category", cells, ("b", "c", "a", "d")),))
+    encoder = words.fit(np.arange(len(cells)), "made", max_levels=2)
     assert encoder.learned["columns"][0]["levels"] == ["c", "a"]  # of b and a, which are as common, the first as text
     assert encoder.encode(np.array([0, 3, 8, 11])).tolist() == [[0, 0, 0, 1], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]]
 
@@ -353,13 +353,12 @@ def made(values, **how):
     return Numbers(values, tuple(f"c{j}" for j in range(values.shape[1])), (values.shape[1],), **how)
 
 
-def test_mean_and_scale_are_those_of_the_training_rows_and_all_rows_are_encoded_by_them(monkeypatch):
+def test_mean_and_scale_are_those_of_the_training_rows_and_all_rows_are_encoded_by_them():
     values = np.random.default_rng(0).normal([5, -1e3], [2, 1e-3], (13, 2))
     train, rows = np.array([7, 0, 3, 12, 5]), np.array([12, 1, 1, 6, 2, 9, 0])
     expected = ((values[rows] - values[train].mean(0)) / values[train].std(0)).astype(np.float32)
     for most in (1, 3, 7, 2**16):
-        monkeypatch.setattr("sfumato.lab.data.encoding._CHUNK", most)
-        found = made(values).fit(train, "made").encode(rows)
+        found = made(values).fit(train, "made", chunk=most).encode(rows)
         assert found.dtype == np.float32
         assert np.array_equal(found, expected)
 

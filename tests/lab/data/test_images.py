@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from sfumato import messages
-from sfumato.lab.data import DataError, Roles, images, load, prepare
+from sfumato.lab.data import DataError, Roles, load, prepare
 from sfumato.lab.data.images import (
     Images,
     header,
@@ -25,12 +25,11 @@ from sfumato.lab.data.new_rows import encode_new
 PIXELS = np.random.default_rng(0).integers(0, 256, (11, 4, 5, 3), np.uint8)
 
 
-def test_mean_and_scale_of_each_channel_are_those_of_the_training_pictures(monkeypatch):
+def test_mean_and_scale_of_each_channel_are_those_of_the_training_pictures():
     rows = np.array([9, 0, 4, 7, 2, 3, 10])
     train = PIXELS[rows].astype(np.float64)
     for most in (1, 3, 7, 2**12):
-        monkeypatch.setattr(images, "_CHUNK", most)
-        form = Images(PIXELS).fit(rows, "made").inputs
+        form = Images(PIXELS).fit(rows, "made", chunk=most).inputs
         np.testing.assert_allclose(form.mean, train.mean(axis=(0, 1, 2)), rtol=1e-14)
         np.testing.assert_allclose(form.scale, train.std(axis=(0, 1, 2)), rtol=1e-12)
     assert (form.kind, form.shape, form.width, form.picture) == ("image", (4, 5, 3), 60, ())

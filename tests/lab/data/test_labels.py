@@ -13,7 +13,6 @@ from sfumato.lab.data.labels import (
     refuse_numbers,
     soft_class_names,
     warn_of_classes,
-    warn_of_many,
     weights_of,
 )
 
@@ -83,7 +82,7 @@ def test_more_than_twenty_numbers_are_no_classes_if_they_have_decimals_or_few_ro
 def test_a_thousand_classes_are_a_warning_with_the_least_the_most_and_the_median_of_their_rows():
     def told(classes):
         rows = np.concatenate([np.arange(classes), np.zeros(1233, int), np.arange(classes), np.arange(1, classes)])
-        return [each.text for each in warn_of_many(rows, [str(k) for k in range(classes)], "word")]
+        return [each.text for each in warn_of_classes(rows, [str(k) for k in range(classes)], "word")]
 
     assert told(999) == []
     assert told(1000) == [

@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 
 from sfumato import messages
 from sfumato.lab.data import DataError, Numbers, Roles, Table, load, prepare, split
-from sfumato.lab.data.split import hash_rows
+from sfumato.lab.data.table import hash_rows
 from tests.limits import examples
 
 PARTS = ("train", "validation", "test")

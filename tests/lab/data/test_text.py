@@ -2,14 +2,16 @@
 
 import importlib.util
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from sfumato import messages
-from sfumato.lab.data import DataError, Roles, prepare, text
-from sfumato.lab.data.text import Texts, transform_terms, transform_tokens
+from sfumato.lab.data import DataError, Roles, load, prepare
+from sfumato.lab.data.prepare import prepare_table
+from sfumato.lab.data.text import MAX_TERMS, Texts, transform_terms, transform_tokens
 
 WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa"]
 
@@ -34,7 +36,7 @@ def dense(packed, vocabulary):
 def test_texts_are_scikit_learns_tf_idf_of_the_training_rows(tmp_path):
     source, rows = write(tmp_path / "made.csv")
     data = prepare(source, Roles(text="words"))
-    oracle = TfidfVectorizer(sublinear_tf=True, strip_accents="unicode", min_df=2, max_features=text.MAX_TERMS)
+    oracle = TfidfVectorizer(sublinear_tf=True, strip_accents="unicode", min_df=2, max_features=MAX_TERMS)
     oracle.fit([rows[i] for i in data.split.train])
     assert data.inputs.width == len(oracle.vocabulary_)
     for part in ("train", "validation", "test"):
@@ -42,11 +44,10 @@ def test_texts_are_scikit_learns_tf_idf_of_the_training_rows(tmp_path):
         assert np.allclose(dense(data.arrays(part)[0], data.inputs.width), expected, atol=1e-6)
 
 
-def test_a_row_longer_than_the_limit_keeps_its_heaviest_terms(tmp_path, monkeypatch):
+def test_a_row_longer_than_the_limit_keeps_its_heaviest_terms(tmp_path):
     source, _ = write(tmp_path / "made.csv")
-    whole = prepare(source, Roles(text="words"))
-    monkeypatch.setattr(text, "MAX_ROW_TERMS", 3)
-    cut = prepare(source, Roles(text="words"))
+    table = load(source, Roles(text="words"))
+    whole, cut = (prepare_table(replace(table, features=replace(table.features, max_row_terms=n))) for n in (512, 3))
     assert cut.inputs.shape == (6,)
     one, two = (dense(data.arrays("test")[0], whole.inputs.width) for data in (whole, cut))
     for a, b in zip(one, two, strict=True):
@@ -101,15 +102,16 @@ def test_a_term_is_learnt_from_two_training_rows_on():
     assert made.fit(np.arange(3), "made").learned["terms"] == ["dog", "red"]
 
 
-def test_one_text_and_several_are_counted_in_words(monkeypatch):
-    monkeypatch.setattr(text, "MAX_ROW_TERMS", 2)
+def test_one_text_and_several_are_counted_in_words():
     rows = np.arange(4)
-    one = Texts(["red fox", "red fox", "red dog", "dog fox", "red fox dog", "cow"]).fit(rows, "made")
+    one = Texts(["red fox", "red fox", "red dog", "dog fox", "red fox dog", "cow"], max_row_terms=2).fit(rows, "made")
     assert messages.texts(one.notes)[1:] == (
         "1 text holds more than 2 distinct terms; those of least weight are cut.",
         "1 text holds no term of the vocabulary: the model can only guess there.",
     )
-    two = Texts(["red fox", "red fox", "red dog", "dog fox", *["red fox dog", "cow"] * 2]).fit(rows, "made")
+    two = Texts(["red fox", "red fox", "red dog", "dog fox", *["red fox dog", "cow"] * 2], max_row_terms=2).fit(
+        rows, "made"
+    )
     assert messages.texts(two.notes)[1:] == (
         "2 texts hold more than 2 distinct terms; those of least weight are cut.",
         "2 texts hold no term of the vocabulary: the model can only guess there.",
@@ -196,12 +198,12 @@ def test_texts_as_tokens_are_cut_where_the_model_ends_and_that_is_said_once(toke
     assert told.records == []  # the library would say that the model cannot read the longest
 
 
-def test_more_tokens_than_are_read_of_a_text_are_cut(tokenizer, monkeypatch):
-    monkeypatch.setattr(text, "MAX_ROW_TOKENS", 2)
-    encoder = Texts(["beta alpha", "alpha alpha beta", "beta beta alpha alpha"], tokenizer).fit(np.arange(2), "n")
+def test_more_tokens_than_are_read_of_a_text_are_cut(tokenizer):
+    rows = ["beta alpha", "alpha alpha beta", "beta beta alpha alpha"]
+    encoder = Texts(rows, tokenizer, max_row_tokens=2).fit(np.arange(2), "n")
     assert encoder.encode(np.arange(3)).tolist() == [[4, 3], [3, 3], [4, 4]]
     assert messages.texts(encoder.notes)[1] == "2 texts hold more than 2 tokens, and are cut there."
-    assert transform_tokens(["beta alpha beta", ""], tokenizer).tolist() == [[4, 3], [0, 0]]
+    assert transform_tokens(["beta alpha", ""], tokenizer).tolist() == [[4, 3], [0, 0]]
 
 
 def test_texts_without_a_token_have_one_place_for_none(tokenizer):
