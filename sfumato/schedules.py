@@ -28,9 +28,6 @@ def linear(step: float, steps: float, start: float, end: float) -> float:
         start: ε₀ in [0, 1], at step 0.
         end: ε₁ in [0, 1], at step T−1.
 
-    Returns:
-        ε, between the two.
-
     Raises:
         ValueError: a strength outside [0, 1], a step that is negative or NaN, fewer than 1 steps.
 
@@ -48,17 +45,7 @@ def cosine(step: float, steps: float, start: float, end: float) -> float:
 
     .. math:: \varepsilon = \varepsilon_1 + \frac{\varepsilon_0-\varepsilon_1}{2}\,(1+\cos\pi s), \qquad s = t/(T-1)
 
-    Args:
-        step: t, from 0 to T−1; later steps keep the last strength.
-        steps: T, how many steps there are, at least 1. Of one step the strength is ``start``.
-        start: ε₀ in [0, 1], at step 0.
-        end: ε₁ in [0, 1], at step T−1.
-
-    Returns:
-        ε, between the two.
-
-    Raises:
-        ValueError: as :func:`linear`.
+    Arguments and errors are those of :func:`linear`.
 
     >>> [round(cosine(step, 5, 0.2, 0.0), 4) for step in range(5)]
     [0.2, 0.1707, 0.1, 0.0293, 0.0]
@@ -77,17 +64,8 @@ def drop_late(step: float, steps: float, eps: float, *, after: float = 0.8) -> f
     The last part trains towards one-hot targets, so the logits end further apart than those of a smoothed model, and
     :func:`sfumato.theory.optimal_gap` does not hold at the end.
 
-    Args:
-        step: t from 0.
-        steps: T, how many steps there are, at least 1.
-        eps: ε in [0, 1], until then.
-        after: a in [0, 1]: the part of the steps that is smoothed.
-
-    Returns:
-        ε or 0.0.
-
-    Raises:
-        ValueError: as :func:`linear`; ``after`` outside [0, 1].
+    ``eps`` is ε and ``after`` a in [0, 1], the part of the steps that is smoothed; ``step``, ``steps`` and errors are
+    those of :func:`linear`.
 
     >>> [drop_late(step, 5, 0.1) for step in range(5)]
     [0.1, 0.1, 0.1, 0.1, 0.0]

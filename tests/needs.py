@@ -7,7 +7,7 @@ import os
 import pytest
 
 from sfumato.kernel import job
-from sfumato.loss import paths
+from sfumato.loss import functional
 
 PATHS = ("kernel", "torch")
 
@@ -26,4 +26,4 @@ def path(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if name == "kernel":
         kernel()
         return
-    monkeypatch.setattr(paths, "kernel_serves", lambda z, call: False)
+    monkeypatch.setattr(functional, "kernel_serves", lambda z, call: False)

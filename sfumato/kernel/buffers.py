@@ -1,9 +1,7 @@
 """Memory for gradients, used again when its storage is dead and never before.
 
-A fresh gradient of 256 MB costs more in page faults than in arithmetic. The pool hands out tensors over blocks that it
-owns; torch keeps the exporting object alive exactly as long as the storage (views, ``.grad`` and retained graphs
-included), so that object's finalizer is the moment at which the block is free. A finalizer on the tensor would not do:
-the tensor can be gone while its storage lives.
+A fresh gradient of 256 MB costs more in page faults than in arithmetic. Torch keeps the object that exports a block
+alive as long as the storage, views and retained graphs included: its finalizer is the moment when the block is free.
 """
 
 import os

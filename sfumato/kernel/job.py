@@ -15,71 +15,62 @@ from sfumato.targets.terms import Terms, watched
 _TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 _BAD_LABEL = 1
 _Strides = ctypes.c_int64 * 3
+_C_TYPES: dict[str, Any] = {
+    "int32": ctypes.c_int32,
+    "int64": ctypes.c_int64,
+    "double": ctypes.c_double,
+    "address": ctypes.c_void_p,
+    "strides": _Strides,
+}
+
+
+def _fields(declared: str) -> list[tuple[str, Any]]:
+    """Fields of a structure from lines of ``kernel/sfumato.h``: a type, then the names that have it."""
+    return [(name, _C_TYPES[kind]) for kind, *names in map(str.split, declared.strip().splitlines()) for name in names]
 
 
 class _Back(ctypes.Structure):
     """``sfumato_back``, field by field."""
 
-    _fields_ = (
-        ("used", ctypes.c_int32),
-        ("u", ctypes.c_void_p),
-        ("index", ctypes.c_void_p),
-        ("c", ctypes.c_double),
-        ("c_rows", ctypes.c_void_p),
-    )
+    _fields_ = _fields("int32 used\n address u index\n double c\n address c_rows")
+
+
+_C_TYPES["backs"] = _Back * 2
 
 
 class _Job(ctypes.Structure):
     """``sfumato_job``, field by field."""
 
-    _fields_ = (
-        ("abi", ctypes.c_int32),
-        ("type", ctypes.c_int32),
-        ("outer", ctypes.c_int64),
-        ("classes", ctypes.c_int64),
-        ("inner", ctypes.c_int64),
-        ("logit_strides", _Strides),
-        ("logits", ctypes.c_void_p),
-        ("grad", ctypes.c_void_p),
-        ("grad_strides", _Strides),
-        ("labels", ctypes.c_void_p),
-        ("ignore_index", ctypes.c_int64),
-        ("has_ignore", ctypes.c_int32),
-        ("true_mass", ctypes.c_double),
-        ("rest_mass", ctypes.c_double),
-        ("true_rows", ctypes.c_void_p),
-        ("rest_rows", ctypes.c_void_p),
-        ("prior", ctypes.c_void_p),
-        ("dense", ctypes.c_void_p),
-        ("dense_type", ctypes.c_int32),
-        ("dense_strides", _Strides),
-        ("dense_scale", ctypes.c_double),
-        ("dense_shift", ctypes.c_double),
-        ("dense_scale_rows", ctypes.c_void_p),
-        ("back", _Back * 2),
-        ("support", ctypes.c_void_p),
-        ("support_strides", _Strides),
-        ("weight", ctypes.c_void_p),
-        ("entries", ctypes.c_int64),
-        ("entry_classes", ctypes.c_void_p),
-        ("entry_masses", ctypes.c_void_p),
-        ("valid", ctypes.c_void_p),
-        ("scale", ctypes.c_double),
-        ("mean", ctypes.c_int32),
-        ("row_scale", ctypes.c_void_p),
-        ("loss", ctypes.c_void_p),
-        ("threads", ctypes.c_int32),
-        ("counted", ctypes.c_int64),
-        ("bad_row", ctypes.c_int64),
-        ("bad_label", ctypes.c_int64),
-        ("top_class", ctypes.c_void_p),
-        ("top", ctypes.c_void_p),
-        ("sum", ctypes.c_void_p),
-        ("mass", ctypes.c_void_p),
-        ("at_top", ctypes.c_void_p),
-        ("start", ctypes.c_int64),
-        ("softcap", ctypes.c_double),
-    )
+    _fields_ = _fields("""
+        int32   abi type
+        int64   outer classes inner
+        strides logit_strides
+        address logits grad
+        strides grad_strides
+        address labels
+        int64   ignore_index
+        int32   has_ignore
+        double  true_mass rest_mass
+        address true_rows rest_rows prior dense
+        int32   dense_type
+        strides dense_strides
+        double  dense_scale dense_shift
+        address dense_scale_rows
+        backs   back
+        address support
+        strides support_strides
+        address weight
+        int64   entries
+        address entry_classes entry_masses valid
+        double  scale
+        int32   mean
+        address row_scale loss
+        int32   threads
+        int64   counted bad_row bad_label
+        address top_class top sum mass at_top
+        int64   start
+        double  softcap
+    """)
 
 
 class FlatTarget(NamedTuple):
@@ -89,14 +80,13 @@ class FlatTarget(NamedTuple):
     is float64. Any other target is what ``kernel/sfumato.h`` calls composed.
     """
 
-    # every array contiguous and with one axis for the positions, (N·…), except for what is shaped like the logits: the
-    # dense array, in their type or that of the arithmetic, and the support of a back that is alone. Masses are float64,
-    # u and tables of composed terms in the type of the arithmetic
+    # Contiguous arrays with one axis for the positions, (N·…), except the dense array and the support of a back that is
+    # alone, which are shaped like the logits. Masses are float64, u and tables of composed terms in the type of the
+    # arithmetic, the dense array in that or in the type of the logits.
     terms: Terms
     valid: Tensor | None = None  # (N·…) bool contiguous, or None
     ignore_index: int | None = None  # the label of rows that do not count, or None
-    # (K,) in the type of the arithmetic, which everything composed is multiplied by; or None
-    weight: Tensor | None = None
+    weight: Tensor | None = None  # (K,) in the type of the arithmetic, which everything composed is multiplied by
 
     def watched(self) -> list[Tensor]:
         """Its arrays for ``save_for_backward``: see :func:`sfumato.targets.terms.watched`."""
@@ -177,7 +167,7 @@ def measure(logits: Tensor, target: FlatTarget, *, start: int) -> tuple[Tensor, 
     top_class = torch.empty(len(logits), dtype=torch.int64)
     top, rest, label_deficit, mass, others = torch.empty(5, len(logits), dtype=torch.float64).unbind()
     if len(logits):
-        job = _filled(logits, target, None, 1.0, None)
+        job = _filled(logits, target)
         job.start, job.loss, job.top_class = start, _doubles(label_deficit), top_class.data_ptr()
         job.top, job.sum, job.mass, job.at_top = (_doubles(each) for each in (top, rest, mass, others))
         _call("sfumato_measure", job)
@@ -192,23 +182,27 @@ def slice_gradient(
     *,
     start: int,
     softcap: float,
-    scale: float = 1.0,
     row_scale: Tensor | None = None,
 ) -> None:
-    """Fill the gradient at consecutive classes of rows: (mass·exp(z − top)/(1 + rest) − q)·scale·row_scale."""
+    """Fill the gradient at consecutive classes of rows: (mass·exp(z − top)/(1 + rest) − q)·row_scale."""
     if len(logits) == 0:
         return
-    job = _filled(logits, target, grad, scale, row_scale)
+    job = _filled(logits, target, grad, row_scale=row_scale)
     job.start, job.softcap, job.top_class = start, softcap, whole.top_class.data_ptr()
     job.top, job.sum, job.mass, job.at_top = (_doubles(each) for each in whole[1:])
     _call("sfumato_slice", job)
 
 
-def _filled(logits: Tensor, target: FlatTarget, grad: Tensor | None, scale: float, row_scale: Tensor | None) -> Any:
-    """A job with everything that both kinds of call need."""
+def _filled(
+    logits: Tensor,
+    target: FlatTarget,
+    grad: Tensor | None = None,
+    scale: float = 1.0,
+    row_scale: Tensor | None = None,
+) -> Any:
+    """A job with everything that all kinds of call need."""
     (outer, classes, inner), strides = _layout(logits)
-    terms, valid, ignore_index, weight = target
-    label = terms.label
+    (dense, backs, entries, label), valid, ignore_index, weight = target
     job = _Job(
         abi=ABI,
         type=_TYPES[logits.dtype],
@@ -230,12 +224,23 @@ def _filled(logits: Tensor, target: FlatTarget, grad: Tensor | None, scale: floa
         job.labels = label.labels.data_ptr()
         job.true_mass, job.true_rows = _either(label.mass)
     if label is not None and not label.added:
-        (back,) = terms.backs
+        (back,) = backs
         job.rest_mass, job.rest_rows = _either(back.c)
         job.prior = _doubles(back.u)
-    else:
-        _compose(job, terms)
-        job.weight = _pointer(weight)
+        return job
+    job.weight = _pointer(weight)
+    if dense is not None:
+        job.dense, job.dense_type, job.dense_shift = dense.x.data_ptr(), _TYPES[dense.x.dtype], dense.shift
+        job.dense_strides = _Strides(*_layout(dense.x)[1])
+        job.dense_scale, job.dense_scale_rows = _either(dense.scale)
+    for at, (c, u, row, support) in enumerate(backs):
+        number, rows = _either(c)
+        job.back[at] = _Back(used=1, u=_pointer(u), index=_pointer(row), c=number, c_rows=rows)
+        if support is not None:
+            job.support, job.support_strides = support.data_ptr(), _Strides(*_layout(support)[1])
+    if entries is not None:
+        job.entries, job.entry_classes = entries.classes.shape[1], entries.classes.data_ptr()
+        job.entry_masses = _doubles(entries.masses)
     return job
 
 
@@ -249,23 +254,6 @@ def _call(function: str, job: Any) -> None:
         raise MemoryError("the kernel found no memory to work in")
     if error:
         raise ArgumentError(f"the kernel refused the call with code {error}")
-
-
-def _compose(job: Any, terms: Terms) -> None:
-    """The fields of a composed target."""
-    if terms.dense is not None:
-        x, scale, shift = terms.dense
-        job.dense, job.dense_type, job.dense_strides = x.data_ptr(), _TYPES[x.dtype], _Strides(*_layout(x)[1])
-        job.dense_scale, job.dense_scale_rows = _either(scale)
-        job.dense_shift = shift
-    for at, (c, u, row, support) in enumerate(terms.backs):
-        number, rows = _either(c)
-        job.back[at] = _Back(used=1, u=_pointer(u), index=_pointer(row), c=number, c_rows=rows)
-        if support is not None:
-            job.support, job.support_strides = support.data_ptr(), _Strides(*_layout(support)[1])
-    if terms.entries is not None:
-        classes, masses = terms.entries
-        job.entries, job.entry_classes, job.entry_masses = classes.shape[1], classes.data_ptr(), _doubles(masses)
 
 
 def _layout(tensor: Tensor) -> tuple[tuple[int, int, int], tuple[int, int, int]]:

@@ -18,17 +18,11 @@ NO_MEMORY = 3
 
 
 class Status(NamedTuple):
-    """Which path is in force.
+    """Which path is in force."""
 
-    Attributes:
-        library: the loaded library, or None for the torch path.
-        isa: instruction set in force, or ``""``.
-        reason: why there is no library, or ``""``.
-    """
-
-    library: ctypes.CDLL | None
-    isa: str
-    reason: str
+    library: ctypes.CDLL | None  # None for the torch path
+    isa: str  # instruction set in force, or ""
+    reason: str  # why there is no library, or ""
 
 
 @cache

@@ -2,7 +2,9 @@
 
 from sfumato.loss import penalty as penalty
 from sfumato.loss.distillation import distillation_loss as distillation_loss
+from sfumato.loss.functional import LossParts as LossParts
 from sfumato.loss.functional import cross_entropy as cross_entropy
+from sfumato.loss.functional import loss_parts as loss_parts
 from sfumato.loss.linear import HeadParts as HeadParts
 from sfumato.loss.linear import linear_cross_entropy as linear_cross_entropy
 from sfumato.loss.linear import smoothing_term as smoothing_term
@@ -11,5 +13,3 @@ from sfumato.loss.module import LinearCrossEntropyLoss as LinearCrossEntropyLoss
 from sfumato.loss.noise import noisy_cross_entropy as noisy_cross_entropy
 from sfumato.loss.noise import pair_cross_entropy as pair_cross_entropy
 from sfumato.loss.online import OnlineSmoothing as OnlineSmoothing
-from sfumato.loss.parts import LossParts as LossParts
-from sfumato.loss.parts import loss_parts as loss_parts

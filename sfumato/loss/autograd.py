@@ -13,7 +13,7 @@ from sfumato.loss.reduce import RowWeights, weigh, weighed
 
 
 def loss(z: Tensor, call: Call, target: job.FlatTarget, *, overwrite: bool) -> Tensor:
-    """The reduced loss in the dtype of the arithmetic, of a call that the kernel serves. See :func:`paths.loss`."""
+    """The reduced loss in the dtype of the arithmetic, of a call that the kernel serves."""
     if has_torch_function_unary(z):  # a function mode is told of the kernel as it is of torch's own functions
         return handle_torch_function(loss, (z,), z, call, target, overwrite=overwrite)
     value: Tensor = _Loss.apply(z, call, target, overwrite)  # pyright: ignore[reportAssignmentType]

@@ -37,16 +37,10 @@ def distillation_loss(
         alpha: α in [0, 1], the teacher's share.
         temperature: T, above 0. A teacher trained with label smoothing has little to say at a raised temperature: its
             wrong classes were pulled to one value (Müller et al. 2019, section 4).
-        ignore_index: label of rows that do not count.
-        reduction: ``"mean"`` over the rows that count, ``"sum"`` or ``"none"``.
-
-    Returns:
-        A scalar, or (N, …) with ``reduction="none"``, in the dtype of ``input`` (float32 under autocast).
+        ignore_index, reduction: as of :func:`cross_entropy`, whose results and errors these are as well.
 
     Raises:
         ValueError: α outside [0, 1], T not above 0 or not finite, shapes that do not fit.
-        TypeError: what is no tensor.
-        IndexError: a label that is no class (names the first position).
 
     >>> z, t = torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0, -1.0]])
     >>> round(distillation_loss(z, torch.tensor([0]), t, alpha=0.5, temperature=2.0).item(), 4)

@@ -10,6 +10,9 @@ from sfumato.targets import Target
 from sfumato.targets.checks import check_over, check_reduction, check_strength
 from sfumato.theory import Over
 
+_OPTIONS = ("ignore_index", "reduction", "label_smoothing", "over", "weight_on", "out_dtype", "overwrite_logits")
+_HEAD_OPTIONS = ("weight", "ignore_index", "reduction", "label_smoothing", "over", "softcap", "z_loss", "shift")
+
 
 class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
     """:func:`cross_entropy` as a module: torch's arguments in torch's order, then sfumato's own by name.
@@ -17,9 +20,7 @@ class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
     Being a ``torch.nn.CrossEntropyLoss`` it is taken for one wherever code asks, for example to apply softmax to a
     model's output. As torch's, it smooths in evaluation too: report the log loss there, with ``label_smoothing=0``.
 
-    Raises:
-        ValueError: a strength outside [0, 1] or NaN, an unknown ``reduction``, ``over`` or ``weight_on``; at
-            construction.
+    The errors of a strength, ``reduction``, ``over`` or ``weight_on`` are those of the function, at construction.
 
     >>> loss = CrossEntropyLoss(label_smoothing=0.1, over="others")
     >>> round(loss(torch.tensor([[2.0, 0.0, 0.0]]), torch.tensor([0])).item(), 4)
@@ -52,19 +53,8 @@ class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
 
     def forward(self, input: Tensor, target: Tensor | Target, sample_weight: Tensor | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride] - it takes more than torch's
         """The loss of ``input`` against ``target``; shapes as of :func:`cross_entropy`."""
-        return cross_entropy(
-            input,
-            target,
-            self.weight,
-            ignore_index=self.ignore_index,
-            reduction=self.reduction,
-            label_smoothing=self.label_smoothing,
-            over=self.over,
-            weight_on=self.weight_on,
-            sample_weight=sample_weight,
-            out_dtype=self.out_dtype,
-            overwrite_logits=self.overwrite_logits,
-        )
+        options = {name: getattr(self, name) for name in _OPTIONS}
+        return cross_entropy(input, target, self.weight, sample_weight=sample_weight, **options)
 
     def extra_repr(self) -> str:
         """What was set, the convention always with the strength."""
@@ -77,17 +67,8 @@ class LinearCrossEntropyLoss(torch.nn.Module):
     ``linear`` is a :class:`torch.nn.Linear`, so that a state loads from ``torch.nn.LinearCrossEntropyLoss``, and logits
     for prediction are ``module.linear(x)``. To share a weight, as with an embedding, set ``module.linear.weight``.
 
-    Args:
-        in_features: D.
-        num_classes: V.
-        bias: whether the layer has one.
-        device: of the layer.
-        dtype: of the layer.
-        weight, ignore_index, reduction, label_smoothing, over, softcap, z_loss, shift: as of the function.
-
-    Raises:
-        ValueError: a strength outside [0, 1] or NaN, an unknown ``over`` or ``reduction``, a ``softcap`` that is not
-            above 0 or a ``z_loss`` below 0; at construction.
+    ``in_features`` is D and ``num_classes`` V; ``bias``, ``device`` and ``dtype`` are those of the layer, and all other
+    arguments those of the function, whose errors come at construction.
 
     >>> head = LinearCrossEntropyLoss(8, 100, label_smoothing=0.1)
     >>> head(torch.zeros(4, 8), torch.tensor([0, 1, 2, 3])).item()  # log 100, for all logits are equal
@@ -132,27 +113,21 @@ class LinearCrossEntropyLoss(torch.nn.Module):
         return_parts: bool = False,
     ) -> Tensor | HeadParts:
         """The loss of ``input``, (…, D), against ``target``; shapes as of :func:`linear_cross_entropy`."""
+        options = {name: getattr(self, name) for name in _HEAD_OPTIONS}
         return linear_cross_entropy(
             input,
             self.linear.weight,
             target,
             linear_bias=self.linear.bias,
-            weight=self.weight,
-            ignore_index=self.ignore_index,
-            reduction=self.reduction,
-            label_smoothing=self.label_smoothing,
-            over=self.over,
-            softcap=self.softcap,
-            z_loss=self.z_loss,
-            shift=self.shift,
             num_items=num_items,
             return_parts=return_parts,
+            **options,
         )
 
     def extra_repr(self) -> str:
         """What was set, the convention always with the strength."""
-        said = [f'label_smoothing={self.label_smoothing:g}, over="{self.over}", reduction="{self.reduction}"']
-        said += [] if self.softcap is None else [f"softcap={self.softcap:g}"]
-        said += [f"z_loss={self.z_loss:g}"] if self.z_loss else []
-        said += ["shift=True"] if self.shift else []
-        return ", ".join(said)
+        parts = [f'label_smoothing={self.label_smoothing:g}, over="{self.over}", reduction="{self.reduction}"']
+        parts += [] if self.softcap is None else [f"softcap={self.softcap:g}"]
+        parts += [f"z_loss={self.z_loss:g}"] if self.z_loss else []
+        parts += ["shift=True"] if self.shift else []
+        return ", ".join(parts)

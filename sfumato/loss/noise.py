@@ -1,12 +1,12 @@
 """Losses of labels that are wrong by chance: corrected by a transition table, and those of preference pairs."""
 
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sfumato.arguments import Call, check_logits, resolve, result_type
+from sfumato.arguments import check_logits, resolve, result_type
 from sfumato.loss import eager
 from sfumato.loss.functional import cross_entropy
 from sfumato.loss.reduce import RowWeights, reduce
@@ -54,17 +54,11 @@ def noisy_cross_entropy(
         transition: T, (K, K) floating; T_yk is how often class y gets the label k, so rows sum to 1.
             :func:`sfumato.theory.noise_transition` makes that of symmetric noise.
         correction: ``"forward"`` or ``"backward"``.
-        ignore_index: the label of positions that do not count.
-        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
-
-    Returns:
-        A scalar, or the shape of ``target`` with ``reduction="none"``; in the dtype of ``input`` (float32 under
-        autocast). Half precision is computed in float32.
+        ignore_index, reduction: as of :func:`cross_entropy`, whose results and errors these are as well.
 
     Raises:
-        TypeError: what is no tensor, or a transition that is not floating.
-        IndexError: a label that is no class (names the first position).
-        ValueError: a table that is not (K, K), a row that is no distribution, a table that cannot be inverted
+        TypeError: what is not a tensor, or a transition that is not floating.
+        ValueError: a table that is not (K, K), a row that is not a distribution, a table that cannot be inverted
             (backward), labels of another shape than the logits' positions, an unknown ``correction`` or ``reduction``.
 
     >>> z, labels = torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0])
@@ -89,25 +83,17 @@ def noisy_cross_entropy(
     labels, valid = checked_labels(target, classes, ignore_index, "logits have")
     if correction == "backward":
         dtype = torch.promote_types(input.dtype, torch.float32)
-        rows = torch.from_numpy(backward_rows(_rows_of_sum_1(transition))).to(input.device, dtype)
+        table = transition.detach().cpu().double()
+        table = table / table.sum(1, keepdim=True)  # without what rounding did to the sums
+        rows = torch.from_numpy(backward_rows(table.numpy())).to(input.device, dtype)
         return cross_entropy(input, TableRows(classes, labels, valid, rows), reduction=reduction)
     z, call = resolve(input, Labelled(classes, labels, valid), None, reduction=reduction)
-    return reduce(call, _forward(z, call, transition), RowWeights()).to(call.result_dtype)
-
-
-def _forward(z: Tensor, call: Call, transition: Tensor) -> Tensor:
-    """−log Σ_y p_y T_yỹ of each position: two sums of exponentials, none of which leaves the logarithm."""
-    labels = call.target().labels
-    assert labels is not None, "the target is made of them"
+    # −log Σ_y p_y T_yỹ of each position: two sums of exponentials, none of which leaves the logarithm.
     table = transition.to(z.device, call.dtype).log()
-    column = table.T[labels.reshape(-1)].reshape(*labels.shape, len(table)).movedim(-1, 1)
-    return -(eager.counted(z, call).log_softmax(1) + column).logsumexp(1)
-
-
-def _rows_of_sum_1(transition: Tensor) -> Any:
-    """As a numpy array in float64, without what rounding did to the sums."""
-    wide = transition.detach().cpu().double()
-    return (wide / wide.sum(1, keepdim=True)).numpy()
+    of_positions = labels.unsqueeze(0) if call.unbatched else labels
+    column = table.T[of_positions.reshape(-1)].reshape(*of_positions.shape, classes).movedim(-1, 1)
+    rows = -(eager.counted(z, call).log_softmax(1) + column).logsumexp(1)
+    return reduce(call, rows, RowWeights()).to(call.result_dtype)
 
 
 def pair_cross_entropy(
@@ -121,21 +107,17 @@ def pair_cross_entropy(
 
     The conservative loss is smoothing at K = 2 over the others. Its optimum is finite:
     :math:`m^* = \log((1-\varepsilon)/\varepsilon)`. The robust loss is, on average over labels that are wrong with
-    chance ε, the loss of the right labels. It has no lower bound: it falls for ever as m grows, so stop early.
+    chance ε, the loss of the right labels. It has no lower bound: it falls without limit as m grows, so stop early.
 
     Args:
         margin: m, how much better the chosen one is: of DPO β times the difference of the log-ratios, of a reward model
             the difference of the rewards. Any shape, any floating dtype; half precision is computed in float32.
         eps: share ε of wrong labels: in [0, 1] if conservative, in [0, ½) if robust.
         kind: ``"conservative"`` or ``"robust"``.
-        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
-
-    Returns:
-        A scalar, or the shape of ``margin`` with ``reduction="none"``; in the dtype of ``margin`` (float32 under
-        autocast).
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``, which gives the shape of ``margin``.
 
     Raises:
-        TypeError: a margin that is no floating tensor.
+        TypeError: a margin that is not a floating tensor.
         ValueError: ε outside its range or NaN, an unknown ``kind`` or ``reduction``.
 
     >>> margin = torch.tensor([2.0, -1.0])

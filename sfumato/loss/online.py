@@ -26,24 +26,13 @@ class OnlineSmoothing(nn.Module):
     gradient through S.
 
     Call the loss on the logits of training. In ``eval()`` it uses S and learns nothing. Call :meth:`end_epoch` when an
-    epoch ends, on every rank: nobody else knows when that is, and until then S stays as it is.
+    epoch ends, on every rank; until then S stays as it is.
 
-    S, the sums and the counts are in ``state_dict()``. A checkpoint that is read back, within an epoch too, goes on to
-    the same bits. They stay in float64 under ``half()`` and ``bfloat16()``.
+    S, the sums and the counts, 16·K² bytes, are in ``state_dict()``. A checkpoint that is read back, within an epoch
+    too, goes on to the same bits. They stay in float64 under ``half()`` and ``bfloat16()``.
 
-    Args:
-        num_classes: K, at least 2. The state takes 16·K² bytes.
-        eps: ε in [0, 1]; the paper's α is 1 − ε, and ε = 0.5 there.
-        ignore_index: the label of positions without a target.
-        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
-
-    Attributes:
-        rows: S, (K, K) float64.
-        sums: of the probabilities in this epoch, (K, K) float64.
-        hits: n, (K,) int64: rows that were predicted right in this epoch.
-
-    Raises:
-        ValueError: fewer than two classes, ε outside [0, 1] or NaN, an unknown reduction.
+    ``eps`` is ε in [0, 1]; the paper's α is 1 − ε, and ε = 0.5 there. ``ignore_index`` and ``reduction`` are those of
+    :func:`cross_entropy`. ValueError: fewer than two classes, ε outside [0, 1] or NaN, an unknown reduction.
 
     >>> loss = OnlineSmoothing(3, eps=0.3)
     >>> loss.target(torch.tensor([0])).probs()
@@ -56,9 +45,9 @@ class OnlineSmoothing(nn.Module):
     Source: Zhang et al. 2021, "Delving Deep Into Label Smoothing" (OLS), and the code of its authors.
     """
 
-    rows: Tensor
-    sums: Tensor
-    hits: Tensor
+    rows: Tensor  # S, (K, K) float64
+    sums: Tensor  # of the probabilities in this epoch, (K, K) float64
+    hits: Tensor  # n, (K,) int64: rows that were predicted right in this epoch
 
     def __init__(
         self, num_classes: int, eps: float = 0.5, *, ignore_index: int = -100, reduction: str = "mean"
@@ -79,23 +68,14 @@ class OnlineSmoothing(nn.Module):
 
     def forward(self, input: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> Tensor:
         """The loss of logits (N, K, …) or (K,) and labels (N, …) or (); in training they are learnt from."""
-        loss = cross_entropy(
-            input, self.target(target, input.dtype), reduction=self.reduction, sample_weight=sample_weight
-        )
+        towards = self.target(target, input.dtype)
+        loss = cross_entropy(input, towards, reduction=self.reduction, sample_weight=sample_weight)
         if self.training:
             self.update(input, target)
         return loss
 
     def target(self, labels: Tensor, dtype: torch.dtype | None = None) -> Target:
-        """What labels are trained towards now.
-
-        Args:
-            labels: (P…) int64, any shape.
-            dtype: of the logits; half precision counts as float32. None for the default dtype.
-
-        Raises:
-            IndexError: a label that is no class (names the first position).
-        """
+        """What labels, (P…) int64, are trained towards now, for logits in ``dtype``; IndexError names a wrong one."""
         dtype = torch.promote_types(dtype or torch.get_default_dtype(), torch.float32)
         if self._table is None or (self._table.dtype, self._table.device) != (dtype, self.rows.device):
             own = torch.eye(self.num_classes, dtype=torch.float64, device=self.rows.device)
@@ -105,12 +85,7 @@ class OnlineSmoothing(nn.Module):
 
     @torch.no_grad()
     def update(self, input: Tensor, target: Tensor) -> None:
-        """Add the probabilities of the positions that are predicted right; of equal logits the lowest class counts.
-
-        Args:
-            input: logits, (N, K, …) with the classes on axis 1, or (K,).
-            target: labels, (N, …) or ().
-        """
+        """Add the probabilities of the positions that are predicted right; of equal logits the lowest class counts."""
         axis = 1 if input.dim() > 1 else 0
         z = input.movedim(axis, -1).reshape(-1, self.num_classes)
         y = target.reshape(-1).long()
@@ -120,11 +95,9 @@ class OnlineSmoothing(nn.Module):
 
     @torch.no_grad()
     def end_epoch(self, group: distributed.ProcessGroup | None = None) -> None:
-        """Make the next S of this epoch's right predictions, of all ranks, and begin the next epoch.
+        """Make the next S of this epoch's right predictions, and begin the next epoch.
 
-        Args:
-            group: the ranks that have other rows (those of data parallelism), which all call this; by default all
-                ranks. Where no process group was started, this process alone counts.
+        ``group`` is the ranks that have other rows (data parallelism), which all call this; by default all ranks.
         """
         if group is not None or (distributed.is_available() and distributed.is_initialized()):
             distributed.all_reduce(self.sums, group=group)

@@ -1,9 +1,6 @@
 """The kernel as registered torch operators, so that compiled code calls it without a graph break.
 
-``sfumato::loss_rows`` gives each row's loss, ``sfumato::gradient_rows`` the gradient under a factor a row. Both take
-the logits and the fields of :class:`sfumato.kernel.job.FlatTarget`, flat. They have fake and autograd implementations
-and no second derivative: transforms and whatever else needs one take the torch path.
-
+Both take the logits and the fields of :class:`sfumato.kernel.job.FlatTarget`, flat. They have no second derivative.
 Only compiled code imports this module: registering an operator loads torch's compiler, some 800 modules.
 """
 
@@ -89,24 +86,21 @@ def loss(z: Tensor, call: Call, target: job.FlatTarget) -> Tensor:
 def fields_of(target: job.FlatTarget) -> tuple[Any, ...]:
     """A target as the operators take it; absent parts are None, and a label that replaces comes without "added"."""
     (dense, backs, entries, label), valid, _, weight = target
-    x, scale, shift = (None, 1.0, 0.0) if dense is None else dense
-    labels, mass, added = (None, 0.0, False) if label is None else label
-    classes, masses = (None, None) if entries is None else entries
+    x, scale, shift = dense or (None, 1.0, 0.0)
+    labels, mass, added = label or (None, 0.0, False)
+    classes, masses = entries or (None, None)
     support = backs[0].support if len(backs) == 1 else None
+    both = [(*_either(back.c), back.u, back.row) for back in backs] + [(0.0, None, None, None)] * (2 - len(backs))
     return (
         *(valid, labels, *_either(mass), added),
         *(x, *_either(scale), shift),
-        *(len(backs), *_back(backs[0] if backs else None), *_back(backs[1] if len(backs) > 1 else None)),
+        *(len(backs), *both[0], *both[1]),
         *(support, classes, masses, weight),
     )
 
 
 def _either(value: float | Tensor) -> tuple[float, Tensor | None]:
     return (0.0, value) if isinstance(value, Tensor) else (value, None)
-
-
-def _back(back: Back | None) -> tuple[float, Tensor | None, Tensor | None, Tensor | None]:
-    return (0.0, None, None, None) if back is None else (*_either(back.c), back.u, back.row)
 
 
 def _target(fields: tuple[Any, ...]) -> job.FlatTarget:

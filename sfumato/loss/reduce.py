@@ -12,10 +12,10 @@ from sfumato.targets.terms import along_classes
 
 
 class RowWeights(NamedTuple):
-    """What the rows of a call weigh; 0 where a row does not count, whatever its weight was."""
+    """What the rows of a call weigh, (N, …); 0 where a row does not count, whatever its weight was."""
 
-    factor: Tensor | None = None  # (N, …), what each row's loss is multiplied by; None for 1
-    mass: Tensor | None = None  # (N, …), what each row adds to the divisor of a mean; None for 1 a row that counts
+    factor: Tensor | None = None  # what each row's loss is multiplied by; None for 1
+    mass: Tensor | None = None  # what each row adds to the divisor of a mean; None for 1 a row that counts
 
 
 def weigh(call: Call, dtype: torch.dtype) -> RowWeights:
@@ -44,7 +44,7 @@ def weigh(call: Call, dtype: torch.dtype) -> RowWeights:
 
 
 def reduce(call: Call, each: Tensor, weights: RowWeights, reduction: Reduction | None = None) -> Tensor:
-    """The losses of rows, (N, …), reduced as the call asks, or as ``reduction`` says; in torch operations."""
+    """The losses of rows, (N, …), reduced as the call asks, or by ``reduction``; in torch operations."""
     each = weighed(call, each, weights)
     reduction = reduction or call.reduction
     if reduction == "none":
@@ -59,10 +59,7 @@ def reduce(call: Call, each: Tensor, weights: RowWeights, reduction: Reduction |
 
 
 def reduced(call: Call, each: Tensor, num_items: float | Tensor | None = None) -> Tensor:
-    """The losses of rows, (N, …), weighed and reduced in their own dtype, then in the dtype of the arithmetic.
-
-    Where ``num_items`` is given, it is what their sum is divided by.
-    """
+    """The losses of rows, weighed, reduced in their own dtype, a sum over ``num_items`` if given; then rounded."""
     weights = weigh(call, each.dtype)
     loss = reduce(call, each, weights) if num_items is None else reduce(call, each, weights, "sum") / num_items
     return loss.to(call.dtype)

@@ -1,8 +1,7 @@
 """The part of a target that lies on some consecutive classes: those of one rank, or of a piece of the logits.
 
-A target is a sum of terms, and a term restricted to a slice of the classes is a term again. Priors, tables and supports
-are cut as views, and dense arrays hold the slice alone. Of the few classes whose mass is set or added, those of other
-ranks are left out.
+A term of a target, restricted to a slice of the classes, is a term again: arrays are cut as views, and of the few
+classes whose mass is set or added, those elsewhere are left out.
 """
 
 from typing import NamedTuple, Self
@@ -36,14 +35,6 @@ class FewHere(NamedTuple):
         """``x``, (N, n, …), with 0 at the classes of each row that are here."""
         return x.scatter(1, self.classes, x.gather(1, self.classes).masked_fill(self.here.any(1, keepdim=True), 0.0))
 
-    def put_back(self, x: Tensor, kept: Tensor) -> None:
-        """Give ``x`` the values that :attr:`classes` had, in place, but for rows with no class here."""
-        x.scatter_(1, self.classes, torch.where(self.here.any(1, keepdim=True), kept, x.gather(1, self.classes)))
-
-    def has(self, place: Tensor) -> Tensor:
-        """Whether a class of each row, (N, 1, …), is one of those here."""
-        return ((self.classes == place) & self.here).any(1, keepdim=True)
-
 
 class TargetSlice(NamedTuple):
     """A target on the classes ``start`` to ``stop`` − 1."""
@@ -67,9 +58,8 @@ class TargetSlice(NamedTuple):
             for back in terms.backs
             if not (isinstance(back.c, float) and back.c == 0.0)
         )
-        entries = label = None
-        if terms.entries is not None:
-            entries = FewHere.cut(*terms.entries, start, stop, dtype)
+        entries = None if terms.entries is None else FewHere.cut(*terms.entries, start, stop, dtype)
+        label = None
         if terms.label is not None:
             mass = beside_classes(terms.label.mass, dtype)
             label = FewHere.cut(terms.label.labels.unsqueeze(1), mass, start, stop, dtype)
@@ -110,7 +100,8 @@ class TargetSlice(NamedTuple):
             each = beside_classes(c, wide) * factor
             x.sub_((each if u is None else each * u).to(x.dtype))
         if self.replaced is not None and kept is not None:
-            self.replaced.put_back(x, kept)
+            at, some = self.replaced.classes, self.replaced.here.any(1, keepdim=True)
+            x.scatter_(1, at, torch.where(some, kept, x.gather(1, at)))
         for few in self.singles:
             x.scatter_add_(1, few.classes, -(self._weighted(few) * factor).to(x.dtype))
 
@@ -121,7 +112,7 @@ class TargetSlice(NamedTuple):
             c = beside_classes(c, wide)
             mass = mass + (c if u is None else c * u.expand(len(place), -1, *place.shape[2:]).gather(1, place))
         if self.replaced is not None:
-            mass = torch.where(self.replaced.has(place), 0.0, mass)
+            mass = torch.where(((self.replaced.classes == place) & self.replaced.here).any(1, keepdim=True), 0.0, mass)
         for few in self.singles:
             mass = mass + self._weighted(few).masked_fill(few.classes != place, 0.0).sum(1, keepdim=True)
         return mass
@@ -129,14 +120,14 @@ class TargetSlice(NamedTuple):
     def _shares(self, dims: int, wide: torch.dtype) -> list[tuple[float | Tensor, Tensor | None]]:
         """Each term that gives mass to every class: c, and u with the class weights in it; None for 1."""
         weight = None if self.weight is None else along_classes(self.weight, dims)
-        found: list[tuple[float | Tensor, Tensor | None]] = []
+        shares: list[tuple[float | Tensor, Tensor | None]] = []
         if self.dense is not None:
             q = self.dense.written_out(wide)
-            found.append((1.0, q if weight is None else q * weight))
+            shares.append((1.0, q if weight is None else q * weight))
         for back in self.backs:
             u = back.shares(dims, wide)
-            found.append((back.c, u if weight is None else weight if u is None else u * weight))
-        return found
+            shares.append((back.c, u if weight is None else weight if u is None else u * weight))
+        return shares
 
     def _weighted(self, few: FewHere) -> Tensor:
         return few.masses if self.weight is None else few.masses * at_labels(self.weight, few.classes)

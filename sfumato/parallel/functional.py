@@ -4,8 +4,8 @@ The ranks agree on who has which classes, each finds the numbers of its own slic
 numbers of whole rows. From there on the loss is reduced as in one process, and no gradient is ever sent.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Unpack
+from collections.abc import Sequence
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, distributed
@@ -13,10 +13,9 @@ from torch.autograd import Function
 
 from sfumato.arguments import Call, LossOptions, with_loss_options
 from sfumato.loss.reduce import reduced
-from sfumato.loss.row_numbers import RowNumbers, SliceNumbers, together
-from sfumato.parallel.layout import Asked, Place, RankGroup, is_told, local_part, place_of
-from sfumato.parallel.request import Request
-from sfumato.parallel.row_slices import ClassRange, slice_gradient, slice_numbers
+from sfumato.loss.slices import RowNumbers, SliceNumbers
+from sfumato.parallel.layout import Place, RankGroup, local_part, place_of
+from sfumato.parallel.rank import ClassRange, Request, slice_gradient, slice_numbers
 from sfumato.targets import Target
 from sfumato.targets.checks import ArgumentError, at_labels, check_labels, check_tensor
 from sfumato.targets.terms import watched
@@ -58,8 +57,7 @@ def cross_entropy(
         weight: w, one number for each of the K classes; all of them on every rank.
         num_items: what the mean divides by in place of the rows of this call; :func:`count_items` counts the rows of
             several micro-batches and of ranks that have other rows.
-        **options: ``ignore_index``, ``reduction``, ``label_smoothing``, ``over``, ``weight_on``, ``sample_weight`` and
-            ``out_dtype``, as for :func:`sfumato.cross_entropy`.
+        **options: all others of :func:`sfumato.cross_entropy` but ``overwrite_logits``.
 
     Returns:
         A scalar, or (N, …) with ``reduction="none"``, the same on every rank of the group. It is differentiable once,
@@ -70,7 +68,7 @@ def cross_entropy(
         ValueError, IndexError, TypeError: as :func:`sfumato.cross_entropy`; and for slices that overlap or leave out
             classes, for other rows, labels or arguments on another rank, and for probabilities of other classes than
             the rank's. If one rank finds something wrong, every rank raises that error, which names the rank. On an
-            accelerator, ranks that are told ``start`` and ``num_classes`` do not look at each other's arguments,
+            accelerator, ranks that are given ``start`` and ``num_classes`` do not look at each other's arguments,
             because that would mean to wait for the device.
 
     >>> import torch, sfumato as sf
@@ -86,90 +84,48 @@ def cross_entropy(
     place = place_of(local_logits, Place(group, start, num_classes))
     request = Request(local_part(local_logits), local_part(target), local_part(weight), num_items, options)
     ranks = RankGroup(place.group)
-    found = agreed(ranks, request, place, _numbers_of(request))
-    rows = together(found.mine, ranks.largest, ranks.added)
-    call = found.call
+
+    def find(call: Call, classes: ClassRange) -> SliceNumbers:
+        logits = request.logits.detach()
+        return slice_numbers(
+            _without_padding(logits.unsqueeze(0) if call.unbatched else logits, classes), call, classes
+        )
+
+    call, classes, mine = ranks.agree(request, place, find)
+    rows = ranks.rows(mine)
     logits = request.logits.unsqueeze(0) if call.unbatched else request.logits
-    each: Tensor = _RowLoss.apply(logits, found, rows)  # pyright: ignore[reportAssignmentType]
+    each: Tensor = _RowLoss.apply(logits, call, classes, mine, rows)  # pyright: ignore[reportAssignmentType]
     return reduced(call, each, num_items).to(call.result_dtype)
 
 
-class Found(NamedTuple):
-    """A call that all ranks agree on, the classes of this rank, and what it found of them."""
-
-    call: Call
-    classes: ClassRange
-    mine: SliceNumbers
-
-    def without_padding(self, logits: Tensor) -> Tensor:
-        """The columns that are classes."""
-        return logits[:, : self.classes.stop - self.classes.start]
+def _without_padding(logits: Tensor, classes: ClassRange) -> Tensor:
+    return logits[:, : classes.stop - classes.start]
 
 
 class _RowLoss(Function):
     """The loss of each row as a function of a rank's own logits."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, found: Found, rows: RowNumbers) -> Tensor:
+    def forward(
+        ctx: Any, logits: Tensor, call: Call, classes: ClassRange, mine: SliceNumbers, rows: RowNumbers
+    ) -> Tensor:
         if ctx.needs_input_grad[0]:
-            ctx.save_for_backward(logits, *watched(*found.call.target().tensors()))
-            ctx.found, ctx.rows = found, rows
+            ctx.save_for_backward(logits, *watched(*call.target().tensors()))
+            ctx.call, ctx.classes, ctx.mine, ctx.rows = call, classes, mine, rows
         return rows.loss.clone()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         if torch.is_grad_enabled():
             raise NotImplementedError("a split loss is differentiable once: leave out create_graph=True")
-        (upstream,) = grads
         logits, *_ = ctx.saved_tensors  # raises if they were changed since
-        found: Found = ctx.found
-        own = found.without_padding(logits)
-        grad = slice_gradient(own, found.mine, ctx.rows, upstream, found.call, found.classes)
+        own = _without_padding(logits, ctx.classes)
+        grad = slice_gradient(own, ctx.mine, ctx.rows, grads[0], ctx.call, ctx.classes)
         if own.shape != logits.shape:
             whole = logits.new_zeros(logits.shape)
-            found.without_padding(whole).copy_(grad)
+            _without_padding(whole, ctx.classes).copy_(grad)
             grad = whole
-        return grad, None, None
-
-
-Find = Callable[[Call, ClassRange], SliceNumbers]
-"""Finds the numbers of a rank's own classes, once the call is known to be right on this rank."""
-
-
-def agreed(ranks: RankGroup, request: Request, place: Place, find: Find) -> Found:
-    """Find the numbers of this rank while the ranks find out whether they agree; if not, let them confer, and again."""
-    device: torch.device = getattr(request.logits, "device", torch.device("cpu"))  # what is no tensor is refused below
-    if is_told(place, device):
-        assert place.start is not None
-        assert place.num_classes is not None
-        own = ClassRange.within(place.start, request.columns(), place.num_classes)
-        call = request.over(own)
-        return Found(call, own, find(call, own))
-    asked, cause = Asked.attempt(request, place)
-    layout = None if cause is not None else ranks.known_layout(asked)
-    while True:
-        call = classes = found = None
-        if layout is not None:
-            classes = layout.of(ranks.rank)
-            call, asked, cause = asked.checked(request, classes, layout)
-        answer = ranks.ask(asked, layout, device)
-        if call is not None and classes is not None:
-            found = Found(call, classes, find(call, classes))
-        if answer.agreed() and found is not None:
-            return found
-        try:
-            layout = ranks.confer(asked)
-        except Exception as error:
-            raise error from cause
-
-
-def _numbers_of(request: Request) -> Find:
-    def find(call: Call, classes: ClassRange) -> SliceNumbers:
-        logits = request.logits.detach()
-        logits = logits.unsqueeze(0) if call.unbatched else logits
-        return slice_numbers(logits[:, : classes.stop - classes.start], call, classes)
-
-    return find
+        return grad, None, None, None, None
 
 
 def count_items(

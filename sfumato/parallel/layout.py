@@ -1,22 +1,21 @@
 """Which rank has which classes, agreed upon by all ranks before the numbers of rows are sent.
 
-Every call begins with one small message of fixed size. It says whether any rank found something wrong, knows no layout
-yet, or was called with other arguments. Only then do the ranks tell each other more, and all of them raise the same
-error or learn the same layout. So no rank waits for one that has gone.
+Every call begins with one small message of fixed size: whether any rank found something wrong, knows no layout yet, or
+was called with other arguments. Only then do the ranks confer, and all raise the same error or learn the same layout.
 """
 
 import hashlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Integral
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, distributed
 
 from sfumato.arguments import Call
-from sfumato.parallel.request import Request
-from sfumato.parallel.row_slices import ClassRange
+from sfumato.loss.slices import RowNumbers, SliceNumbers
+from sfumato.parallel.rank import ClassRange, Request
 from sfumato.targets.checks import ArgumentError
 
 
@@ -52,7 +51,7 @@ def place_of(split: Any, given: Place, *, name: str = "logits", axis: int | None
     columns = split.shape[axis]
     start = None
     if split.device.type != "cpu":
-        # Told here, nothing has to be asked of the other ranks, which an accelerator would have to be waited for.
+        # Known here, nothing has to be asked of the other ranks, which an accelerator would have to be waited for.
         start = min(mesh.get_local_rank(over[0]) * -(-columns // mesh.size(over[0])), columns)
     return Place(mesh.get_group(over[0]), start, columns if given.num_classes is None else given.num_classes)
 
@@ -95,36 +94,22 @@ class Asked(NamedTuple):
     start: int | None = None  # its first class as the caller gave it, or None
     num_classes: int | None = None  # K as the caller gave it, or None
     alike: tuple[tuple[str, Any], ...] = ()  # what must be equal on all ranks, by name
-    error: tuple[str, str] | None = None  # the name of an error's class, and what it says; None if nothing is wrong
+    error: tuple[str, str] | None = None  # the name of an error's class, and its message; None if nothing is wrong
     # the layout that the error was found by; None if it is one by any layout. The layout that a rank remembers may be
     # that of another layer, which it cannot see from its own slice
     by: Layout | None = None
 
-    @classmethod
-    def attempt(cls, request: Request, place: Place) -> "tuple[Asked, Exception | None]":
-        """What a call brings; if it is wrong in itself, what is wrong, and the error."""
-        try:
-            _check_place(place)
-            return cls(request.columns(), place.start, place.num_classes, request.alike()), None
-        except Exception as error:  # whatever it is, the other ranks must not wait for this one
-            return cls(0).failed(error), error
-
-    def checked(
-        self, request: Request, classes: ClassRange, layout: Layout
-    ) -> "tuple[Call | None, Asked, Exception | None]":
-        """The call over all classes; or none, and what is wrong with it by this layout."""
-        try:
-            return request.over(classes), self._replace(error=None, by=None), None
-        except Exception as error:
-            return None, self.failed(error)._replace(by=layout), error
-
     def place(self) -> tuple[int | None, ...]:
-        """What the rank says of its classes."""
+        """What the rank was given about its classes."""
         return self.size, self.start, self.num_classes
 
-    def failed(self, error: Exception) -> "Asked":
+    def failed(self, error: Exception, by: Layout | None = None) -> Self:
         """The same with an error."""
-        return self._replace(error=(type(error).__name__, str(error)))
+        return self._replace(error=(type(error).__name__, str(error)), by=by)
+
+
+Find = Callable[[Call, ClassRange], SliceNumbers]
+"""Finds the numbers of a rank's own classes, once the call is known to be right on this rank."""
 
 
 class RankGroup:
@@ -147,32 +132,59 @@ class RankGroup:
         self.count = distributed.get_world_size(self.group)
         self._name = str(getattr(self.group, "group_name", ""))
 
-    def largest(self, values: Tensor) -> Tensor:
-        """The elementwise maximum over the ranks."""
-        return self._reduced(values, distributed.ReduceOp.MAX)
+    def rows(self, mine: SliceNumbers) -> RowNumbers:
+        """The numbers of whole rows, from those of each rank's own classes."""
+        top = self._reduced(mine.top, distributed.ReduceOp.MAX)
+        return RowNumbers.of(top, self.added(mine.against(top)))
+
+    def agree(self, request: Request, place: Place, find: Find) -> tuple[Call, ClassRange, SliceNumbers]:
+        """Find the numbers of this rank while the ranks find out whether they agree; if not, let them confer."""
+        device: torch.device = getattr(request.logits, "device", torch.device("cpu"))  # no tensor: refused below
+        if is_told(place, device):
+            assert place.start is not None
+            assert place.num_classes is not None
+            classes = ClassRange.within(place.start, request.columns(), place.num_classes)
+            call = request.over(classes)
+            return call, classes, find(call, classes)
+        layout: Layout | None = None
+        cause: Exception | None = None
+        try:
+            _check_place(place)
+            asked = Asked(request.columns(), place.start, place.num_classes, request.alike())
+        except Exception as error:  # whatever it is, the other ranks must not wait for this one
+            asked, cause = Asked(0).failed(error), error
+        else:
+            # The layout that was agreed upon last, if this rank was given the same about its classes then.
+            before, known = self._agreed.get(self._name, (None, None))
+            layout = known if known and before == asked.place() and len(known.sizes) == self.count else None
+        while True:
+            call = classes = mine = None
+            if layout is not None:
+                classes = layout.of(self.rank)
+                try:
+                    call, cause, asked = request.over(classes), None, asked._replace(error=None, by=None)
+                except Exception as error:
+                    asked, cause = asked.failed(error, layout), error
+            own = _fingerprint((asked.alike, layout))
+            sent = torch.tensor([asked.error is not None, layout is None, own, -own], dtype=torch.int64, device=device)
+            work: Any = distributed.all_reduce(sent, distributed.ReduceOp.MAX, group=self.group, async_op=True)
+            if call is not None and classes is not None:
+                mine = find(call, classes)
+            work.wait()
+            failed, unknown, most, least = sent.tolist()
+            if call and classes and mine and not failed and not unknown and most == -least:
+                return call, classes, mine
+            of_all: list[Any] = [None] * self.count
+            distributed.all_gather_object(of_all, asked, group=self.group)
+            try:
+                layout = agreed_layout(of_all)
+            except Exception as error:
+                raise error from cause
+            self._agreed[self._name] = asked.place(), layout
 
     def added(self, values: Tensor) -> Tensor:
         """The sum over the ranks."""
         return self._reduced(values, distributed.ReduceOp.SUM)
-
-    def known_layout(self, asked: Asked) -> Layout | None:
-        """The layout that was agreed upon last, if this rank said the same of its classes then."""
-        said, layout = self._agreed.get(self._name, (None, None))
-        return layout if layout and said == asked.place() and len(layout.sizes) == self.count else None
-
-    def ask(self, asked: Asked, layout: Layout | None, device: torch.device) -> "Answer":
-        """Begin to find out whether all ranks agree; the answer is waited for where it is read."""
-        own = _fingerprint((asked.alike, layout))
-        told = torch.tensor([asked.error is not None, layout is None, own, -own], dtype=torch.int64, device=device)
-        return Answer(told, distributed.all_reduce(told, distributed.ReduceOp.MAX, group=self.group, async_op=True))
-
-    def confer(self, asked: Asked) -> Layout:
-        """Tell all ranks what this one brings, and agree on a layout."""
-        told: list[Any] = [None] * self.count
-        distributed.all_gather_object(told, asked, group=self.group)
-        layout = agreed_layout(told)
-        self._agreed[self._name] = asked.place(), layout
-        return layout
 
     def _reduced(self, values: Tensor, operation: Any) -> Tensor:
         values = values.clone(memory_format=torch.contiguous_format)
@@ -181,36 +193,23 @@ class RankGroup:
         return values
 
 
-class Answer(NamedTuple):
-    """Whether all ranks agree, on its way."""
-
-    told: Tensor
-    work: Any
-
-    def agreed(self) -> bool:
-        """Whether no rank found an error or lacks a layout, and all were called alike."""
-        self.work.wait()
-        failed, unknown, most, least = self.told.tolist()
-        return not failed and not unknown and most == -least
-
-
-def agreed_layout(told: Sequence[Asked]) -> Layout:
+def agreed_layout(of_all: Sequence[Asked]) -> Layout:
     """The layout that follows from what each rank brings, in rank order.
 
     >>> agreed_layout([Asked(3), Asked(0), Asked(4)])
     Layout(sizes=(3, 0, 4), starts=(0, 3, 3), num_classes=7)
     """
-    sizes = tuple(asked.size for asked in told)
+    sizes = tuple(asked.size for asked in of_all)
     starts = tuple(sum(sizes[:rank]) for rank in range(len(sizes)))
-    if told[0].start is not None:
-        starts = tuple(asked.start or 0 for asked in told)
+    if of_all[0].start is not None:
+        starts = tuple(asked.start or 0 for asked in of_all)
     ends = [start + size for start, size in zip(starts, sizes, strict=True) if size]
-    layout = Layout(sizes, starts, told[0].num_classes or max(ends, default=0))
-    for rank, asked in enumerate(told):
+    layout = Layout(sizes, starts, of_all[0].num_classes or max(ends, default=0))
+    for rank, asked in enumerate(of_all):
         if asked.error is not None and asked.by in (None, layout):
             name, words = asked.error
             raise _ERRORS.get(name, RuntimeError)(f"rank {rank}: {words}")
-    _check_alike(told)
+    _check_alike(of_all)
     _check_tiles(layout)
     return layout
 
@@ -226,56 +225,51 @@ def _check_place(place: Place) -> None:
             raise ArgumentError(f"{name} must be at least {least}, got {value}")
 
 
-def _check_alike(told: Sequence[Asked]) -> None:
-    for rank, asked in enumerate(told):
+def _check_alike(of_all: Sequence[Asked]) -> None:
+    zero = of_all[0]
+    for rank, asked in enumerate(of_all):
         for name in ("start", "num_classes"):
-            mine, first = getattr(asked, name), getattr(told[0], name)
+            mine, first = getattr(asked, name), getattr(zero, name)
             if (mine is None) != (first is None):
                 given, absent = (0, rank) if mine is None else (rank, 0)
                 raise ArgumentError(
                     f"{name} is given on rank {given} and not on rank {absent}: give it on all, or none"
                 )
-        named = (("num_classes", told[0].num_classes), *told[0].alike)
-        for (name, first), (_, mine) in zip(named, (("num_classes", asked.num_classes), *asked.alike), strict=True):
-            if repr(mine) == repr(first):
-                continue
-            if name == "labels":
+        pairs = zip(asked.alike, zero.alike, strict=True)
+        for name, mine, first in (
+            ("num_classes", asked.num_classes, zero.num_classes),
+            *((name, mine, first) for (name, mine), (_, first) in pairs),
+        ):
+            if repr(mine) != repr(first):
                 raise ArgumentError(
                     f"rank {rank} has other labels than rank 0: all ranks of a group need the same rows"
+                    if name == "labels"
+                    else f"{name} is {first} on rank 0 and {mine} on rank {rank}: it must be the same on all ranks"
                 )
-            raise ArgumentError(
-                f"{name} is {first} on rank 0 and {mine} on rank {rank}: it must be the same on all ranks"
-            )
 
 
 def _check_tiles(layout: Layout) -> None:
     """Refuse classes that are on two ranks, or on none."""
-    ranks = range(len(layout.sizes))
     classes = layout.num_classes
     if classes < 1:
         raise ArgumentError(f"no rank has a class: the {len(layout.sizes)} ranks have logits of 0 columns")
+    ranges = [(*layout.of(rank)[:2], rank) for rank in range(len(layout.sizes))]
     next_class, last = 0, 0
-    for rank in sorted(ranks, key=lambda rank: (layout.of(rank).start, layout.of(rank).stop)):
-        start, stop, _ = layout.of(rank)
-        if start == stop:
-            continue
+    for start, stop, rank in [*sorted(each for each in ranges if each[0] < each[1]), (classes, classes, -1)]:
         if start > next_class:
-            _no_rank(next_class, start - 1, classes)
+            one = start - 1 == next_class
+            which = f"class {next_class} of {classes} is"
+            which = which if one else f"classes {next_class} to {start - 1} of {classes} are"
+            raise ArgumentError(
+                f"{which} on no rank: check start, num_classes and that the group is the one that the vocabulary is "
+                "split over"
+            )
         if start < next_class:
             raise ArgumentError(
                 f"class {start} is on rank {last} and on rank {rank}: the slices overlap; starts are "
                 f"{list(layout.starts)}, sizes {list(layout.sizes)}"
             )
         next_class, last = stop, rank
-    if next_class < classes:
-        _no_rank(next_class, classes - 1, classes)
-
-
-def _no_rank(first: int, last: int, classes: int) -> NoReturn:
-    which = f"class {first} of {classes} is" if first == last else f"classes {first} to {last} of {classes} are"
-    raise ArgumentError(
-        f"{which} on no rank: check start, num_classes and that the group is the one that the vocabulary is split over"
-    )
 
 
 def _fingerprint(value: object) -> int:

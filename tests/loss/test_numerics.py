@@ -16,7 +16,7 @@ import torch
 
 import sfumato as sf
 from sfumato import reference
-from sfumato.loss import paths
+from sfumato.loss import functional
 from tests import needs
 from tests.golden.make_mpmath_rows import FILE, logits_of
 
@@ -108,11 +108,11 @@ def _write() -> None:
     lines = ["| type | path | loss, relative | gradient, absolute | promised |", "| --- | --- | --- | --- | --- |"]
     for name, (dtype, bound) in TYPES.items():
         for path in ("kernel", "torch"):
-            kept = paths.kernel_serves
+            kept = functional.kernel_serves
             if path == "torch":
-                paths.kernel_serves = lambda z, call: False
+                functional.kernel_serves = lambda z, call: False
             worst = measure(dtype)
-            paths.kernel_serves = kept
+            functional.kernel_serves = kept
             lines.append(f"| {name} | {path} | {max(worst.loss, 0):.1e} | {max(worst.gradient, 0):.1e} | {bound:.0e} |")
     text = PAGE.read_text(encoding="utf-8")
     before, after = text.split(BEGIN)[0], text.split(END)[1]

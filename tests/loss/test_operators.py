@@ -8,7 +8,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 import sfumato as sf
 from sfumato.arguments import resolve
-from sfumato.loss import flatten, operators, paths
+from sfumato.loss import flatten, functional, operators
 from tests import needs
 from tests.targets.registry import ONE_OF_EACH, example
 
@@ -93,7 +93,7 @@ def test_a_label_out_of_range_is_found_by_compiled_code_too():
 
 def test_what_gets_a_gradient_as_target_is_left_to_torch():
     z, q = torch.randn(3, 4), torch.rand(3, 4).softmax(1).requires_grad_()
-    assert not paths.kernel_serves(*resolve(z, q, None))
+    assert not functional.kernel_serves(*resolve(z, q, None))
     compiled = torch.compile(lambda z, q: sf.cross_entropy(z, q), backend="aot_eager", fullgraph=True)
     (grad,) = torch.autograd.grad(compiled(z, q), q)
     (expected,) = torch.autograd.grad(sf.cross_entropy(z, q), q)

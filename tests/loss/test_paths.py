@@ -11,7 +11,7 @@ from torch.autograd import forward_ad
 
 import sfumato as sf
 from sfumato.arguments import resolve
-from sfumato.loss import paths
+from sfumato.loss import functional
 from tests import needs
 
 
@@ -41,7 +41,7 @@ def test_the_first_loss_loads_neither_dynamo_nor_sympy():
 )
 def test_the_kernel_serves_values_on_the_cpu_towards_what_gets_no_gradient(served, z, target):
     needs.kernel()
-    assert paths.kernel_serves(*resolve(z, target, None)) == served
+    assert functional.kernel_serves(*resolve(z, target, None)) == served
 
 
 Z, Y = torch.tensor([[1.0, -0.5, 0.3], [0.2, 2.0, -1.0]], dtype=torch.float64), torch.tensor([2, 1])

@@ -11,7 +11,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
 import sfumato as sf
-from sfumato.loss.linear import engine, pieces
+from sfumato.loss.linear import pieces
 from tests.parallel.common import CLASSES, ROWS, case, labels, place, raised
 from tests.targets.registry import EXAMPLES, example
 
@@ -46,18 +46,18 @@ def heads_compared(target: Any, rank: int, world: int, dtype: torch.dtype = torc
 
 
 def in_pieces() -> None:
-    engine.piece_bytes = lambda x, call: 0
+    pieces.piece_bytes = lambda x, call: 0
     pieces._ROWS, pieces._MIN_CLASSES = 2, 4
 
 
 @case
 def heads(rank: int, world: int) -> dict[str, Any]:
-    kept = engine.piece_bytes, pieces._ROWS, pieces._MIN_CLASSES
+    kept = pieces.piece_bytes, pieces._ROWS, pieces._MIN_CLASSES
     in_pieces()
     try:
         return _heads(rank, world)
     finally:
-        engine.piece_bytes, pieces._ROWS, pieces._MIN_CLASSES = kept
+        pieces.piece_bytes, pieces._ROWS, pieces._MIN_CLASSES = kept
 
 
 def _heads(rank: int, world: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import sfumato as sf
-from sfumato.parallel.row_slices import ClassRange
+from sfumato.parallel.rank import ClassRange
 from tests.parallel.simulated import own_target
 
 CLASSES = 23

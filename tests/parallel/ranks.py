@@ -29,7 +29,7 @@ from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 from torch.multiprocessing.spawn import start_processes
 
 import sfumato as sf
-from sfumato.parallel import functional
+from sfumato.parallel import layout
 from tests.parallel import cases_of_heads, cases_of_rows, cases_refused
 from tests.parallel.common import CASES, CLASSES, ROWS, case, compared, cuts, labels, logits, place, raised
 from tests.targets.registry import EXAMPLES, example
@@ -121,12 +121,12 @@ def told_places(rank: int, world: int) -> dict[str, Any]:
     local = logits()[:, own.start : own.stop].clone()
     alone = sf.cross_entropy(logits(), labels(), label_smoothing=0.1)
     found = {}
-    kept = functional.is_told
+    kept = layout.is_told
     for name, told in (("read", kept), ("not read", lambda place, device: True)):
-        functional.is_told = told  # what an accelerator does
+        layout.is_told = told  # what an accelerator does
         loss = sf.parallel.cross_entropy(local, labels(), start=own.start, num_classes=CLASSES, label_smoothing=0.1)
         found[name] = abs(loss.item() - alone.item())
-    functional.is_told = kept
+    layout.is_told = kept
     return found
 
 
@@ -202,7 +202,7 @@ def sent_bytes(rank: int, world: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     own = place(rank, world)
     for dtype in (torch.float32, torch.float64):
-        functional.RankGroup._agreed.clear()
+        layout.RankGroup._agreed.clear()
         local = logits(dtype, rows=512)[:, own.start : own.stop].clone().requires_grad_()
         for call in ("first", "later"):
             with counted() as sent:

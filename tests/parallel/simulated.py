@@ -11,9 +11,8 @@ from torch import Tensor
 
 import sfumato as sf
 from sfumato.loss.reduce import reduce, weigh
-from sfumato.loss.row_numbers import together
-from sfumato.parallel.request import Request
-from sfumato.parallel.row_slices import ClassRange, slice_gradient, slice_numbers
+from sfumato.loss.slices import RowNumbers
+from sfumato.parallel.rank import ClassRange, Request, slice_gradient, slice_numbers
 from sfumato.targets.dense import Dense
 
 Cuts = Sequence[int]  # where slices begin and end: 0, …, K
@@ -42,7 +41,7 @@ def split_loss(
     mine = [slice_numbers(own, call, each) for own, call, each in zip(slices, calls, ranges, strict=True)]
     top = torch.stack([each.top for each in mine]).amax(0)
     total = torch.stack([each.against(top) for each in mine]).sum(0)
-    rows = together(mine[0], lambda _: top, lambda _: total)
+    rows = RowNumbers.of(top, total)
     each = rows.loss.detach().requires_grad_()
     loss = reduce(calls[0], each, weigh(calls[0], each.dtype))
     upstream = torch.linspace(0.25, 3, loss.numel(), dtype=loss.dtype).reshape(loss.shape)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sfumato.parallel.layout import Asked, Layout, RankGroup, agreed_layout
-from sfumato.parallel.row_slices import ClassRange
+from sfumato.parallel.rank import ClassRange
 
 
 @given(sizes=st.lists(st.integers(0, 5), min_size=1, max_size=6).filter(any), padding=st.integers(0, 3))

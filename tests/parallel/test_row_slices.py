@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import sfumato as sf
 from sfumato import reference
-from sfumato.parallel import row_slices
+from sfumato.parallel import rank
 from sfumato.targets.dense import Dense
 from tests import needs
 from tests.golden.make_mpmath_rows import FILE, logits_of
@@ -102,7 +102,7 @@ def test_blocks_of_rows_give_the_numbers_of_all_rows(name, monkeypatch):
     labels[4, 1] = -1
     target = example(name, labels, 6).build()
     whole = split_loss(z, target, [0, 2, 6], reduction="none")
-    monkeypatch.setitem(row_slices._BLOCK, "cpu", 20)  # two rows of one slice, one of the other
+    monkeypatch.setattr(rank, "_BLOCK", 20)  # two rows of one slice, one of the other
     blocks = split_loss(z, target, [0, 2, 6], reduction="none")
     assert all(torch.equal(a, b) for a, b in zip(whole, blocks, strict=True))
 
@@ -117,13 +117,13 @@ def test_the_kernel_and_torch_operations_give_the_same(name, monkeypatch):
     target = example(name, labels, 130).build()
     if target.valid is None:  # the row counts
         z[4] = 0.0
-    served, for_kernel = [], row_slices._for_kernel
-    monkeypatch.setattr(row_slices, "_for_kernel", lambda *a: served.append(for_kernel(*a)) or served[-1])
+    served, for_kernel = [], rank._for_kernel
+    monkeypatch.setattr(rank, "_for_kernel", lambda *a: served.append(for_kernel(*a)) or served[-1])
     on_kernel = split_loss(z, target, [0, 2, 67, 130], reduction="none")
     terms = target.terms(torch.float64)
     dense = terms.dense is not None or any(each.support is not None for each in terms.backs)
     assert [each is None for each in served] == [dense] * 6
-    monkeypatch.setattr(row_slices, "_for_kernel", lambda *a: None)
+    monkeypatch.setattr(rank, "_for_kernel", lambda *a: None)
     in_torch = split_loss(z, target, [0, 2, 67, 130], reduction="none")
     for a, b in zip(on_kernel, in_torch, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-14)

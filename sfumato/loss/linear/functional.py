@@ -2,15 +2,16 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, TypeVar, cast, overload
+from typing import Any, Literal, NamedTuple, TypedDict, TypeVar, Unpack, cast, overload
 
 import torch
 from torch import Tensor
 
-from sfumato.arguments import Call, resolve
-from sfumato.loss.linear.autograd import HeadPlan, check_constant, check_sparse, check_tensors, flat_rows, loss_of_rows
-from sfumato.loss.paths import has_tangent
+from sfumato.arguments import resolve
+from sfumato.loss.functional import has_tangent
+from sfumato.loss.linear.pieces import Head, HeadLoss, HeadPlan, measure
 from sfumato.loss.reduce import check_num_items, reduced
+from sfumato.loss.slices import RowNumbers
 from sfumato.targets import Target
 from sfumato.targets.checks import ArgumentError, check_tensor
 from sfumato.theory import Over
@@ -50,24 +51,30 @@ class HeadParts(NamedTuple):
     lse: Tensor
 
 
+class HeadOptions(TypedDict, total=False):
+    """What :func:`linear_cross_entropy` takes by name, apart from ``return_parts``."""
+
+    linear_bias: Tensor | None
+    weight: Tensor | None
+    ignore_index: int
+    reduction: str
+    label_smoothing: float
+    over: Over
+    softcap: float | None
+    z_loss: float
+    shift: bool
+    num_items: int | Tensor | None
+    out_dtype: torch.dtype | None
+
+
 @overload
 def linear_cross_entropy(
     input: Tensor,
     linear_weight: Tensor,
     target: Tensor | Target,
     *,
-    linear_bias: Tensor | None = None,
-    weight: Tensor | None = None,
-    ignore_index: int = -100,
-    reduction: str = "mean",
-    label_smoothing: float = 0.0,
-    over: Over = "all",
-    softcap: float | None = None,
-    z_loss: float = 0.0,
-    shift: bool = False,
-    num_items: int | Tensor | None = None,
-    out_dtype: torch.dtype | None = None,
     return_parts: Literal[False] = False,
+    **options: Unpack[HeadOptions],
 ) -> Tensor: ...
 @overload
 def linear_cross_entropy(
@@ -75,18 +82,8 @@ def linear_cross_entropy(
     linear_weight: Tensor,
     target: Tensor | Target,
     *,
-    linear_bias: Tensor | None = None,
-    weight: Tensor | None = None,
-    ignore_index: int = -100,
-    reduction: str = "mean",
-    label_smoothing: float = 0.0,
-    over: Over = "all",
-    softcap: float | None = None,
-    z_loss: float = 0.0,
-    shift: bool = False,
-    num_items: int | Tensor | None = None,
-    out_dtype: torch.dtype | None = None,
     return_parts: Literal[True],
+    **options: Unpack[HeadOptions],
 ) -> HeadParts: ...
 @uncompiled
 def linear_cross_entropy(
@@ -122,18 +119,13 @@ def linear_cross_entropy(
             towards a prior, rows of a table, a teacher's stored largest, mixed. It gets no gradient.
         linear_bias: b, (V,).
         weight: w, one number a class, (V,), on each class's term as torch has it. It gets no gradient.
-        ignore_index: index of rows that do not count, whatever they hold; their gradient is exactly 0.
-        reduction: ``"mean"`` over the rows that count (over the sum of their labels' weights, where there are some),
-            ``"sum"`` or ``"none"``.
-        label_smoothing: strength ε in [0, 1].
-        over: where ε goes: ``"all"`` V classes, as in torch, or the V−1 ``"others"``.
+        ignore_index, reduction, label_smoothing, over, out_dtype: as of :func:`sfumato.cross_entropy`.
         softcap: c where the logits are c·tanh(z/c).
         z_loss: λ of the term λ·lse², which keeps the logits' level near 0 (PaLM has 1e-4).
         shift: whether the position t predicts t+1, along the last axis of the positions, as in causal language models:
             the last input and the first target are left out.
         num_items: what a sum is divided by in place of the rows that count, where these are counted over micro-batches
             or ranks; with ``reduction="mean"`` only.
-        out_dtype: dtype of the result, by default that of the input (float32 under autocast).
         return_parts: whether to give :class:`HeadParts`.
 
     Returns:
@@ -157,31 +149,36 @@ def linear_cross_entropy(
     softcap, z_loss = checked_numbers(softcap, z_loss)
     check_num_items(num_items, reduction)
     if shift:
-        input, target = _shifted(input, target)
-    call = _resolve(
-        input,
-        linear_weight,
-        target,
-        weight,
-        ignore_index=ignore_index,
-        reduction=reduction,
-        label_smoothing=label_smoothing,
-        over=over,
-        out_dtype=out_dtype,
+        if input.dim() < 2 or target.shape != input.shape[:-1]:
+            raise ArgumentError(
+                f"shift=True moves targets along the last axis of the positions: input {tuple(input.shape)} needs a "
+                f"target of {tuple(input.shape[:-1])}, got {tuple(target.shape)}"
+            )
+        input, target = input[..., :-1, :], target[..., 1:]
+    options: dict[str, Any] = {"ignore_index": ignore_index, "reduction": reduction, "label_smoothing": label_smoothing}
+    logits = _stand_in(input, linear_weight, target)
+    _, call = resolve(logits, target, weight, **options, over=over, out_dtype=out_dtype)
+    check_sparse(call.target())
+    check_constant(
+        call.tensors(),
+        "targets and class weights get no gradient: pass them detached, or use "
+        "sf.cross_entropy(torch.nn.functional.linear(input, linear_weight, linear_bias), target)",
     )
-    plan = _plan(input, call, softcap=softcap, z_loss=z_loss, parts=return_parts)
-    each, parts = loss_of_rows(input.reshape(-1, input.shape[-1]), linear_weight, linear_bias, plan)
+    x = input.reshape(-1, input.shape[-1])
+    plan = HeadPlan.of(x, call, softcap, z_loss)
+    labels = call.target().labels if return_parts else None
+    labels = None if labels is None else plan.pick(labels.reshape(-1))
+    numbers, sums = measure(Head(plan, x, linear_weight, linear_bias), labels, parts=return_parts)
+    rows = RowNumbers.of(numbers.top, numbers.against(numbers.top))
+    each: Tensor = HeadLoss.apply(x, linear_weight, linear_bias, plan, numbers, rows)  # pyright: ignore[reportAssignmentType]
     loss = reduced(call, each.reshape(call.target().shape), num_items).to(call.result_dtype)
-    if parts is None:
+    if sums is None:
         return loss
-    positions = input.shape[:-1]
-    nll, entropy, correct, lse = (
-        None if each is None else (each if each.dtype == torch.bool else each.to(call.dtype)).reshape(positions)
-        for each in parts
-    )
-    assert entropy is not None, "it needs no label"
-    assert lse is not None, "nor does this"
-    return HeadParts(loss, nll, entropy, correct, lse)
+    parts = [
+        each if each is None else plan.spread(each, len(x)).reshape(input.shape[:-1])
+        for each in sums.of_rows(numbers.at, rows, labels, call.dtype)
+    ]
+    return HeadParts(loss, *parts)  # pyright: ignore[reportArgumentType] - two of them need no label
 
 
 def checked_layer(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -211,7 +208,23 @@ def checked_layer(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tenso
             return tensor.to(dtype) if tensor.is_floating_point() and tensor.dtype != torch.float64 else tensor
 
         x, weight, bias = cast(x), cast(weight), None if bias is None else cast(bias)
-    check_tensors(x, weight, bias)
+    if not x.is_floating_point() or x.dim() == 0:
+        raise ArgumentError(f"input must be floating and (…, D), got {x.dtype} {tuple(x.shape)}")
+    if weight.dim() != 2:
+        raise ArgumentError(f"linear_weight must be (V, D), got {tuple(weight.shape)}")
+    if weight.shape[1] != x.shape[-1]:
+        raise ArgumentError(
+            f"input has {x.shape[-1]} features and linear_weight {weight.shape[1]}: "
+            f"{tuple(x.shape)} does not fit {tuple(weight.shape)}"
+        )
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ArgumentError(f"linear_bias must be ({len(weight)},), one number a class, got {tuple(bias.shape)}")
+    for name, tensor in (("linear_weight", weight), ("linear_bias", bias)):
+        if tensor is not None and (tensor.dtype != x.dtype or tensor.device != x.device):
+            raise ArgumentError(
+                f"input is {x.dtype} on {x.device} and {name} {tensor.dtype} on {tensor.device}: bring them together, "
+                "as torch.autocast does with types"
+            )
     return x, weight, bias
 
 
@@ -227,21 +240,25 @@ def checked_numbers(softcap: float | None, z_loss: float) -> tuple[float, float]
     return softcap or 0.0, float(z_loss)
 
 
-def _shifted(input: Tensor, target: Tensor | Target) -> tuple[Tensor, Tensor | Target]:
-    """Position t beside the target of t+1."""
-    if input.dim() < 2 or target.shape != input.shape[:-1]:
+def check_sparse(target: Target) -> None:
+    """Refuse a target that holds a number for every row and class."""
+    terms = target.terms(torch.float64)
+    if terms.dense is not None or any(back.support is not None for back in terms.backs):
         raise ArgumentError(
-            f"shift=True moves targets along the last axis of the positions: input {tuple(input.shape)} needs a target "
-            f"of {tuple(input.shape[:-1])}, got {tuple(target.shape)}"
+            f"the target holds a number for every row and class ({target.describe()}), which linear_cross_entropy is "
+            "there to avoid. Use sf.distil_top for the largest of a teacher's, or sf.cross_entropy of the logits"
         )
-    return input[..., :-1, :], target[..., 1:]
 
 
-def _resolve(
-    x: Tensor, linear_weight: Tensor, target: Tensor | Target, weight: Tensor | None, **options: object
-) -> Call:
-    """The call in one form, checked as :func:`sfumato.cross_entropy` checks one, by logits without memory."""
-    positions, classes = x.shape[:-1], len(linear_weight)
+def check_constant(tensors: list[Tensor], message: str) -> None:
+    """Refuse tensors that a derivative is asked for, where the layer's input, weight and bias alone get one."""
+    if has_tangent(*tensors) or (torch.is_grad_enabled() and any(each.requires_grad for each in tensors)):
+        raise ArgumentError(message)
+
+
+def _stand_in(x: Tensor, linear_weight: Tensor, target: Tensor | Target) -> Tensor:
+    """Logits without memory, which are asked for shape, dtype and device alone; the target's positions are checked."""
+    positions = x.shape[:-1]
     if not isinstance(target, Target):
         check_tensor(target, "target")
         if target.is_floating_point():
@@ -252,20 +269,10 @@ def _resolve(
             )
     elif target.shape != positions:
         raise ArgumentError(f"the target has positions {tuple(target.shape)}, the input {tuple(positions)}")
-    shape = (*positions[:1], classes, *positions[1:])
-    _, call = resolve(x.new_empty(()).expand(shape), target, weight, **options)  # pyright: ignore[reportArgumentType]
-    return call
+    return logits_without_memory(x, linear_weight)
 
 
-def _plan(x: Tensor, call: Call, *, softcap: float, z_loss: float, parts: bool) -> HeadPlan:
-    check_sparse(call.target())
-    check_constant(
-        call.tensors(),
-        "targets and class weights get no gradient: pass them detached, or use "
-        "sf.cross_entropy(torch.nn.functional.linear(input, linear_weight, linear_bias), target)",
-    )
-    flat, kept = flat_rows(x, call)
-    labels = call.target().labels if parts else None
-    if labels is not None:
-        labels = labels.reshape(-1) if kept is None else labels.reshape(-1)[kept]
-    return HeadPlan(call, flat, kept, labels, softcap, z_loss, parts)
+def logits_without_memory(x: Tensor, weight: Tensor) -> Tensor:
+    """Logits of a layer that hold one number, to be asked for shape, dtype and device alone."""
+    shape = (*x.shape[:1], len(weight), *x.shape[1:-1]) if x.dim() > 1 else (len(weight),)
+    return x.detach().new_empty(()).expand(shape)

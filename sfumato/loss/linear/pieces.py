@@ -1,32 +1,94 @@
-"""A linear layer and its loss, piece by piece: some rows at some classes at a time.
+"""A linear layer and its loss as one differentiable step, piece by piece: some rows at some classes at a time.
 
-The first pass makes the logits of each piece and keeps a few numbers a row. The second pass makes them again, turns
-them into their gradient, and gives each piece's part to the gradients of the input and of the weight. That is four
-matrix products where an unfused layer has three, and none of them is small. A product is rounded to the type of the
-layer; parts are added up in the type of the arithmetic, which is float32 for half precision, and rounded once.
+The first pass makes the logits of each piece and keeps a few numbers a row; the second makes them again and adds each
+piece's part to the gradients. Products are rounded to the type of the layer, sums of parts to that of the arithmetic.
 """
 
-from typing import NamedTuple, Self
+from collections.abc import Callable
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
 
 from sfumato.arguments import Call
 from sfumato.kernel.job import FlatTarget, WholeRows
-from sfumato.loss.flatten import take_rows
-from sfumato.loss.linear import engine
-from sfumato.loss.row_numbers import RowNumbers, SliceNumbers
+from sfumato.loss import slices
+from sfumato.loss.flatten import flatten, take_rows
+from sfumato.loss.slices import RowNumbers, SliceNumbers
 
+# A piece is so many rows, or all of them, and as many classes as its memory has room for. With fewer of either, the
+# products would wait for memory.
+_ROWS, _MIN_CLASSES = 4096, 64
+_ROWS_AT_ONCE = 1024  # of a product in half precision, which is added to float32
 _FEW = 1 << 20  # logits that are copied at a time
 
 
-class RowParts(NamedTuple):
-    """Numbers of rows that trainers log, (n,) each: −log p_y, H(p), whether p_y is largest, and log Σ e^z."""
+class HeadPlan(NamedTuple):
+    """What a call asks for, apart from the tensors that may get a gradient."""
 
-    nll: Tensor | None
-    entropy: Tensor
-    correct: Tensor | None
-    lse: Tensor
+    call: Call  # says the dtype of the arithmetic
+    target: FlatTarget  # of the rows that count
+    kept: Tensor | None  # (n,) which rows these are; None for all
+    softcap: float  # c of c·tanh(z/c), or 0
+    z_loss: float  # λ of λ·lse², or 0
+    start: int = 0  # the first class of the layer
+    own: int | None = None  # how many rows of the weight are classes, where more of them are padding
+    added: Callable[[Tensor], Tensor] | None = None  # the sum over the ranks that have the other classes
+
+    @classmethod
+    def of(cls, x: Tensor, call: Call, softcap: float, z_loss: float) -> Self:
+        """The plan of a whole layer, with the target of the rows that count."""
+        flat = flatten(x, call._replace(given=call.target()))  # with labels that are checked
+        assert flat is not None, "without dense arrays the kernel's form has a place for every term"
+        if flat.valid is None:
+            return cls(call, flat, None, softcap, z_loss)
+        kept = flat.valid.nonzero().squeeze(1)
+        return cls(call, take_rows(flat, kept)._replace(valid=None), kept, softcap, z_loss)
+
+    def pick(self, of_all: Tensor) -> Tensor:
+        """Of an array of all rows, those that count."""
+        return of_all if self.kept is None else of_all.index_select(0, self.kept)
+
+    def spread(self, of_kept: Tensor, count: int) -> Tensor:
+        """Numbers of the rows that count among all rows, 0 for the others."""
+        if self.kept is None:
+            return of_kept
+        return of_kept.new_zeros((count, *of_kept.shape[1:])).index_copy_(0, self.kept, of_kept)
+
+
+class Head:
+    """A linear layer on the rows that count; a piece is each range of classes with each range of rows."""
+
+    def __init__(self, plan: HeadPlan, x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+        self.plan, self.x, self.weight = plan, plan.pick(x.detach()), weight.detach()[: plan.own]
+        self.bias = None if bias is None else bias.detach()[: plan.own]
+        count, classes = len(self.x), len(self.weight)
+        parts = -(-count // _ROWS)
+        self.rows = [slice(count * i // parts, count * (i + 1) // parts) for i in range(parts)]
+        longest = max((part.stop - part.start for part in self.rows), default=0)
+        fit = piece_bytes(self.x, plan.call) // (max(longest, 1) * self.x.element_size())
+        step = max(_MIN_CLASSES, fit // 64 * 64)
+        self.classes = [slice(at, min(at + step, classes)) for at in range(0, classes, step)] if self.rows else []
+        self._memory = self.x.new_empty(longest * min(step, classes))
+
+    def logits(self, rows: slice, classes: slice) -> Tensor:
+        """The logits of one piece, in memory that the next piece overwrites."""
+        x, weight = self.x[rows], self.weight[classes]
+        z = self._memory[: len(x) * len(weight)].view(len(x), len(weight))
+        if self.bias is None:
+            torch.mm(x, weight.t(), out=z)
+        else:
+            torch.addmm(self.bias[classes], x, weight.t(), out=z)
+        if self.plan.softcap:
+            z.div_(self.plan.softcap).tanh_().mul_(self.plan.softcap)
+        return z
+
+
+def piece_bytes(x: Tensor, call: Call) -> int:
+    """Memory for a piece of the logits; in torch operations a few copies of it are made besides."""
+    if x.device.type != "cpu":
+        return 256 << 20
+    return 24 << 20 if slices.on_kernel(x, call) else 6 << 20
 
 
 class PartSums(NamedTuple):
@@ -37,175 +99,100 @@ class PartSums(NamedTuple):
     label: Tensor  # z_y, or −inf where the label is another class
 
     @classmethod
-    def of_piece(cls, z: Tensor, found: SliceNumbers, labels: Tensor | None, *, start: int) -> Self:
+    def of_piece(cls, z: Tensor, numbers: SliceNumbers, labels: Tensor | None, *, start: int) -> Self:
         """The sums of a piece (n, C) that begins at class ``start``; ``labels`` (n,) are counted over all classes."""
-        spread = torch.empty_like(found.rest)
-        label = torch.full_like(found.rest, -torch.inf)
-        few = max(1, _FEW // z.shape[1])
+        spread = torch.empty_like(numbers.rest)
+        label = torch.full_like(numbers.rest, -torch.inf)
+        base, few = numbers.base(), max(1, _FEW // z.shape[1])
         for at in range(0, len(z), few):
             rows = slice(at, at + few)
             d = z[rows].to(torch.promote_types(z.dtype, torch.float32))
-            d = d - found.of(rows).base().to(d.dtype).unsqueeze(1)
+            d = d - base[rows].to(d.dtype).unsqueeze(1)
             e = d.exp()
             spread[rows] = -(e * d.masked_fill(e == 0, 0.0)).sum(1, dtype=spread.dtype)
         if labels is not None:
             here = ((labels >= start) & (labels < start + z.shape[1])).nonzero().squeeze(1)
             label[here] = z[here, labels[here] - start].to(label.dtype)
-        return cls(found.top.to(spread.dtype), spread, label)
+        return cls(numbers.top.to(spread.dtype), spread, label)
 
     def joined(self, after: Self, mine: SliceNumbers, others: SliceNumbers) -> Self:
         """The sums of these classes and others; with the numbers of both."""
         top = torch.maximum(self.top, after.top)
-        return type(self)(
-            top, self._against(top, mine) + after._against(top, others), torch.maximum(self.label, after.label)
-        )
+        spread = self._against(top, mine) + after._against(top, others)
+        return type(self)(top, spread, torch.maximum(self.label, after.label))
 
-    def _against(self, top: Tensor, found: SliceNumbers) -> Tensor:
+    def _against(self, top: Tensor, numbers: SliceNumbers) -> Tensor:
         """Σ e^(z−top)·(top − z): every term is at least 0."""
         further = top - self.top
-        moved = (-further).exp() * (self.spread + further * (1 + found.rest))
+        moved = (-further).exp() * (self.spread + further * (1 + numbers.rest))
         return torch.where(self.top == -torch.inf, 0.0, moved)
 
-    def of_rows(self, at: Tensor, rows: RowNumbers, labels: Tensor | None) -> RowParts:
-        """The parts, once the sums are those of all classes; ``at`` is each row's class of the largest logit."""
+    def of_rows(
+        self, at: Tensor, rows: RowNumbers, labels: Tensor | None, dtype: torch.dtype
+    ) -> tuple[Tensor | None, ...]:
+        """−log p_y, H(p), whether the label is ``at``, the class of the largest logit, and log Σ e^z, (n,) each."""
         lse = rows.rest.log1p()
-        entropy = lse + self.spread / (1 + rows.rest)
+        entropy, of_all = (lse + self.spread / (1 + rows.rest)).to(dtype), (self.top + lse).to(dtype)
         if labels is None:
-            return RowParts(None, entropy, None, self.top + lse)
-        return RowParts((self.top - self.label) + lse, entropy, at == labels, self.top + lse)
+            return None, entropy, None, of_all
+        return ((self.top - self.label) + lse).to(dtype), entropy, at == labels, of_all
 
 
-# A piece is so many rows, or all of them, and as many classes as its memory has room for. With fewer of either, the
-# products would wait for memory.
-_ROWS, _MIN_CLASSES = 4096, 64
-_ROWS_AT_ONCE = 1024  # of a product in half precision, which is added to float32
-
-
-class Head(NamedTuple):
-    """A linear layer, and everything of the call but its target."""
-
-    x: Tensor  # (n, D), the inputs of the rows that count
-    weight: Tensor  # (V, D)
-    bias: Tensor | None  # (V,) or None
-    call: Call  # says the dtype of the arithmetic
-    softcap: float  # c of c·tanh(z/c), or 0
-    z_loss: float  # λ of λ·lse², or 0
-
-    def logits(self, rows: slice, classes: slice, to: Tensor) -> Tensor:
-        """The logits of some rows and classes in the memory of ``to``, which is flat."""
-        x, weight = self.x[rows], self.weight[classes]
-        z = to[: len(x) * len(weight)].view(len(x), len(weight))
-        if self.bias is None:
-            torch.mm(x, weight.t(), out=z)
-        else:
-            torch.addmm(self.bias[classes], x, weight.t(), out=z)
-        if self.softcap:
-            z.div_(self.softcap).tanh_().mul_(self.softcap)
-        return z
-
-    def memory(self, classes: list[slice], rows: list[slice]) -> Tensor:
-        """Room for the logits of one piece."""
-        return self.x.new_empty(max((_length(a) * _length(b) for a in classes[:1] for b in rows), default=0))
-
-
-class Pass(NamedTuple):
-    """What the first pass finds of each row: the numbers of all classes, and the parts if they are wanted."""
-
-    numbers: SliceNumbers
-    parts: PartSums | None
-
-
-def pieces(head: Head) -> tuple[list[slice], list[slice]]:
-    """The classes and the rows of the pieces: every range of classes is worked on with every range of rows."""
-    n, classes = len(head.x), len(head.weight)
-    rows = _even(n, _ROWS)
-    fit = engine.piece_bytes(head.x, head.call) // (max(map(_length, rows), default=1) * head.x.element_size())
-    step = max(_MIN_CLASSES, fit // 64 * 64)
-    return [slice(at, min(at + step, classes)) for at in range(0, classes, step)], rows
-
-
-def _length(part: slice) -> int:
-    return part.stop - part.start
-
-
-def _even(count: int, most: int) -> list[slice]:
-    """Ranges of nearly the same length, none of more than ``most``."""
-    parts = -(-count // most)
-    return [slice(count * i // parts, count * (i + 1) // parts) for i in range(parts)]
-
-
-def measure(
-    head: Head, target: FlatTarget, *, start: int = 0, labels: Tensor | None = None, parts: bool = False
-) -> Pass:
-    """The first pass."""
-    numbers = SliceNumbers.of_no_classes((len(head.x),), head.call, head.x.device)
+def measure(head: Head, labels: Tensor | None = None, *, parts: bool = False) -> tuple[SliceNumbers, PartSums | None]:
+    """The first pass: the numbers of each row over all classes of the layer, and the sums of its parts if asked."""
+    plan = head.plan
+    numbers = SliceNumbers.of_no_classes(head.x, plan.call)
     sums = PartSums(numbers.top, numbers.rest, numbers.top) if parts else None
-    ranges, blocks = pieces(head)
-    memory = head.memory(ranges, blocks)
-    for classes in ranges if blocks else []:
-        first = start + classes.start
-        found: list[SliceNumbers] = []
-        told: list[PartSums] = []
-        for rows in blocks:
-            z = head.logits(rows, classes, memory)
-            found.append(engine.measure(z, take_rows(target, rows), head.call, start=first))
+    for classes in head.classes:
+        start = plan.start + classes.start
+        of_blocks: list[SliceNumbers] = []
+        parts_of_blocks: list[PartSums] = []
+        for rows in head.rows:
+            z = head.logits(rows, classes)
+            of_blocks.append(slices.measure(z, take_rows(plan.target, rows), plan.call, start=start))
             if parts:
-                told.append(PartSums.of_piece(z, found[-1], None if labels is None else labels[rows], start=first))
-        more = SliceNumbers.of_blocks(found)
+                of_labels = None if labels is None else labels[rows]
+                parts_of_blocks.append(PartSums.of_piece(z, of_blocks[-1], of_labels, start=start))
+        more = SliceNumbers.of_blocks(of_blocks)
         if sums is not None:
-            sums = sums.joined(PartSums(*(torch.cat(each) for each in zip(*told, strict=True))), numbers, more)
+            after = PartSums(*(torch.cat(each) for each in zip(*parts_of_blocks, strict=True)))
+            sums = sums.joined(after, numbers, more)
         numbers = numbers.joined(more)
-    return Pass(numbers, sums)
-
-
-class Gradients(NamedTuple):
-    """Those that were asked for."""
-
-    input: Tensor | None
-    weight: Tensor | None
-    bias: Tensor | None
+    return numbers, sums
 
 
 def gradients(
-    head: Head,
-    target: FlatTarget,
-    whole: WholeRows,
-    factor: Tensor,
-    wanted: tuple[bool, bool, bool],
-    *,
-    start: int = 0,
-    more_to_add: bool = False,
-) -> Gradients:
-    """The second pass: the gradients of the input, the weight and the bias."""
-    ranges, blocks = pieces(head)
-    wide = head.call.dtype
+    head: Head, whole: WholeRows, factor: Tensor, wanted: tuple[bool, bool, bool]
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """The second pass: the gradients of the input, the weight and the bias, those that are wanted."""
+    plan, wide = head.plan, head.plan.call.dtype
     of_x = of_weight = of_bias = None
     if wanted[0]:
-        of_x = _Sum(torch.zeros_like(head.x, dtype=wide if more_to_add else None), wide, len(ranges))
+        more_to_add = plan.added is not None
+        of_x = _Sum(torch.zeros_like(head.x, dtype=wide if more_to_add else None), wide, len(head.classes))
     if wanted[1]:
         of_weight = torch.zeros_like(head.weight, memory_format=torch.contiguous_format)
     if wanted[2] and head.bias is not None:
         of_bias = torch.zeros_like(head.bias)
-    memory = head.memory(ranges, blocks)
-    for classes in ranges if blocks else []:
-        mine = None if of_weight is None else _Sum(of_weight[classes], wide, len(blocks))
-        beside = head.x.new_zeros(classes.stop - classes.start, dtype=wide)
-        for rows in blocks:
-            z = head.logits(rows, classes, memory)
-            of_rows, numbers = take_rows(target, rows), whole.of(rows)
-            at = start + classes.start
-            engine.to_gradient(z, of_rows, head.call, numbers, z, start=at, factor=factor[rows], softcap=head.softcap)
+    for classes in head.classes:
+        start = plan.start + classes.start
+        of_classes = None if of_weight is None else _Sum(of_weight[classes], wide, len(head.rows))
+        bias_sum = head.x.new_zeros(classes.stop - classes.start, dtype=wide)
+        for rows in head.rows:
+            z = head.logits(rows, classes)
+            target, numbers = take_rows(plan.target, rows), whole.of(rows)
+            slices.to_gradient(z, target, plan.call, numbers, z, start=start, factor=factor[rows], softcap=plan.softcap)
             if of_x is not None:
                 of_x.add(z, head.weight[classes], rows)
-            if mine is not None:
-                mine.add(z.t(), head.x[rows])
+            if of_classes is not None:
+                of_classes.add(z.t(), head.x[rows])
             if of_bias is not None:
-                beside += z.sum(0, dtype=wide)
-        if mine is not None:
-            mine.finished()
+                bias_sum += z.sum(0, dtype=wide)
+        if of_classes is not None:
+            of_classes.finished()
         if of_bias is not None:
-            of_bias[classes] = beside
-    return Gradients(None if of_x is None else of_x.finished(), of_weight, of_bias)
+            of_bias[classes] = bias_sum
+    return None if of_x is None else of_x.finished(), of_weight, of_bias
 
 
 class _Sum:
@@ -229,10 +216,56 @@ class _Sum:
         return self.to if self.total is self.to else self.to.copy_(self.total)
 
 
-def add_z_loss(rows: RowNumbers, whole: WholeRows, strength: float) -> Tensor:
-    """The losses with λ·lse² on top: its gradient is 2λ·lse·p, which moves what the exponentials are multiplied by."""
-    lse = rows.top + rows.rest.log1p()
-    more = 2 * strength * lse
-    whole.mass.add_(more)
-    whole.at_top.add_(more / (1 + rows.rest))
-    return rows.loss + strength * lse**2
+class HeadLoss(torch.autograd.Function):
+    """The loss of each row, 0 where it does not count, as a function of the layer's input, weight and bias."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        plan: HeadPlan,
+        mine: SliceNumbers,
+        rows: RowNumbers,
+    ) -> Tensor:
+        """From the numbers of this layer's classes and of all classes."""
+        loss, whole = rows.loss.clone(), rows.whole(mine)
+        if plan.z_loss:
+            # The gradient of λ·lse² is 2λ·lse·p, which moves what the exponentials are multiplied by.
+            lse = rows.top + rows.rest.log1p()
+            more = 2 * plan.z_loss * lse
+            whole.mass.add_(more)
+            whole.at_top.add_(more / (1 + rows.rest))
+            loss = loss + plan.z_loss * lse**2
+        if any(ctx.needs_input_grad):
+            ctx.save_for_backward(x, weight, bias, *plan.target.watched())
+            ctx.plan, ctx.whole = plan, whole
+        return plan.spread(loss, len(x))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradients of the input, the weight and the bias."""
+        plan: HeadPlan = ctx.plan
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "linear_cross_entropy has no second derivatives: they would need all logits at once. Use "
+                "sf.cross_entropy(torch.nn.functional.linear(input, linear_weight, linear_bias), target)"
+                if plan.added is None
+                else "a split loss is differentiable once: leave out create_graph=True"
+            )
+        x, weight, bias, *_ = ctx.saved_tensors  # raises if they were changed since
+        factor = plan.pick(grads[0].double().resolve_neg()).contiguous()
+        of_x, of_weight, of_bias = gradients(Head(plan, x, weight, bias), ctx.whole, factor, ctx.needs_input_grad[:3])
+        if of_x is not None:
+            of_x = plan.spread(of_x if plan.added is None else plan.added(of_x).to(x.dtype), len(x))
+        return of_x, _padded(of_weight, weight), _padded(of_bias, bias), None, None, None
+
+
+def _padded(gradient: Tensor | None, like: Tensor | None) -> Tensor | None:
+    """With 0 for the rows that are padding."""
+    if gradient is None or like is None or gradient.shape == like.shape:
+        return gradient
+    whole = torch.zeros_like(like)
+    whole[: len(gradient)] = gradient
+    return whole

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from sfumato.arguments import result_type
-from sfumato.loss.linear.autograd import check_constant
-from sfumato.loss.linear.functional import checked_layer, uncompiled
+from sfumato.loss.linear.functional import check_constant, checked_layer, uncompiled
 from sfumato.targets.checks import (
     ArgumentError,
     check_distribution,
@@ -54,15 +53,11 @@ def smoothing_term(
     (``filter_eps=None``) there.
 
     Args:
-        input: x, (…, D).
-        linear_weight: W, (V, D).
+        input, linear_weight, linear_bias, ignore_index, reduction: as of :func:`sfumato.linear_cross_entropy`.
         target: class indices (…).
         eps: strength ε in [0, 1].
-        over: ``"all"`` or ``"others"``; to be given unless there is a prior.
+        over: ``"all"`` or ``"others"``; required unless there is a prior.
         prior: π, (V,), which sums to 1, in place of ``over``. It gets no gradient.
-        linear_bias: b, (V,).
-        ignore_index: index of rows that do not count.
-        reduction: ``"mean"`` over the rows that count, ``"sum"`` or ``"none"``.
 
     Returns:
         A scalar, or one number a position; in the dtype of the input (float32 under autocast), computed in float32 for
@@ -71,7 +66,7 @@ def smoothing_term(
     Raises:
         ValueError: a strength outside [0, 1], neither or both of ``over`` and ``prior``, shapes that do not fit, a
             prior that would get a gradient.
-        IndexError: a label that is no class.
+        IndexError: a label that is not a class.
 
     >>> x, w, y = torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0, 0.0], [0.0, 1.0], [0.0, 0.0]]), torch.tensor([0])
     >>> hard = torch.nn.functional.cross_entropy(x @ w.t(), y)
@@ -118,12 +113,10 @@ def _check_where_to(over: Over | None, prior: Tensor | None, classes: int) -> No
 
 
 class _Rows(NamedTuple):
-    """Labels, which rows count, what the term is multiplied by, and the prior (None: even)."""
-
     labels: Tensor
     valid: Tensor | None
-    share: float
-    prior: Tensor | None
+    share: float  # what the term is multiplied by
+    prior: Tensor | None  # None: even
 
 
 class _Term(torch.autograd.Function):
@@ -139,8 +132,7 @@ class _Term(torch.autograd.Function):
             each = each + (of_all[rows.labels] - even)
         ctx.save_for_backward(x, weight, bias, *watched(rows.labels, rows.prior))
         ctx.rows, ctx.mean = rows, mean
-        each = rows.share * each
-        return each if rows.valid is None else torch.where(rows.valid, each, 0.0)
+        return rows.share * each if rows.valid is None else torch.where(rows.valid, rows.share * each, 0.0)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
