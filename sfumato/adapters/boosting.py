@@ -1,8 +1,7 @@
 """XGBoost and LightGBM: multiclass objectives towards smoothed labels, or towards any target.
 
-Neither library smooths labels, and both take a custom objective: the gradient p − q of each row's scores, and a second
-derivative. The factor of the second derivative is the library's own, so that without smoothing the trees are those of
-the library's own objective.
+The factor of the second derivative is the library's own, so that without smoothing the trees are those of the library's
+own objective.
 
 Both functions take K classes (at least 2), the strength ε in [0, 1], where ε goes (``"all"`` K classes, as in torch, or
 the K−1 ``"others"``), and optionally probabilities (N, K) in place of the labels of the data set, in its order, which
@@ -10,14 +9,13 @@ are smoothed as well. They raise ValueError for a strength outside [0, 1], fewer
 are not distributions (naming the row), and MissingExtraError where the library is not installed.
 """
 
-from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.adapters._numpy_targets import (
+from sfumato.adapters._shared import (
     check_smoothing,
     checked_labels,
     checked_soft_labels,
@@ -47,14 +45,13 @@ class BoostingObjective:
         soft_labels: Any,
         *,
         factor: float,
-        read: Callable[[Any, str], Any],
         library: str,
     ) -> None:
         self.num_classes = class_count(num_classes)
         check_smoothing(label_smoothing, over)
         self.label_smoothing = float(label_smoothing)
         self.over: Over = over
-        self.factor, self._read, self._library = factor, read, library
+        self.factor, self._library = factor, library
         self._soft = None if soft_labels is None else checked_soft_labels(soft_labels, self.num_classes)
         if self._soft is not None:
             scale, floor = scale_and_floor(self.label_smoothing, self.num_classes, over)
@@ -63,7 +60,11 @@ class BoostingObjective:
     def __call__(self, first: Any, second: Any, sample_weight: Any = None) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """Gradient and second derivative (N, K), from scores and a data set or from labels, scores and weights."""
         if hasattr(second, "get_label"):
-            scores, labels, sample_weight = first, self._read(second, "label"), self._read(second, "weight")
+            scores = first
+            if self._library == "LightGBM":
+                labels, sample_weight = second.get_field("label"), second.get_field("weight")
+            else:
+                labels, sample_weight = second.get_label(), second.get_weight()
         else:
             scores, labels = second, first
         scores = np.asarray(scores)
@@ -88,24 +89,22 @@ class BoostingObjective:
         p = np.exp(scores - scores.max(axis=1, keepdims=True), dtype=np.result_type(scores.dtype, np.float32))
         p /= p.sum(axis=1, keepdims=True)
         hessian = np.maximum(self.factor * p * (1 - p), 1e-16)
+        target = checked_labels(labels, self.num_classes) if self._soft is None else self._soft
+        if len(p) != len(target):
+            what = "labels" if self._soft is None else "soft labels"
+            raise ValueError(
+                f"{self._library} gave scores of {plural(len(p), 'row')}, and there are {len(target):,} {what}: one "
+                "for each row of the data set is needed, in its order"
+            )
         if self._soft is None:
             true, other = masses(self.label_smoothing, self.num_classes, self.over)
-            rows, labels = np.arange(len(p)), checked_labels(labels, self.num_classes)
-            self._check_rows(len(p), len(labels), "labels")
-            at_label = p[rows, labels] - true
+            rows = np.arange(len(p))
+            at_label = p[rows, target] - true
             p -= other
-            p[rows, labels] = at_label
+            p[rows, target] = at_label
         else:
-            self._check_rows(len(p), len(self._soft), "soft labels")
-            p -= self._soft
+            p -= target
         return p, hessian
-
-    def _check_rows(self, rows: int, targets: int, what: str) -> None:
-        if rows != targets:
-            raise ValueError(
-                f"{self._library} gave scores of {plural(rows, 'row')}, and there are {targets:,} {what}: one for each "
-                "row of the data set is needed, in its order"
-            )
 
     def __repr__(self) -> str:
         soft = ", soft labels" if self._soft is not None else ""
@@ -127,11 +126,8 @@ def xgboost(
     >>> xgboost(3, 0.1)
     BoostingObjective(XGBoost, 3 classes, label_smoothing=0.1 over="all")
     """
-    with framework_imports("sfumato.adapters.boosting.xgboost", "xgboost"):
-        import_module("xgboost")
-    return BoostingObjective(
-        num_classes, label_smoothing, over, soft_labels, factor=2.0, read=_read_xgboost, library="XGBoost"
-    )
+    _require("xgboost")
+    return BoostingObjective(num_classes, label_smoothing, over, soft_labels, factor=2.0, library="XGBoost")
 
 
 def lightgbm(
@@ -149,19 +145,11 @@ def lightgbm(
     >>> lightgbm(3, 0.1, over="others")
     BoostingObjective(LightGBM, 3 classes, label_smoothing=0.1 over="others")
     """
-    with framework_imports("sfumato.adapters.boosting.lightgbm", "lightgbm"):
-        import_module("lightgbm")
+    _require("lightgbm")
     factor = num_classes / (num_classes - 1) if num_classes > 1 else 1.0
-    return BoostingObjective(
-        num_classes, label_smoothing, over, soft_labels, factor=factor, read=_read_lightgbm, library="LightGBM"
-    )
+    return BoostingObjective(num_classes, label_smoothing, over, soft_labels, factor=factor, library="LightGBM")
 
 
-def _read_xgboost(data: Any, what: str) -> Any:
-    """Labels or weights; at module level, so that a model with an objective can be pickled."""
-    return data.get_label() if what == "label" else data.get_weight()
-
-
-def _read_lightgbm(data: Any, what: str) -> Any:
-    """Labels or weights of LightGBM's data set."""
-    return data.get_field(what)
+def _require(library: str) -> None:
+    with framework_imports(f"sfumato.adapters.boosting.{library}", library):
+        import_module(library)

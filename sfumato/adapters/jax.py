@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from sfumato.adapters._numpy_targets import check_smoothing, masses, scale_and_floor
+from sfumato.adapters._shared import check_smoothing, masses, scale_and_floor
 from sfumato.extras import framework_imports
 from sfumato.theory import Over
 
@@ -29,30 +29,22 @@ def cross_entropy(
     over: Over = "all",
     ignore_index: int = -100,
 ) -> jax.Array:
-    r"""The loss of each row, as optax gives it: nothing is reduced.
+    r"""The loss of each row, (…), as optax gives it: nothing is reduced. In float32 or the wider type of the logits.
 
     .. math:: L = \sum_k q_k\,(\mathrm{lse}(z) - z_k)
               = (q_y - r)\,(\mathrm{lse}(z) - z_y) + r \sum_k (\mathrm{lse}(z) - z_k)
 
     with q_y the mass of the label and r that of each other class.
 
-    Args:
-        logits: z, (…, K) with the classes last; float16 and bfloat16 are computed in float32.
-        labels: class indices (…), or probabilities (…, K), which are smoothed as well.
-        label_smoothing: strength ε in [0, 1]: a number, or an array that broadcasts with (…). Arrays may be traced, as
-            in a schedule, and are then not checked.
-        over: where ε goes: ``"all"`` K classes, as in optax, or the K−1 ``"others"``. Static under jit.
-        ignore_index: index of rows that do not count: their loss and their gradient are 0. Divide a sum by the number
-            of the others for a mean.
+    ``logits`` are z, (…, K) with the classes last; float16 and bfloat16 are computed in float32. ``labels`` are class
+    indices (…), or probabilities (…, K), which are smoothed as well. ``label_smoothing`` is ε in [0, 1]: a number, or
+    an array that broadcasts with (…) and may be traced, as in a schedule, and is then not checked. ``over`` is where ε
+    goes: ``"all"`` K classes, as in optax, or the K−1 ``"others"``; static under jit. The loss and the gradient of rows
+    of ``ignore_index`` are 0: divide a sum by the number of the others for a mean.
 
-    Returns:
-        (…), in float32 or the wider type of the logits.
-
-    Raises:
-        ValueError: a strength outside [0, 1], an unknown ``over``, or shapes that do not fit.
-        IndexError: a label that is no class; names the first. Under jit and vmap nobody can look at labels: there the
-            loss of such a row is NaN.
-        TypeError: labels that are neither integers nor floating.
+    ValueError: a strength outside [0, 1], an unknown ``over``, or shapes that do not fit. IndexError: a label that is
+    no class; names the first. Under jit and vmap nobody can look at labels: there the loss of such a row is NaN.
+    TypeError: labels that are neither integers nor floating.
 
     >>> logits, labels = jnp.array([[2.0, 0.0, 0.0]]), jnp.array([0])
     >>> round(float(cross_entropy(logits, labels, label_smoothing=0.1)[0]), 4)  # as torch and optax

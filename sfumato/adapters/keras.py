@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from sfumato.adapters._numpy_targets import check_smoothing, masses, scale_and_floor
-from sfumato.adapters._saving import save_parts
+from sfumato.adapters._shared import check_smoothing, masses, save_parts, scale_and_floor
 from sfumato.extras import framework_imports
 from sfumato.theory import Over
+from sfumato.theory.noise import distribution_fault
 
 with framework_imports("sfumato.adapters.keras", "keras"):
     import keras
@@ -32,20 +32,13 @@ class CrossEntropy(keras.losses.Loss):
     Keras gives evaluation the same loss, which is then smoothed and no log loss: add
     ``keras.metrics.SparseCategoricalCrossentropy(from_logits=True)`` as a metric.
 
-    Args:
-        label_smoothing: strength ε in [0, 1].
-        over: where ε goes: ``"all"`` K classes, as in Keras, or the K−1 ``"others"``.
-        from_logits: whether the model's outputs are logits. Of probabilities the logarithm is taken, above Keras's
-            epsilon. Keras's own losses say False by default.
-        ignore_index: class index of rows that do not count, whatever they hold: their gradient is 0, and the mean is
-            over the others.
-        reduction: as of every loss of Keras.
-        name: in logs.
-        dtype: of the arithmetic; None for Keras's float type.
+    ``label_smoothing`` is ε in [0, 1], and ``over`` where it goes: ``"all"`` K classes, as in Keras, or the K−1
+    ``"others"``. ``from_logits=False`` takes the logarithm of outputs that are probabilities, above Keras's epsilon;
+    Keras's own losses do so by default. Rows of ``ignore_index`` have a gradient of 0, whatever they hold, and the mean
+    is over the others. ``reduction``, ``name`` and ``dtype`` are those of every loss of Keras.
 
-    Raises:
-        ValueError: a strength outside [0, 1] or an unknown ``over``, at construction; shapes that do not fit. A class
-            index that is no class makes the loss NaN, because no backend can look at it in compiled code.
+    ValueError: a strength outside [0, 1] or an unknown ``over``, at construction; shapes that do not fit. A class index
+    that is no class makes the loss NaN, because no backend can look at it in compiled code.
 
     >>> loss = CrossEntropy(label_smoothing=0.1, over="others")
     >>> round(float(loss(np.array([0]), np.array([[2.0, 0.0, 0.0]]))), 4)
@@ -135,15 +128,10 @@ class SaveScores(keras.callbacks.Callback):
     """Write ``FOLDER/ARM/SEED.npz`` when training ends: logits and labels of test rows, and of validation rows.
 
     ``sfumato judge FOLDER`` then compares the arms. The weights are those at the end of training, or the best ones
-    where ``EarlyStopping(restore_best_weights=True)`` stands before this callback.
-
-    Args:
-        folder: of all arms; made where it is missing.
-        arm: what is trained, such as ``"one-hot"``.
-        seed: which model of the arm, such as what ``keras.utils.set_random_seed`` was given.
-        test: a pair of inputs and labels (N,).
-        validation: a pair of inputs and labels, on which the temperature is fitted; None for none.
-        from_logits: whether the model's outputs are logits. Of probabilities the logarithm is saved.
+    where ``EarlyStopping(restore_best_weights=True)`` stands before this callback. ``folder`` is made where it is
+    missing; ``arm`` is what is trained, such as ``"one-hot"``, and ``seed`` which model of it. ``test`` and
+    ``validation``, on which the temperature is fitted, are pairs of inputs and labels (N,). Of outputs that are
+    probabilities (``from_logits=False``) the logarithm is saved.
 
     >>> SaveScores("scores", arm="smoothed", seed=0, test=(np.zeros((2, 3)), np.zeros(2, int))).arm
     'smoothed'
@@ -161,12 +149,15 @@ class SaveScores(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         for name, pair in (("test", test), ("validation", validation)):
-            if pair is not None and len(pair) != 2:
+            if pair is None:
+                continue
+            if len(pair) != 2:
                 raise ValueError(f"{name} must be a pair of inputs and labels, got {len(pair)} things")
-            if pair is not None and _are_distributions(pair[1]):
+            labels = np.asarray(pair[1])
+            if labels.ndim > 1 and labels.shape[-1] > 1 and distribution_fault(labels, 1e-5) is None:
                 raise ValueError(
-                    f"the labels of {name} must be class indices (N,), got probabilities {np.shape(pair[1])}: give "
-                    "their argmax(-1)"
+                    f"the labels of {name} must be class indices (N,), got probabilities {labels.shape}: give their "
+                    "argmax(-1)"
                 )
         self.folder, self.arm, self.seed = folder, arm, seed
         self.test, self.validation, self.from_logits = test, validation, from_logits
@@ -180,12 +171,6 @@ class SaveScores(keras.callbacks.Callback):
         outputs = np.asarray(model.predict(rows[0], verbose=0), dtype=np.float32)
         logits = outputs if self.from_logits else np.log(np.maximum(outputs, np.finfo(np.float32).tiny))
         return logits, np.asarray(rows[1]).reshape(logits.shape[:-1])
-
-
-def _are_distributions(labels: Any) -> bool:
-    """Whether these are rows that sum to 1, one-hot ones for example, and no class indices."""
-    rows = np.asarray(labels)
-    return rows.ndim > 1 and rows.shape[-1] > 1 and bool(np.allclose(rows.sum(-1), 1))
 
 
 def _shifted(z: Any) -> tuple[Any, Any]:

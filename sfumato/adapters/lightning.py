@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sfumato.adapters._saving import save_parts
+from sfumato.adapters._shared import save_parts
 from sfumato.evaluate import fit_temperature_small, logit_gap
 from sfumato.extras import framework_imports
 from sfumato.loss import cross_entropy
@@ -27,20 +27,16 @@ Scores = Callable[[LightningModule, Any], tuple[Tensor, Tensor]]
 
 
 class Watch(Callback):
-    r"""Measure the validation rows against their labels after each epoch: log loss, logit gap and temperature.
+    """Measure the validation rows against their labels after each epoch: log loss, logit gap and temperature.
 
     It logs ``hard_nll``, ``logit_gap`` and ``temperature``, so a ``ModelCheckpoint(monitor="hard_nll")`` chooses by the
-    log loss, whatever was smoothed in training. Rows are those of the first validation loader; the check before
-    training is left out. Their logits are kept until the epoch ends, N×K numbers of 4 bytes. On several devices the
-    rows of all are taken.
+    log loss, whatever was smoothed in training. Rows are those of the first validation loader, on all devices; the
+    check before training is left out. Their logits are kept until the epoch ends, N×K numbers of 4 bytes. ``history``
+    has a dictionary per epoch, and is in checkpoints.
 
     A ``validation_step`` that returns a dictionary with ``"logits"`` and ``"labels"`` gives these. Otherwise a batch
-    must be a pair ``(x, labels)``, and the module is called once more.
-
-    Args:
-        scores: a function of the module and a batch that gives logits and labels, where neither rule fits.
-
-    ``history`` has a dictionary per epoch, and is in checkpoints.
+    must be a pair ``(x, labels)``, and the module is called once more. Where neither rule fits, ``scores`` is a
+    function of the module and a batch that gives logits and labels.
 
     >>> Watch()
     Watch(0 epochs)
@@ -103,16 +99,11 @@ class Watch(Callback):
 class SaveScores(Callback):
     """Write ``FOLDER/ARM/SEED.npz`` when training ends: logits and labels of test rows, and of validation rows.
 
-    ``sfumato judge FOLDER`` then compares the arms. The weights are those at the end of training. Rows are read in the
-    order of the loader, which must not shuffle, and by the first process alone.
-
-    Args:
-        folder: of all arms; made where it is missing.
-        arm: what is trained, such as ``"one-hot"``.
-        seed: which model of the arm; None for the one that ``lightning.seed_everything`` set.
-        test: loader of the test rows, whose batches are pairs ``(x, labels)``.
-        validation: loader of the validation rows, on which the temperature is fitted; None for none.
-        scores: a function of the module and a batch that gives logits and labels, where batches are no such pairs.
+    ``sfumato judge FOLDER`` then compares the arms. The weights are those at the end of training. ``folder`` is made
+    where it is missing; ``arm`` is what is trained, such as ``"one-hot"``; ``seed`` is which model of it, None for the
+    one that ``lightning.seed_everything`` set. ``test`` and ``validation``, on which the temperature is fitted, are
+    loaders that must not shuffle; the first process alone reads them. Batches are pairs ``(x, labels)``, unless
+    ``scores`` is a function of the module and a batch that gives logits and labels.
 
     >>> SaveScores("scores", arm="smoothed", seed=0, test=[])
     SaveScores(scores/smoothed)

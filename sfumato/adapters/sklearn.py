@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.adapters._numpy_targets import check_smoothing, checked_soft_labels, scale_and_floor
+from sfumato.adapters._shared import check_smoothing, checked_soft_labels, scale_and_floor
 from sfumato.extras import framework_imports
 from sfumato.theory import Over
 
@@ -43,17 +43,12 @@ class SmoothedClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     An estimator that splits its rows itself (``early_stopping`` of ``HistGradientBoostingClassifier``) has copies of
     one row in both parts, and its score is then of no use: switch that off.
 
-    Args:
-        estimator: a classifier that minimises the log loss and whose ``fit`` takes ``sample_weight``; None for
-            ``LogisticRegression()``. Of a pipeline, make this the last step: ``make_pipeline(scaler,
-            SmoothedClassifier())``.
-        label_smoothing: strength ε in [0, 1]. Soft labels are smoothed as well; 0 takes them as they are.
-        over: where ε goes: ``"all"`` K classes, as in torch, or the K−1 ``"others"``.
-
-    Attributes:
-        estimator_: the fitted classifier.
-        classes_: the classes, (K,), sorted, in the order of the columns of ``predict_proba``. Of soft labels these are
-            the columns of the data frame, or 0 to K−1.
+    ``estimator`` is a classifier that minimises the log loss and whose ``fit`` takes ``sample_weight``; None for
+    ``LogisticRegression()``. Of a pipeline, make this the last step: ``make_pipeline(scaler, SmoothedClassifier())``.
+    ``label_smoothing`` is ε in [0, 1], for soft labels as well; ``over`` is where it goes: ``"all"`` K classes, as in
+    torch, or the K−1 ``"others"``. Once fitted, ``estimator_`` is the classifier and ``classes_`` are the classes,
+    (K,), sorted, in the order of the columns of ``predict_proba``: of soft labels the columns of the data frame, or 0
+    to K−1.
 
     >>> X, y = np.array([[0.0], [1.0], [2.0], [3.0]]), ["no", "no", "yes", "yes"]
     >>> SmoothedClassifier(LogisticRegression(C=1e6), label_smoothing=0.2, over="others").fit(X, y).predict([[0.2]])
@@ -66,18 +61,14 @@ class SmoothedClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         self.over: Over = over
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Fit the estimator to smoothed labels.
+        """Fit the estimator to smoothed labels (N,), or to soft labels, (N, K) probabilities whose rows sum to 1.
 
-        Args:
-            X: features, (N, D), of any kind that the estimator takes.
-            y: labels, (N,); or soft labels, (N, K) probabilities whose rows sum to 1. The columns of a data frame are
-                the classes; else these are 0 to K−1.
-            sample_weight: one number a row, (N,).
+        The columns of a data frame of soft labels are the classes; else these are 0 to K−1. ``X`` are features, (N, D),
+        of any kind that the estimator takes; ``sample_weight`` is one number per row.
 
-        Raises:
-            ValueError: a strength outside [0, 1], soft labels that do not sum to 1 (names the first row), two columns
-                of one class, a class without mass in any row, or labels of a single class.
-            TypeError: an estimator without ``sample_weight``.
+        ValueError: a strength outside [0, 1], soft labels that do not sum to 1 (names the first row), two columns of
+        one class, a class without mass in any row, or labels of a single class. TypeError: an estimator without
+        ``sample_weight``.
         """
         check_smoothing(self.label_smoothing, self.over)
         inner: Any = clone(self._inner())

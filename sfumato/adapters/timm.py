@@ -23,14 +23,11 @@ class CrossEntropy(torch.nn.Module):
     smoothed, and the first batch of them is refused where ε is above 0.
 
     As part of a ``ClassificationTask``, or after ``eval()``, it is the log loss: nothing is smoothed in evaluation.
+    ``label_smoothing`` is ε in [0, 1], and ``over`` where it goes: ``"all"`` K classes, as in timm, or the K−1
+    ``"others"``.
 
-    Args:
-        label_smoothing: strength ε in [0, 1].
-        over: where ε goes: ``"all"`` K classes, as in timm, or the K−1 ``"others"``.
-
-    Raises:
-        ValueError: a strength outside [0, 1] or an unknown ``over``, at construction; in training soft targets that do
-            not sum to 1 (names the first row), or that were not smoothed.
+    ValueError: a strength outside [0, 1] or an unknown ``over``, at construction; in training soft targets that do not
+    sum to 1 (names the first row), or that were not smoothed.
 
     >>> criterion = CrossEntropy(label_smoothing=0.1, over="others")
     >>> round(criterion(torch.tensor([[2.0, 0.0, 0.0]]), torch.tensor([0])).item(), 4)
@@ -66,14 +63,10 @@ class CrossEntropy(torch.nn.Module):
         return cross_entropy(input, target)
 
     def mixup(self, num_classes: int, **options: object) -> Mixup:
-        """A Mixup of timm that smooths by the same ε. Its own argument is over all classes; this one is converted.
+        """A Mixup of timm that smooths by the same ε: its own argument is over all classes, so this one is converted.
 
-        Args:
-            num_classes: K.
-            options: what else ``timm.data.Mixup`` takes, such as ``mixup_alpha=0.8``.
-
-        Raises:
-            ValueError: a strength over the others that is above (K−1)/K, which no Mixup can smooth by.
+        ``options`` are what else ``timm.data.Mixup`` takes, such as ``mixup_alpha=0.8``. ValueError for a strength over
+        the others that is above (K−1)/K, which no Mixup can smooth by.
         """
         eps = convert_eps(self.label_smoothing, num_classes, frm=self.over, to="all")
         return Mixup(label_smoothing=eps, num_classes=num_classes, **options)  # pyright: ignore[reportArgumentType]

@@ -51,7 +51,7 @@ def _place(index: tuple[int, ...]) -> str:
 
 def check_entries(values: Tensor, good: Tensor, axis: int, rule: str) -> None:
     """Refuse the first entry that is not good, naming its value, its class, which is on ``axis``, and its position."""
-    if bool(good.all()):
+    if not readable(values) or bool(good.all()):
         return
     at = first(~good)
     where = _place(at[:axis] + at[axis + 1 :])
@@ -174,19 +174,12 @@ def checked_share(share: float | Tensor, positions: torch.Size, name: str, *, be
     if share.shape != positions[: share.dim()]:
         shapes = f"{tuple(share.shape)} does not broadcast from the left with {beside}{tuple(positions)}"
         raise ArgumentError(f"{name} {shapes}")
-    check_shares(share, name)
+    if readable(share):
+        bad = ~((share >= 0) & (share <= 1))
+        if bool(bad.any()):
+            index, where = position(bad)
+            raise ArgumentError(f"{name} must be in [0, 1], got {float(share[index]):g} in {where}")
     return share
-
-
-def check_shares(shares: Tensor, name: str, *, of_class: bool = False) -> None:
-    """Refuse the first of some shares that is not in [0, 1], and name its position, or its class."""
-    if not readable(shares):
-        return
-    bad = ~((shares >= 0) & (shares <= 1))
-    if bool(bad.any()):
-        index, where = position(bad)
-        where = f"for class {index[0]}" if of_class else f"in {where}"
-        raise ArgumentError(f"{name} must be in [0, 1], got {float(shares[index]):g} {where}")
 
 
 def checked_mask(mask: Tensor | None, positions: torch.Size, owner: str) -> Tensor | None:

@@ -149,6 +149,5 @@ def unigram_prior(counts: Tensor, pseudo_count: float = 1.0, *, power: float = 1
 def _checked_counts(counts: Tensor, axis: int) -> Tensor:
     """In float64; the first that is negative or not finite is refused."""
     n = counts.double()
-    if readable(n):
-        check_entries(n, (n >= 0) & n.isfinite(), axis, "counts must be finite and at least 0")
+    check_entries(n, (n >= 0) & n.isfinite(), axis, "counts must be finite and at least 0")
     return n

@@ -21,7 +21,6 @@ from sfumato.targets.checks import (
     checked_share,
     class_axis,
     positions_of,
-    readable,
 )
 from sfumato.targets.terms import AtLabel, Scaled, Terms
 
@@ -70,8 +69,7 @@ def smooth_multilabel(present: Tensor, eps: float, *, spread: Spread, mask: Tens
     valid = checked_mask(mask, positions_of(present), "the labels")
     dtype = present.dtype if present.is_floating_point() else torch.get_default_dtype()
     y = present.double() if valid is None else torch.where(valid.unsqueeze(axis), present.double(), 0.0)
-    if readable(y):
-        check_entries(y, (y >= 0) & (y <= 1), axis, "present must be in [0, 1]")
+    check_entries(y, (y >= 0) & (y <= 1), axis, "present must be in [0, 1]")
     added = eps * y.mean(axis, keepdim=True) if spread == "count" else 0.5 * eps
     return Dense(present.shape[axis], None, valid, ((1 - eps) * y + added).to(dtype))
 

@@ -13,9 +13,9 @@ from sfumato.targets.base import FIELDS, Fields, Masses, Target
 from sfumato.targets.checks import (
     at_labels,
     check_distribution,
+    check_entries,
     check_over,
     check_prior,
-    check_shares,
     check_tensor,
     checked_eps,
     checked_labels,
@@ -102,7 +102,7 @@ def smooth_by_class(labels: Tensor, eps_by_class: Tensor, *, over: Over, ignore_
         raise ValueError(
             f"eps_by_class must be floating and (K,), got {eps_by_class.dtype} {tuple(eps_by_class.shape)}"
         )
-    check_shares(eps_by_class, "eps_by_class", of_class=True)
+    check_entries(eps_by_class, (eps_by_class >= 0) & (eps_by_class <= 1), 0, "eps_by_class must be in [0, 1]")
     num_classes = len(eps_by_class)
     labels, valid = checked_labels(labels, num_classes, ignore_index)
     if num_classes < 2:

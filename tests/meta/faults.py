@@ -177,7 +177,7 @@ OF_PEERS = {
     ),
     "LightGBM: labels that are fractions are cut off": Fault(
         p.planted(p.replaced("labels", lambda a: a["labels"].long()), "one_hot", "smooth"),
-        "tests/targets/test_targets.py::test_what_is_wrong_is_said_with_place_and_value",
+        "tests/targets/test_refused.py::test_what_is_wrong_is_said_with_place_and_value",
     ),
     "CoinCheung: the target sums to less than 1": Fault(
         p.planted(p.mass_of_the_label(lambda q: q - q.amin(p.class_axis(q), keepdim=True)), "smooth"),

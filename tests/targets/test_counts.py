@@ -82,30 +82,3 @@ def test_a_unigram_prior_is_what_smooth_prior_takes():
     prior = sf.unigram_prior(torch.bincount(torch.tensor([0, 0, 1]), minlength=3))
     q = sf.smooth_prior(torch.tensor([2]), prior, 0.3).to_dense(torch.float64)
     torch.testing.assert_close(q, torch.tensor([[0.15, 0.10, 0.75]]).double(), rtol=1e-6, atol=0)
-
-
-ONE = torch.tensor([[1, 2], [0, 0]])
-REFUSED = {
-    "counts": (lambda: sf.from_counts(torch.tensor([[1.0, -2.0]]), 1.0), "got -2 for class 1 in row 0"),
-    "one position": (lambda: sf.from_counts(torch.tensor([1.0, math.inf]), 1.0), "got inf for class 1$"),
-    "concentration": (lambda: sf.from_counts(ONE, math.nan), "concentration must be at least 0, got nan"),
-    "nobody": (lambda: sf.from_counts(ONE, 0.0), "nobody has annotated row 1: give a concentration above 0"),
-    "prior's shape": (
-        lambda: sf.from_counts(ONE, 1.0, prior=torch.ones(3) / 3),
-        r"prior must be floating and \(2,\), got torch.float32 \(3,\)",
-    ),
-    "prior's sum": (lambda: sf.from_counts(ONE, 1.0, prior=torch.tensor([0.5, 0.6])), "prior must sum to 1, got 1.1"),
-    "mask": (lambda: sf.from_counts(ONE, 1.0, mask=torch.tensor([True])), r"mask has positions \(1,\)"),
-    "one axis": (lambda: sf.fit_concentration(torch.tensor([1, 2])), r"counts must be \(N, K\)"),
-    "no pairs": (lambda: sf.fit_concentration(torch.eye(2)), "no row has two answers"),
-    "all 0": (lambda: sf.unigram_prior(torch.zeros(3), 0.0), "all counts are 0: give a pseudo_count above 0"),
-    "pseudo-count": (lambda: sf.unigram_prior(torch.ones(3), -1.0), "pseudo_count must be at least 0 and finite"),
-    "power": (lambda: sf.unigram_prior(torch.ones(3), power=math.nan), "power must be at least 0 and finite, got nan"),
-}
-
-
-@pytest.mark.parametrize("what", REFUSED)
-def test_what_is_wrong_is_said(what):
-    act, message = REFUSED[what]
-    with pytest.raises(ValueError, match=message):
-        act()

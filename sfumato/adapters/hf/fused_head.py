@@ -1,7 +1,8 @@
 """A causal model of transformers whose loss is computed from its last hidden states, without the logits.
 
-The model's own forward is kept and runs as it is, so that routers, images and adapters stay what they are. Only what
-its output layer and its loss function are differs while a pass with labels is on its way; ``head_loss`` has that pass.
+The model's own forward runs as it is, so that routers, images and adapters stay what they are. In a pass with labels
+its last layer is a stand-in, which keeps the layer's input and gives one row of known numbers, and its loss function is
+ours. What the model does between the two is seen on the known row, so that nothing is trusted that was not looked at.
 """
 
 import inspect
@@ -17,7 +18,7 @@ from transformers import PreTrainedModel
 from transformers.loss.loss_utils import ForCausalLMLoss
 from transformers.utils import ModelOutput
 
-from sfumato.adapters.hf.head_loss import HeadLoss, HeadPass
+from sfumato.loss.linear import HeadParts, linear_cross_entropy
 from sfumato.targets.checks import ArgumentError, check_over, check_strength
 from sfumato.text import plural
 from sfumato.theory import Over
@@ -26,15 +27,135 @@ _ROWS = "_fused_rows"  # an argument of forward: the numbers of each row are wan
 _SOFTCAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
 _SCALES = ("logit_scale", "output_multiplier", "lm_head_multiplier")
 _MULTIPLIES = ("hyperclovax", "hyperclovax_vl")  # their logits_scaling multiplies; everyone else's divides
+_LARGEST = 50.0  # of the known row: past the bend of any soft cap
 _count = itertools.count()
+
+
+@dataclass(frozen=True)
+class HeadLoss:
+    """What a fused head computes: logits s·z, capped at c, and their loss, as the arguments of ``fuse_head`` say."""
+
+    label_smoothing: float
+    over: Over
+    softcap: float | None
+    logit_scale: float
+    z_loss: float
+    smooth_evaluation: bool
+    evaluation_logits: bool
+
+
+class HeadPass:
+    """One forward pass; ``rows`` keeps the parts of each row, ``check`` looks at the known row (this syncs a GPU)."""
+
+    def __init__(self, model: Any, head: torch.nn.Linear, how: HeadLoss, *, rows: bool, check: bool) -> None:
+        self.model, self.head, self.how, self.rows, self.check = model, head, how, rows, check
+        self.name = type(model).__name__
+        self.keeps_logits = how.evaluation_logits and not model.training
+        self.input: Tensor | None = None
+        self.output = torch.empty(0)
+        self.of_rows: dict[str, Tensor | None] = {}
+
+    def stand_in(self, input: Tensor) -> Tensor:
+        """In place of the last layer: its output where logits are kept, and one row of known numbers elsewhere."""
+        if self.input is not None:
+            raise ValueError(f"{self.name} calls its output layer twice in one pass, and fuse_head knows one call")
+        self.input = input
+        if self.keeps_logits:
+            self.output = torch.nn.functional.linear(input, self.head.weight, self.head.bias)
+        else:
+            known = torch.linspace(-_LARGEST, _LARGEST, self.head.out_features, device=input.device)
+            self.output = known.to(input.dtype).reshape(*(1 for _ in input.shape[:-1]), -1)
+        return self.output
+
+    def loss(
+        self,
+        logits: Tensor,
+        labels: Tensor | None = None,
+        vocab_size: int | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+        ignore_index: int = -100,
+        shift_labels: Tensor | None = None,
+        **rest: Any,
+    ) -> Tensor:
+        """In place of the model's loss function, with the same arguments."""
+        if self.input is None:
+            raise ValueError(f"{self.name} computes its loss before it calls its output layer")
+        if "label_smoothing" in rest:
+            raise ValueError("label_smoothing is no argument of a fused model: give it to fuse_head")
+        self._look_at(logits)
+        labels = labels if shift_labels is None else shift_labels.view(self.input.shape[:-1])
+        if labels is None:
+            raise ValueError(f"{self.name} gives its loss neither labels nor shift_labels")
+        labels, shift = labels.to(self.head.weight.device), shift_labels is None
+        items = num_items_in_batch.to(labels.device) if isinstance(num_items_in_batch, Tensor) else num_items_in_batch
+        how, x = self.how, self.input.to(labels.device)
+        smoothed, scale = self.model.training or how.smooth_evaluation, how.logit_scale
+        bias = dict(self.head.named_parameters(recurse=False)).get("bias")
+        loss = linear_cross_entropy(
+            x if scale == 1 else x * scale,
+            self.head.weight,
+            labels,
+            linear_bias=bias if bias is None or scale == 1 else bias * scale,
+            over=how.over,
+            softcap=how.softcap,
+            out_dtype=torch.promote_types(x.dtype, torch.float32),
+            return_parts=self.rows,
+            shift=shift,
+            ignore_index=ignore_index,
+            reduction="none" if self.rows else "mean",
+            num_items=None if self.rows else items,
+            label_smoothing=how.label_smoothing if smoothed else 0.0,
+            z_loss=how.z_loss if smoothed else 0.0,
+        )
+        if isinstance(loss, HeadParts):
+            parts, valid = loss, (labels[..., 1:] if shift else labels) != ignore_index
+            self.of_rows = {
+                "log_probs": -parts.loss,
+                "entropy": parts.entropy,
+                "is_top1": parts.correct,
+                "label_mask": valid,
+            }
+            loss = parts.loss.sum() / (valid.sum().clamp(min=1) if items is None else items)
+        self.own = loss.detach()
+        if not self.keeps_logits:
+            logits.fill_(torch.nan)  # so that whatever else the model computes of them is seen in its loss
+        return loss
+
+    def look_at_loss(self, loss: Tensor) -> None:
+        """Refuse a model that adds to its loss what it computes of its logits."""
+        if self.check and bool(loss.isnan().any() & ~self.own.isnan()):
+            raise ValueError(
+                f"{self.name} adds something to its loss that it computes of its logits, which fuse_head does not "
+                "make: turn that off in its configuration, or train it without fuse_head"
+            )
+
+    def _look_at(self, logits: Tensor) -> None:
+        """Refuse a model that does something else to its logits than the loss was told."""
+        if logits.shape != self.output.shape:
+            raise ValueError(
+                f"{self.name} cuts or reshapes its logits before its loss ({tuple(self.output.shape)} became "
+                f"{tuple(logits.shape)}), which fuse_head does not know: train it without fuse_head"
+            )
+        if not self.check or self.keeps_logits:
+            return
+        softcap, scale = self.how.softcap, self.how.logit_scale
+        wanted = self.output.double() * scale
+        wanted = wanted if softcap is None else softcap * torch.tanh(wanted / softcap)
+        allowed = 8 * torch.finfo(self.output.dtype).eps * wanted.abs().max()
+        if not bool(((logits.double() - wanted).abs() <= allowed).all()):
+            cap = "no softcap" if softcap is None else f"softcap={softcap:g}"
+            raise ValueError(
+                f"{self.name} does something else to its logits than fuse_head read in its configuration ({cap}, "
+                f"logit_scale={scale:g}). Give fuse_head the softcap= and logit_scale= of its forward, or train it "
+                "without fuse_head"
+            )
 
 
 @dataclass
 class FusedOutput(ModelOutput):
-    """What a fused model gives TRL's ``SFTTrainer``, which reads numbers of rows where others read logits.
+    """Numbers of rows (B, T−1), 0 where the label is ignored, which TRL's ``SFTTrainer`` reads in place of logits.
 
-    Rows are (B, T−1), or (B, T) with ``shift_labels``; they are 0 where the label is ignored. ``log_probs`` is minus
-    the loss of each row, whose negated sum is TRL's loss, and ``entropy`` is in nats.
+    ``log_probs`` is minus the loss of each row, whose negated sum is TRL's loss, and ``entropy`` is in nats.
     """
 
     loss: Tensor | None = None
@@ -43,24 +164,21 @@ class FusedOutput(ModelOutput):
     is_top1: Tensor | None = None
     label_mask: Tensor | None = None
     aux_loss: Tensor | None = None
-    num_valid_tokens: Tensor | None = None
-    num_correct_tokens: Tensor | None = None
-    entropy_sum: Tensor | None = None
     logits: Tensor | None = None
 
 
 class FusedHead:
-    """What :func:`fuse_head` did to a model; ``remove()``, or the end of a ``with`` block, undoes it.
+    """What :func:`fuse_head` did to a causal ``model``; ``remove()``, or the end of a ``with`` block, undoes it.
 
-    ``model`` is the causal model; of one that PEFT wrapped, the model inside.
+    ``removed`` says whether that was done.
     """
 
     def __init__(self, model: Any, how: HeadLoss) -> None:
         self.model, self.how = model, how
-        self.inner, self.always_rows = _below_trl(model.forward)
+        self.inner = model.forward
         self._before = vars(model).get("forward")
         self._name = f"_fused_head_{next(_count)}"
-        self._running = self._removed = self._looked = False
+        self.removed = self._running = self._looked = False
         self._forward = types.MethodType(_forward_like(type(model).forward, self._name), model)
         model.forward = self._forward
         setattr(model, self._name, self)
@@ -70,9 +188,9 @@ class FusedHead:
 
     def remove(self) -> None:
         """Give the model back its own forward; a second call does nothing."""
-        if self._removed:
+        if self.removed:
             return
-        self._removed = True
+        self.removed = True
         for hook in self._hooks:
             hook.remove()
         if vars(self.model).get("forward") is not self._forward:
@@ -91,17 +209,16 @@ class FusedHead:
 
     def __repr__(self) -> str:
         name, how = type(self.model).__name__, self.how
-        if self._removed:
+        if self.removed:
             return f"FusedHead({name}, removed)"
-        head = self.model.get_output_embeddings()
+        unset = {"softcap": None, "logit_scale": 1, "z_loss": 0}
+        shown = [f"{each}={getattr(how, each):g}" for each, value in unset.items() if getattr(how, each) != value]
+        evaluation = "smoothed" if how.smooth_evaluation else "hard"
         parts = [
             f'label_smoothing={how.label_smoothing:g} over="{how.over}"',
-            plural(head.out_features, "class"),
-            *([] if how.softcap is None else [f"softcap={how.softcap:g}"]),
-            *([] if how.logit_scale == 1 else [f"logit_scale={how.logit_scale:g}"]),
-            *([f"z_loss={how.z_loss:g}"] if how.z_loss else []),
-            f"evaluation {'smoothed' if how.smooth_evaluation else 'hard'}, "
-            f"{'with' if how.evaluation_logits else 'without'} logits",
+            plural(self.model.get_output_embeddings().out_features, "class"),
+            *shown,
+            f"evaluation {evaluation}, {'with' if how.evaluation_logits else 'without'} logits",
         ]
         return f"FusedHead({name}, {', '.join(parts)})"
 
@@ -115,26 +232,24 @@ class FusedHead:
         check_strength(eps)
         self.how = replace(self.how, label_smoothing=float(eps))
 
-    @property
-    def removed(self) -> bool:
-        """Whether the model has its own forward again."""
-        return self._removed
-
     def forward(self, names: list[str], *args: Any, **kwargs: Any) -> Any:
         """The model's forward; ``names`` are those of its parameters, in order."""
         rows = bool(kwargs.pop(_ROWS, False))  # both are taken out, whatever they hold
-        rows = bool(kwargs.pop("fused_lm_head", False)) or rows or self.always_rows
+        rows = bool(kwargs.pop("fused_lm_head", False)) or rows
         kwargs = dict(zip(names, args, strict=False)) | kwargs
         if rows and kwargs.get("labels") is None:
             kwargs["labels"] = kwargs.get("shift_labels")
-        if self._removed or kwargs.get("labels") is None:
+        if self.removed or kwargs.get("labels") is None:
             return self.inner(**kwargs)
         as_tuple = (kwargs.pop("return_dict", None) is False) or not self.model.config.return_dict
         one = HeadPass(self.model, _checked_head(self.model), self.how, rows=rows, check=not self._looked)
         outputs = self._run(one, kwargs | {"return_dict": True})
         one.look_at_loss(outputs.loss)
         self._looked = self._looked or not one.keeps_logits
-        outputs = _rows_of(one, outputs) if rows else outputs if one.keeps_logits else _without_logits(outputs)
+        if rows:
+            outputs = FusedOutput(outputs.loss, aux_loss=getattr(outputs, "aux_loss", None), **one.of_rows)
+        elif not one.keeps_logits:
+            outputs = type(outputs)(**{name: value for name, value in outputs.items() if name != "logits"})
         return outputs.to_tuple() if as_tuple else outputs
 
     def _run(self, one: HeadPass, kwargs: dict[str, Any]) -> Any:
@@ -183,7 +298,7 @@ def fuse_head(
     smooth_evaluation: bool = False,
     evaluation_logits: bool = False,
 ) -> FusedHead:
-    r"""Let a causal model compute its loss, smoothed or not, without its logits, in any trainer.
+    r"""Let a causal model compute its loss, smoothed or not, without its logits, in any trainer; a :class:`FusedHead`.
 
     .. math:: L = \frac{1}{M}\sum_t \sum_k q_{t+1,k}\,(\mathrm{lse}(z_t) - z_{t,k}) + \lambda\,\mathrm{lse}(z_t)^2,
               \qquad z = c \tanh(s\,(W h + b)/c)
@@ -199,25 +314,16 @@ def fuse_head(
     A gradient that comes to the model from elsewhere than this loss raises an error. ``label_smoothing_factor`` and
     ``compute_loss_func`` of Trainer take the labels away before the model sees them, and that would go unnoticed.
 
-    Args:
-        model: a causal model of transformers, or a PEFT model around one.
-        label_smoothing: strength ε in [0, 1].
-        over: where ε goes: ``"all"`` V classes, as in torch, or the V−1 ``"others"``.
-        softcap: c; None for what the model's configuration says. The model's forward must have it too.
-        logit_scale: s; None for what the model's configuration says. The model's forward must have it too.
-        z_loss: λ, in training only.
-        smooth_evaluation: whether evaluation mode has ε and λ too.
-        evaluation_logits: whether evaluation mode gives the logits, all N×V of them, as ``compute_metrics`` and
-            ``Trainer.predict`` need.
+    ``model`` may be a PEFT model around a causal one. ``label_smoothing`` is ε in [0, 1], and ``over`` where it goes:
+    ``"all"`` V classes, as in torch, or the V−1 ``"others"``. c (``softcap``) and s (``logit_scale``) are those of the
+    model's configuration unless given; its forward must have them too. λ (``z_loss``) is for training only, unless
+    ``smooth_evaluation`` gives evaluation mode ε and λ. ``evaluation_logits`` gives it all N×V logits, as
+    ``compute_metrics`` and ``Trainer.predict`` need.
 
-    Returns:
-        A :class:`FusedHead`, whose ``remove()`` undoes all this; in a ``with`` statement the end of the block does.
-
-    Raises:
-        ValueError: a strength outside [0, 1]; a model whose loss is not that of a causal model, whose output layer is
-            not a plain :class:`torch.nn.Linear` (quantised, sharded, or with an adapter of PEFT on it), or that is
-            fused already. A model that does something else to its logits is refused by its first pass with labels.
-        TypeError: what is no model of transformers.
+    ValueError: a strength outside [0, 1]; a model whose loss is not that of a causal model, whose output layer is not a
+    plain :class:`torch.nn.Linear` (quantised, sharded, or with an adapter of PEFT on it), or that is fused already. A
+    model that does something else to its logits is refused by its first pass with labels. TypeError: what is no model
+    of transformers.
 
     >>> from transformers import LlamaConfig, LlamaForCausalLM
     >>> sizes = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1)
@@ -238,7 +344,7 @@ def fuse_head(
     how = HeadLoss(
         float(label_smoothing),
         over,
-        softcap=_softcap(config) if softcap is None else float(softcap),
+        softcap=_first(config, _SOFTCAPS) if softcap is None else float(softcap),
         logit_scale=_logit_scale(config) if logit_scale is None else float(logit_scale),
         z_loss=float(z_loss),
         smooth_evaluation=smooth_evaluation,
@@ -291,19 +397,16 @@ def _checked_head(model: Any) -> torch.nn.Linear:
     return head
 
 
-def _softcap(config: Any) -> float | None:
-    caps = (getattr(config, name, None) for name in _SOFTCAPS)
-    return next((float(cap) for cap in caps if cap is not None), None)
+def _first(config: Any, names: tuple[str, ...]) -> float | None:
+    values = (getattr(config, name, None) for name in names)
+    return next((float(value) for value in values if value is not None), None)
 
 
 def _logit_scale(config: Any) -> float:
-    for scale in (getattr(config, name, None) for name in _SCALES):
-        if scale is not None:
-            return float(scale)
-    scaling = getattr(config, "logits_scaling", None)
-    if scaling is None:
-        return 1.0
-    return float(scaling) if config.model_type in _MULTIPLIES else 1 / float(scaling)
+    scale, divisor = _first(config, _SCALES), _first(config, ("logits_scaling",))
+    if scale is not None or divisor is None:
+        return 1.0 if scale is None else scale
+    return divisor if config.model_type in _MULTIPLIES else 1 / divisor
 
 
 def _forward_like(own: Callable[..., Any], name: str) -> Callable[..., Any]:
@@ -321,36 +424,6 @@ def _forward_like(own: Callable[..., Any], name: str) -> Callable[..., Any]:
     forward.__signature__ = signature  # pyright: ignore[reportFunctionMemberAccess]
     forward.__doc__ = own.__doc__
     return forward
-
-
-def _below_trl(forward: Callable[..., Any]) -> tuple[Callable[..., Any], bool]:
-    """The forward below TRL's chunked loss, which calls no output layer, and whether that loss was there."""
-    function = getattr(forward, "__func__", forward)
-    if getattr(function, "__name__", "") != "_chunked_ce_forward":
-        return forward, False
-    return inspect.getclosurevars(function).nonlocals["original_forward"], True
-
-
-def _without_logits(outputs: Any) -> Any:
-    return type(outputs)(**{name: value for name, value in outputs.items() if name != "logits"})
-
-
-def _rows_of(one: HeadPass, outputs: Any) -> FusedOutput:
-    parts, valid = one.parts, one.valid
-    assert parts is not None, "rows were asked for"
-    assert parts.correct is not None, "there are labels"
-    assert valid is not None, "it is set with the parts"
-    return FusedOutput(
-        loss=outputs.loss,
-        log_probs=-parts.loss,
-        entropy=parts.entropy,
-        is_top1=parts.correct,
-        label_mask=valid,
-        aux_loss=getattr(outputs, "aux_loss", None),
-        num_valid_tokens=valid.sum(),
-        num_correct_tokens=parts.correct.sum(),
-        entropy_sum=parts.entropy.sum(),
-    )
 
 
 def _refuse_gradient(grad: Tensor) -> None:

@@ -1,9 +1,11 @@
-"""Smoothed targets without torch, for the frameworks whose arrays are no tensors.
+"""What adapters share: smoothed targets without torch, for arrays that are no tensors, and scores for the verdict.
 
-A smoothed label is two numbers, the mass of the label and that of every other class; a smoothed distribution is
-a·q + b. The checks are those of the loss, with its names of arguments.
+A smoothed label is two numbers, the mass of the label and that of every other class; a smoothed distribution is a·q +
+b.
 """
 
+import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -26,21 +28,14 @@ def check_smoothing(label_smoothing: float, over: str) -> None:
 
 
 def masses(label_smoothing: Any, num_classes: int, over: Over) -> tuple[Any, Any]:
-    """The mass of the label and that of each other class, of numbers or of a framework's arrays.
-
-    >>> masses(0.5, 2, "all"), masses(0.25, 3, "others")
-    ((0.75, 0.25), (0.75, 0.125))
-    """
+    """The mass of the label and that of each other class, of numbers or of a framework's arrays."""
     if over == "others":
         return 1 - label_smoothing, label_smoothing / (num_classes - 1)
     return 1 - label_smoothing + label_smoothing / num_classes, label_smoothing / num_classes
 
 
 def scale_and_floor(label_smoothing: Any, num_classes: int, over: Over) -> tuple[Any, Any]:
-    """The numbers a and b by which a distribution q becomes a·q + b; for a one-hot q that is :func:`masses`.
-
-    Over the others each class gives its share ε to the rest: (1−ε)q + ε(1−q)/(K−1).
-    """
+    """The numbers a and b by which a distribution q becomes a·q + b; over the others (1−ε)q + ε(1−q)/(K−1)."""
     _, other = masses(label_smoothing, num_classes, over)
     return 1 - label_smoothing - (other if over == "others" else 0), other
 
@@ -68,3 +63,19 @@ def checked_soft_labels(soft_labels: Any, num_classes: int | None = None, *, nam
     if len(shape) != 2 or shape[1] < 2 or (num_classes is not None and shape[1] != num_classes):
         raise ValueError(f"{name} must be (N, {num_classes or 'K'}), one number per row and class, got {shape}")
     return SoftLabels(soft_labels, name).block(slice(None))
+
+
+def save_parts(
+    folder: str | os.PathLike[str],
+    arm: str,
+    seed: int | str,
+    read: Callable[[Any], tuple[Any, Any]],
+    test: Any,
+    validation: Any,
+) -> None:
+    """Save the logits and labels that ``read`` gives of the test rows and of the validation rows, if there are any."""
+    from sfumato.verdict.save_scores import save_scores  # not above: the losses alone need less
+
+    logits, labels = read(test)
+    val_logits, val_labels = (None, None) if validation is None else read(validation)
+    save_scores(folder, arm=arm, seed=seed, logits=logits, labels=labels, val_logits=val_logits, val_labels=val_labels)
