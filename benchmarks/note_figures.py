@@ -19,8 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sfumato import conventions, theory
-from sfumato.report.charts.style import FAINT, INK, OCHRE, PAPER, SLATE, style
-from sfumato.report.charts.svg import to_svg
+from sfumato.report.charts.drawing import FAINT, INK, OCHRE, PAPER, SLATE, style, to_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sfumato.report.charts.style import FAINT, INK, OCHRE, PAPER, SLATE, style
-from sfumato.report.charts.svg import to_svg
+from sfumato.report.charts.drawing import FAINT, INK, OCHRE, PAPER, SLATE, style, to_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,7 +14,9 @@ import numpy as np
 
 from sfumato.evaluate.metrics.registry import FEATURE_LABELS, METRICS, SOFT_WORDS
 from sfumato.messages import texts
-from sfumato.report.charts import Chart, Curve, RiskCurve, plot_gap_histogram, plot_reliability, plot_risk_coverage, svg
+from sfumato.report.charts.confidence import Curve, RiskCurve, plot_reliability, plot_risk_coverage
+from sfumato.report.charts.drawing import Chart, figure
+from sfumato.report.charts.gaps import plot_gap_histogram
 from sfumato.report.tables import Cell, ResultsTable, Row, Show, as_text, between, in_columns, shown
 from sfumato.report.template import as_script, rendered, with_units_held, write
 from sfumato.runs.read import Floats
@@ -130,7 +132,7 @@ def render_audit(told: Mapping[str, Any], figures: Mapping[str, Any], read: Sequ
         over_seeds=in_columns(seeds_table(told)) if told.get("arms") else [],
         how_over_seeds=OVER_SEEDS,
         seeds_say=what_seeds_say(told) if told.get("arms") else [],
-        figures={name: svg.figure(chart, name) for name, chart in charts.items()},
+        figures={name: figure(chart, name) for name, chart in charts.items()},
         smoothing=_what_the_gap_says(told["smoothing_evidence"]),
         right="agreement" if soft else "accuracy",
         soft=soft,

@@ -14,11 +14,14 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from sfumato.messages import texts
-from sfumato.report import charts
 from sfumato.report.arms import arm_title, arm_titles, in_nats, torch_strength
 from sfumato.report.changed_rows import ChangedRow, Changes, changes, compared, load_examples
-from sfumato.report.charts import svg
-from sfumato.report.charts.projection import NoFeaturesError
+from sfumato.report.charts.confidence import arm_curve, arm_risks, plot_reliability, plot_risk_coverage
+from sfumato.report.charts.confusions import plot_confusions
+from sfumato.report.charts.drawing import Chart, inline, to_svg
+from sfumato.report.charts.gaps import arm_gaps, plot_excess, plot_gap
+from sfumato.report.charts.log_loss import plot_ladder, plot_temperature_sweep
+from sfumato.report.charts.projection import NoFeaturesError, plot_projection
 from sfumato.report.code_to_copy import snippets
 from sfumato.report.tables import differences_table, four_columns, in_columns, metric
 from sfumato.report.template import as_script, refuse_other_file, rendered, write
@@ -26,37 +29,37 @@ from sfumato.runs.read import Run, load_run
 from sfumato.runs.schema import ArmSummary, Environment
 from sfumato.text import NOT_APPLICABLE, joined, number, percent, plural, temperature
 
-Drawn: TypeAlias = tuple[charts.Chart, str]
+Drawn: TypeAlias = tuple[Chart, str]
 """A figure, and the text of its SVG file."""
 
 
-def _reliability(run: Run, *, scaled: bool) -> charts.Chart:
-    curves = [charts.arm_curve(run, arm, scaled=scaled) for arm in run.arms]
+def _reliability(run: Run, *, scaled: bool) -> Chart:
+    curves = [arm_curve(run, arm, scaled=scaled) for arm in run.arms]
     how = "with temperature" if scaled else "as trained"
     of = f"{how} in {len(curves[0].rows)} bins, {_test_rows(run)} pooled over {plural(len(run.seeds), 'seed')}"
-    return charts.plot_reliability(curves, of=of, soft=run.soft)
+    return plot_reliability(curves, of=of, soft=run.soft)
 
 
-def _risk_coverage(run: Run) -> charts.Chart:
+def _risk_coverage(run: Run) -> Chart:
     of = f"{_test_rows(run)} and {plural(len(run.seeds), 'seed')}"
-    return charts.plot_risk_coverage(charts.arm_risks(run), of=of, soft=run.soft)
+    return plot_risk_coverage(arm_risks(run), of=of, soft=run.soft)
 
 
 def _test_rows(run: Run) -> str:
     return f"{len(run.labels)} test rows"
 
 
-FIGURES: dict[str, Callable[[Run], charts.Chart]] = {
+FIGURES: dict[str, Callable[[Run], Chart]] = {
     "reliability": partial(_reliability, scaled=False),
     "reliability-temperature": partial(_reliability, scaled=True),
-    "gap": charts.plot_gap,
-    "gap-histogram": charts.arm_gaps,
-    "projection": charts.plot_projection,
-    "excess": charts.plot_excess,
-    "ladder": charts.plot_ladder,
+    "gap": plot_gap,
+    "gap-histogram": arm_gaps,
+    "projection": plot_projection,
+    "excess": plot_excess,
+    "ladder": plot_ladder,
     "risk-coverage": _risk_coverage,
-    "temperature-sweep": charts.plot_temperature_sweep,
-    "confusions": charts.plot_confusions,
+    "temperature-sweep": plot_temperature_sweep,
+    "confusions": plot_confusions,
 }
 
 
@@ -89,13 +92,13 @@ def draw(run: Run, figures: Collection[str] | None = None) -> tuple[dict[str, Dr
         except NoFeaturesError as reason:
             absent[name] = str(reason)
         else:
-            drawn[name] = chart, svg.to_svg(chart.ax)
+            drawn[name] = chart, to_svg(chart.ax)
     return drawn, absent
 
 
 def compose(run: Run, drawn: Mapping[str, Drawn], absent: Mapping[str, str]) -> str:
     """The page as text, from what :func:`draw` gives; a section without its figure keeps its words."""
-    figures = {name: svg.inline(text, name, chart.alt) for name, (chart, text) in drawn.items()}
+    figures = {name: inline(text, name, chart.alt) for name, (chart, text) in drawn.items()}
     data = {name: chart.numbers for name, (chart, _) in drawn.items()}
     return rendered("compare.html.jinja", **template_context(run, data), figures=figures, absent=absent)
 

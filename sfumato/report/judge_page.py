@@ -12,7 +12,9 @@ from pathlib import Path
 
 from sfumato.io.atomic import WriteError, make_folder, write_text
 from sfumato.messages import texts
-from sfumato.report.charts import Chart, Curve, plot_differences, plot_reliability, svg
+from sfumato.report.charts.confidence import Curve, plot_reliability
+from sfumato.report.charts.differences import plot_differences
+from sfumato.report.charts.drawing import Chart, figure
 from sfumato.report.tables import as_text, differences_table, four_columns, in_columns
 from sfumato.report.template import as_script, rendered
 from sfumato.runs.folder import RunError
@@ -79,9 +81,9 @@ def page_of(judgement: Judgement) -> str:
         warnings=_warnings(judgement),
         files=[(arm["name"], arm.get("files"), arm.get("temperature")) for arm in summary["arms"]],
         figures={
-            "differences": svg.figure(_differences(judgement), "differences"),
+            "differences": figure(_differences(judgement), "differences"),
             **{
-                how: svg.figure(_reliability(judgement, how, scaled=place > 0), f"reliability-{place}")
+                how: figure(_reliability(judgement, how, scaled=place > 0), f"reliability-{place}")
                 for place, how in enumerate(judgement.arms[0].reliability)
             },
         },
@@ -118,8 +120,9 @@ def _use(judgement: Judgement) -> dict[str, str] | None:
 
 
 def _differences(judgement: Judgement) -> Chart:
-    names = [result.arm.name for result in judgement.arms[1:]]
-    return plot_differences([(name, [d for d in judgement.differences if d["arm"] == name]) for name in names])
+    names = [result.arm.name for result in judgement.arms]
+    rows = [(name, i, [d for d in judgement.differences if d["arm"] == name]) for i, name in enumerate(names)]
+    return plot_differences(rows[1:])
 
 
 def _reliability(judgement: Judgement, how: str, *, scaled: bool) -> Chart:

@@ -8,7 +8,8 @@ from typing import Any
 
 from sfumato.messages import texts
 from sfumato.report.arms import arm_title
-from sfumato.report.charts import plot_differences, svg
+from sfumato.report.charts.differences import plot_differences
+from sfumato.report.charts.drawing import figure
 from sfumato.report.compare_page import date
 from sfumato.report.tables import differences_table, four_columns, in_columns
 from sfumato.report.template import refuse_other_file, rendered, write
@@ -35,15 +36,16 @@ def render_merged(folders: Sequence[str | Path], out: str | Path) -> Path:
     names = distinct_names(runs)
     several = any(len(run.arms) > 2 for run in runs)
     rows = [
-        (f"{name}\n{arm_title(arm)}" if several else name, _differences(run, arm["name"]))
+        (f"{name}\n{arm_title(arm)}" if several else name, place, _differences(run, arm["name"]))
         for name, run in zip(names, runs, strict=True)
-        for arm in run.arms[1:]
+        for place, arm in enumerate(run.arms)
+        if place > 0
     ]
     page = rendered(
         "several.html.jinja",
         runs=[_words(run, name, out) for run, name in zip(runs, names, strict=True)],
         settings=_settings(runs, names),
-        figures={"differences": svg.figure(plot_differences(rows), "differences")} if rows else {},
+        figures={"differences": figure(plot_differences(rows), "differences")} if rows else {},
     )
     return write(out, page)
 

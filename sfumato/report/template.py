@@ -18,6 +18,7 @@ from markupsafe import Markup, escape
 from sfumato.evaluate.metrics.registry import METRICS
 from sfumato.glossary import GLOSSARY
 from sfumato.io.atomic import make_folder, write_text
+from sfumato.report.charts.drawing import DARK, LIGHT
 from sfumato.runs.read import ReportError
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ def rendered(template: str, **values: Any) -> str:
     Beside the values, a template knows the metrics in words, by name, as ``called``.
     """
     called = {name: defined.words for name, defined in METRICS.items()}
-    return finished(environment().get_template(template).render(values, called=called))
+    inks = [Markup(" ".join(f"--{name}: {ink};" for name, ink in scheme.items())) for scheme in (LIGHT, DARK)]
+    return finished(environment().get_template(template).render(values, called=called, inks=inks))
 
 
 def as_script(data: Any) -> Markup:

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from sfumato.report import charts
-from sfumato.report.charts.projection import NoFeaturesError, load_last_layer, plane, three_classes
+from sfumato.report.charts.projection import NoFeaturesError, load_last_layer, plane, plot_projection, three_classes
 from sfumato.runs.read import ReportError, load_run
 from tests.report.run_folders import log_softmax, weights_of, write_run
 
@@ -80,7 +79,7 @@ def test_a_class_without_test_rows_is_not_shown(tmp_path):
 
 def test_panels_show_the_rows_of_the_three_classes_projected(folder):
     run = load_run(folder)
-    chart = charts.plot_projection(run)
+    chart = plot_projection(run)
     assert [(c.arm, c.part) for c in chart.numbers["clouds"]][:2] == [("one-hot", "train"), ("one-hot", "test")]
     assert len(chart.ax.child_axes) == 4
     weights = load_file(folder / weights_of("one-hot", 0))["head.weight"].astype(float)
@@ -95,7 +94,7 @@ def test_panels_show_the_rows_of_the_three_classes_projected(folder):
 
 
 def test_both_panels_of_an_arm_have_one_window_and_equal_scales(folder):
-    chart = charts.plot_projection(load_run(folder))
+    chart = plot_projection(load_run(folder))
     left, right = chart.ax.child_axes[:2]
     assert left.get_xlim() == right.get_xlim()
     assert left.get_ylim() == right.get_ylim()
@@ -103,7 +102,7 @@ def test_both_panels_of_an_arm_have_one_window_and_equal_scales(folder):
 
 
 def test_spread_is_distance_to_the_class_mean_over_distance_between_means(folder):
-    chart = charts.plot_projection(load_run(folder))
+    chart = plot_projection(load_run(folder))
     cloud = chart.numbers["clouds"][1]  # fewer than 100 rows a class: all are drawn
     means = [cloud.points[cloud.labels == k].mean(axis=0) for k in chart.numbers["classes"]]
     within = np.concatenate(
@@ -118,7 +117,7 @@ def test_spread_is_distance_to_the_class_mean_over_distance_between_means(folder
 
 def test_two_classes_are_drawn_too(tmp_path):
     run = load_run(write_run(tmp_path / "run", classes=2, seeds=1, epochs=1, test=60))
-    chart = charts.plot_projection(run)
+    chart = plot_projection(run)
     assert chart.numbers["classes"] == (0, 1)
     assert all(np.isfinite(cloud.points).all() for cloud in chart.numbers["clouds"])
 
@@ -173,13 +172,13 @@ def test_a_last_layer_without_a_bias_is_taken(folder):
 def test_what_cannot_be_projected_is_said(folder, change, reason):
     change(folder)
     with pytest.raises(NoFeaturesError, match=f"^{reason}$"):
-        charts.plot_projection(load_run(folder))
+        plot_projection(load_run(folder))
 
 
 def test_a_single_input_gives_no_plane(tmp_path):
     run = load_run(write_run(tmp_path / "run", seeds=1, epochs=1, test=60, width=1))
     with pytest.raises(NoFeaturesError, match=r"^The last layer has a single input, so there is no plane to show$"):
-        charts.plot_projection(run)
+        plot_projection(run)
 
 
 def test_broken_weights_are_named(folder):

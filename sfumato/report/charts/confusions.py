@@ -3,7 +3,7 @@
 import numpy as np
 
 from sfumato.report.arms import arm_titles
-from sfumato.report.charts.style import RULE, Axes, Chart, axes, colours, marks, style_with_legend
+from sfumato.report.charts.drawing import RULE, Chart, axes, looks, style_with_legend
 from sfumato.runs.read import Floats, Run
 from sfumato.text import short
 
@@ -18,7 +18,7 @@ def confusion_counts(run: Run, arm: str) -> Floats:
     return counts.reshape(k, k) / len(run.seeds)
 
 
-def plot_confusions(run: Run, ax: Axes | None = None) -> Chart:
+def plot_confusions(run: Run) -> Chart:
     """How many test rows of one class are taken for another, for the ten pairs where that is most frequent.
 
     Pairs stand by their largest count in any arm, then by class number. Counts are means over seeds.
@@ -31,16 +31,17 @@ def plot_confusions(run: Run, ax: Axes | None = None) -> Chart:
     pairs = [(int(i) // k, int(i) % k) for i in order if largest.flat[i] > 0]
     names = [" → ".join(short(run.class_name(label), 14, end="…") for label in pair) for pair in pairs]
     drawn = [np.array([count[pair] for pair in pairs]) for count in counts]
-    ax = axes(ax, height=1.25 + 0.24 * max(len(pairs), 2))
+    longest = max(map(len, names), default=0)
+    ax = axes(1.25 + 0.24 * max(len(pairs), 2), left=0.42 + 0.075 * longest)
     place = np.arange(len(pairs))
     if pairs:
         ax.hlines(place, np.min(drawn, axis=0), np.max(drawn, axis=0), color=RULE, lw=2.0, zorder=1)
-    for title, colour, mark, count in zip(titles, colours(len(titles)), marks(len(titles)), drawn, strict=True):
+    for title, (colour, mark), count in zip(titles, looks(len(titles)), drawn, strict=True):
         ax.plot(count, place, ls="", marker=mark, ms=5, color=colour, label=title, clip_on=False)
     ax.set(xlabel="test rows per seed (mean)", ylabel="label → answer", xlim=(0, None))
     ax.set_yticks(place, names)
     ax.set_ylim(max(len(pairs), 1) - 0.5, -0.5)
-    style_with_legend(ax, 280 - 5 * max(map(len, names), default=0))
+    style_with_legend(ax)
     rows = np.bincount(run.labels, minlength=k)[[label for label, _ in pairs]]
     parts = [
         f"{name} ({', '.join(f'{title} {count[i]:.1f}' for title, count in zip(titles, drawn, strict=True))} "

@@ -1,18 +1,18 @@
 """How far apart the logits are, and how far the loss is from its floor: what the closed forms speak of."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from sfumato.report.arms import arm_titles, closed_form, finite, in_nats, rows_of
-from sfumato.report.charts.style import (
+from sfumato.report.charts.drawing import (
     INK,
+    RIGHT,
     Axes,
     Chart,
     axes,
-    colours,
     log_ticks,
+    looks,
     mean_over_seeds,
     seed_lines,
     style_with_legend,
@@ -22,22 +22,22 @@ from sfumato.runs.read import Floats, Ints, Run
 from sfumato.text import number
 
 
-def plot_gap(run: Run, ax: Axes | None = None) -> Chart:
+def plot_gap(run: Run) -> Chart:
     """Mean logit gap of the training rows, epoch by epoch, against the closed form.
 
     Each seed has a thin line and their mean a thick one.
     """
-    ax = axes(ax)
     curves = [run.curve(arm["name"], "train_gap") for arm in run.arms]
-    titles, closed = arm_titles(run), [closed_form(arm) for arm in run.arms]
-    for title, colour, (epochs, gaps) in zip(titles, colours(len(titles)), curves, strict=True):
+    titles, closed, longest = arm_titles(run), [closed_form(arm) for arm in run.arms], _longest(curves)
+    ax = axes(right=RIGHT + (0.36 if np.isfinite(closed).any() else 0))  # room for the values of closed forms
+    for title, (colour, _), (epochs, gaps) in zip(titles, looks(len(titles)), curves, strict=True):
         seed_lines(ax, epochs, gaps, colour, title)
-    longest = _longest(curves)
     ax.set(xlabel="epoch", ylabel="training logit gap (nats)")
     whole_epochs(ax, longest)
-    _draw_closed_forms(ax.axhline, closed)
-    bottom, top = ax.get_ylim()
-    ax.set_ylim(min(bottom, 0), top + 0.06 * (top - bottom))
+    forms = sorted({form for form in closed if np.isfinite(form)})
+    bottom, top = min(0, *ax.get_ylim(), *forms), max(*ax.get_ylim(), *forms)
+    ax.set_ylim(bottom, top + 0.06 * (top - bottom))
+    _draw_closed_forms(ax, forms, across=True)
     style_with_legend(ax)
     parts = [
         f"{title} ends at {number(mean_over_seeds(gap)[-1], 2, zero=True)}, closed form {finite(form)}"
@@ -48,28 +48,24 @@ def plot_gap(run: Run, ax: Axes | None = None) -> Chart:
 
 
 def plot_gap_histogram(
-    titles: Sequence[str],
-    counts: Sequence[Ints],
-    edges: Floats,
-    means: Sequence[float],
-    closed: Sequence[float],
-    ax: Axes | None = None,
-    *,
+    titles: Sequence[str], counts: Sequence[Ints], edges: Floats, means: Sequence[float], closed: Sequence[float], *,
     of: str,
-) -> Chart:
+) -> Chart:  # fmt: skip
     """Histograms of the logit gap in common bins, against the closed forms; an infinite closed form has no line.
 
     ``of`` says in words which rows these are.
     """
-    ax = axes(ax)
+    ax = axes()
     shares = [count / max(count.sum(), 1) for count in counts]
-    for title, colour, share in zip(titles, colours(len(titles)), shares, strict=True):
+    for title, (colour, _), share in zip(titles, looks(len(titles)), shares, strict=True):
         ax.stairs(100 * share, edges, color=colour, lw=1.4, label=title)
         ax.stairs(100 * share, edges, color=colour, fill=True, alpha=0.12, lw=0)
     top = 100 * max(float(share.max()) for share in shares)
+    forms = sorted({form for form in closed if np.isfinite(form)})
     ax.set(xlabel="logit gap (nats)", ylabel="rows (%)", ylim=(0, 1.06 * top))
-    _draw_closed_forms(ax.axvline, closed)
-    style_with_legend(ax)
+    ax.set_xlim(min(ax.get_xlim()[0], *forms, np.inf), max(ax.get_xlim()[1], *forms, -np.inf))
+    _draw_closed_forms(ax, forms, across=False)
+    style_with_legend(ax, above=0.16 if forms else 0)
     parts = [
         f"{title}: mean {number(mean, 2, zero=True)}, closed form {finite(form)}"
         for title, mean, form in zip(titles, means, closed, strict=True)
@@ -80,28 +76,27 @@ def plot_gap_histogram(
     return Chart(ax, numbers, alt)
 
 
-def arm_gaps(run: Run, ax: Axes | None = None) -> Chart:
+def arm_gaps(run: Run) -> Chart:
     """:func:`plot_gap_histogram` of the test rows of each arm, all seeds, in 40 bins."""
     gaps = [np.concatenate([rows_of(run, arm["name"], seed).gap for seed in run.seeds]) for arm in run.arms]
     low, high = float(np.min(gaps)), float(np.max(gaps))
     edges = np.linspace(low, high if high > low else low + 1, 41)
-    counts = [np.histogram(gap, edges)[0] for gap in gaps]
+    counts, means = [np.histogram(gap, edges)[0] for gap in gaps], [float(gap.mean()) for gap in gaps]
     closed = [closed_form(arm) for arm in run.arms]
-    means = [float(gap.mean()) for gap in gaps]
-    return plot_gap_histogram(arm_titles(run), counts, edges, means, closed, ax, of="test rows")
+    return plot_gap_histogram(arm_titles(run), counts, edges, means, closed, of="test rows")
 
 
-def plot_excess(run: Run, ax: Axes | None = None) -> Chart:
+def plot_excess(run: Run) -> Chart:
     """Training loss minus its floor, epoch by epoch, on a log scale.
 
     The legend names each floor; values that are not positive are not drawn, and a loss without a floor has no line.
     """
-    ax = axes(ax)
+    ax, titles, parts = axes(), arm_titles(run), list[str]()
     curves = [run.curve(arm["name"], "train_excess") for arm in run.arms]
     floors = [float(mean_over_seeds(run.curve(arm["name"], "train_floor")[1])[-1]) for arm in run.arms]
-    titles, longest, parts = arm_titles(run), _longest(curves), list[str]()
+    longest = _longest(curves)
     ax.set_yscale("log")
-    for title, colour, (epochs, excess), floor in zip(titles, colours(len(titles)), curves, floors, strict=True):
+    for title, (colour, _), (epochs, excess), floor in zip(titles, looks(len(titles)), curves, floors, strict=True):
         if np.isnan(floor):
             parts.append(f"{title}: no floor")
             continue
@@ -119,12 +114,18 @@ def plot_excess(run: Run, ax: Axes | None = None) -> Chart:
     return Chart(ax, {"epochs": longest, "excess": tuple(excess for _, excess in curves), "floors": floors}, alt)
 
 
-def _draw_closed_forms(draw: Callable[..., Any], closed: Sequence[float]) -> None:
-    """A thin line at each finite closed form; the legend has their values."""
-    forms = sorted({form for form in closed if np.isfinite(form)})
-    names = f"closed form{'s' if len(forms) > 1 else ''} {', '.join(f'{form:.2f}' for form in forms)}"
+def _draw_closed_forms(ax: Axes, forms: Sequence[float], *, across: bool) -> None:
+    """A thin line at each closed form, with its value where the line ends; values keep clear of each other."""
+    low, high = ax.get_ylim() if across else ax.get_xlim()
+    apart = (0.06 if across else 0.11) * (high - low)
+    place = -np.inf
     for i, form in enumerate(forms):
-        draw(form, color=INK, lw=0.8, zorder=1.5, label="_" if i else names)
+        (ax.axhline if across else ax.axvline)(form, color=INK, lw=0.8, zorder=1.5, label="_" if i else "closed form")
+        place = max(form, place + apart)
+        at, system, offset = ((1, place), ("axes fraction", "data"), (4, 0)) if across else (
+            (place, 1), ("data", "axes fraction"), (0, 3))  # fmt: skip
+        ax.annotate(f"{form:.2f}", at, offset, xycoords=system, textcoords="offset points", color=INK, fontsize=9,
+                    va="center" if across else "bottom", ha="left" if across else "center")  # fmt: skip
 
 
 def _longest(curves: Sequence[tuple[Ints, Floats]]) -> Ints:

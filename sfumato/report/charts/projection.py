@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sfumato.report.arms import arm_title, probabilities
-from sfumato.report.charts.style import CLASS_COLOURS, INK, MARKS, Axes, Chart, axes, legend_above, style
+from sfumato.report.charts.drawing import CLASS_COLOURS, INK, MARKS, TOP, Axes, Chart, axes, legend_above, style
 from sfumato.runs.read import Floats, Ints, ReportError, Run
 from sfumato.text import short
 
@@ -34,7 +34,7 @@ class Cloud(NamedTuple):
     spread: float
 
 
-def plot_projection(run: Run, ax: Axes | None = None) -> Chart:
+def plot_projection(run: Run) -> Chart:
     """Features on the plane of three classes' templates, a row of panels per arm: training rows left, test rows right.
 
     The axis becomes an empty frame for the panels. At most 100 rows per class are drawn, evenly spaced in their stored
@@ -45,10 +45,10 @@ def plot_projection(run: Run, ax: Axes | None = None) -> Chart:
     names = [short(run.class_name(label), 12, end="…") for label in classes]
     break_line = len(names[0]) + len(names[1]) > 18  # where one label would run into that of the panel beside it
     across = f"{names[0]}{chr(10) if break_line else ' '}to {names[1]}"
-    tall = 2.85 if break_line else 2.65  # inches of a row: title, panel, ticks, and one line or two below them
-    ax = axes(ax, height=0.2 + tall * len(run.arms))
+    side, above = 1.6, 0.38  # inches of a panel and of the title above it
+    tall = above + side + (0.7 if break_line else 0.52)  # of a row, with one line or two below the ticks
+    ax = axes(TOP + tall * len(run.arms), bottom=0)
     ax.set_axis_off()
-    share = 1 / len(run.arms)
     clouds, panels = list[Cloud](), list[Axes]()
     for row, (arm, (_, layer)) in enumerate(zip(run.arms, layers, strict=True)):
         basis = plane(layer.templates[list(classes)], layer.features["train"])
@@ -58,7 +58,8 @@ def plot_projection(run: Run, ax: Axes | None = None) -> Chart:
             points, labels = flat[part] - centre, layer.labels[part]
             drawn, spread = _evenly(labels, classes), _spread(points, labels, classes)
             clouds.append(Cloud(arm_title(arm), part, points[drawn], labels[drawn], spread))
-            panel = ax.inset_axes((0.55 * column, 1 - (row + 2.23 / tall) * share, 0.45, 1.75 / tall * share))
+            bottom = 1 - (row * tall + above + side) / (tall * len(run.arms))
+            panel = ax.inset_axes((0.55 * column, bottom, 0.45, side / (tall * len(run.arms))))
             _draw(panel, clouds[-1], classes, across)
             panels.append(panel)
         panels[-2].set_ylabel(f"towards {names[2]}" if len(names) > 2 else "largest other spread")

@@ -1,4 +1,4 @@
-"""What each figure draws: its numbers against torch, sklearn and loops, and that everything in it can be read."""
+"""What each figure draws: its numbers against torch, sklearn and loops, its inks, and that all of it can be read."""
 
 import itertools
 import math
@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix
 
 from sfumato import evaluate
-from sfumato.report import charts
-from sfumato.report.charts import style, svg
+from sfumato.report.charts import drawing
+from sfumato.report.charts.differences import plot_differences
 from sfumato.report.compare_page import FIGURES
 from sfumato.runs.read import ReportError, load_run
 from tests.report.run_folders import ece, log_softmax, write_run
@@ -34,7 +33,7 @@ def drawn(run):
 
 
 def differences_of(run, count=1):
-    return charts.plot_differences([("smoothed 0.1 (others)", run.summary["differences"])] * count)
+    return plot_differences([("smoothed 0.1 (others)", 1, run.summary["differences"])] * count)
 
 
 def small(folder, **options):
@@ -96,15 +95,19 @@ def test_gap_curves_come_from_the_epochs(run, drawn):
     np.testing.assert_allclose(thick[0].get_ydata(), chart.numbers["gaps"][0].mean(axis=0), rtol=1e-14)
 
 
-def test_every_closed_form_is_a_line_and_the_legend_has_its_value(tmp_path):
+def test_every_closed_form_is_a_line_whose_value_stands_at_its_end(tmp_path):
     run = small(tmp_path, smoothed=(0.09, 0.1, 0.4))
     for name, axis in (("gap", 1), ("gap-histogram", 0)):
         chart = FIGURES[name](run)
         known = sorted(form for form in chart.numbers["closed_form"] if form < math.inf)
-        lines = [line.get_xydata()[0][axis] for line in chart.ax.lines if line.get_color() == style.INK]
+        lines = [line.get_xydata()[0][axis] for line in chart.ax.lines if line.get_color() == drawing.INK]
         assert sorted(lines) == pytest.approx(known)
-        legend = [text.get_text() for text in chart.ax.get_legend().get_texts()]
-        assert f"closed forms {', '.join(f'{form:.2f}' for form in known)}" in legend
+        assert [text.get_text() for text in chart.ax.texts] == [f"{form:.2f}" for form in known]
+        ends = [text.xy[axis] for text in chart.ax.texts]
+        assert ends[0] == pytest.approx(known[0])
+        assert ends == sorted(ends)
+        assert "closed form" in [text.get_text() for text in chart.ax.get_legend().get_texts()]
+        assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes(chart.ax, chart.ax.texts), 2))
 
 
 def test_excess_is_loss_minus_floor(run, drawn):
@@ -235,18 +238,12 @@ def test_differences_are_those_of_the_summary(run):
         for end in ("mean", "low", "high", "margin"):
             assert chart.numbers[metric][end].tolist() == [factor * known[end]] * 2
         assert [line.get_xdata()[0] for line in panel.lines[1:]] == [factor * known["mean"]] * 2
+        assert {line.get_color() for line in panel.lines[1:]} == {drawing.OCHRE}  # the second arm's
         filled = [line.get_markerfacecolor() == line.get_color() for line in panel.lines[1:]]
         assert filled == [reliable] * 2
         assert [text.get_text() for text in panel.texts] == [known["finding"]] * 2
         bands = [tuple(bar.get_bbox().intervalx) for bar in panel.patches]
         assert bands == [pytest.approx((-factor * known["margin"], factor * known["margin"]))] * 2
-
-
-@pytest.mark.parametrize("count", [1, 4])
-def test_every_panel_of_differences_has_as_much_room_for_a_row(run, count):
-    ax = differences_of(run, count).ax
-    panels = [panel.get_position().height * ax.figure.get_figheight() for panel in ax.child_axes]
-    assert panels == pytest.approx([0.27 * count] * 3, rel=0.15)  # inches, with the margins
 
 
 def test_panels_of_the_projection_are_the_clouds(drawn):
@@ -260,10 +257,6 @@ def test_panels_of_the_projection_are_the_clouds(drawn):
     assert legend == drawn["projection"].numbers["names"]
 
 
-def test_no_two_of_many_arms_look_alike():
-    assert len(set(zip(style.colours(25), style.marks(25), strict=True))) == 25
-
-
 @pytest.mark.parametrize("name", [*FIGURES, "differences"])
 def test_a_figure_has_its_numbers_in_words(drawn, name):
     chart = drawn[name]
@@ -274,21 +267,15 @@ def test_a_figure_has_its_numbers_in_words(drawn, name):
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_svg_is_the_same_each_time_and_refers_to_nothing_outside(run, name):
-    first, second = (svg.to_svg(FIGURES[name](run).ax) for _ in range(2))
+    first, second = (drawing.to_svg(FIGURES[name](run).ax) for _ in range(2))
     assert first == second
-    inline = svg.inline(first, "name", 'an "alt" & more')
+    inline = drawing.inline(first, "name", 'an "alt" & more')
     assert "http" not in inline
     assert 'aria-label="an &#34;alt&#34; &amp; more"' in inline
     assert inline.count('id="') == inline.count('id="name-')
     assert not re.search("#[0-9a-f]{6}", inline)
     assert inline.count("<use ") == first.count("<use ")
     assert re.findall(r"<text[^>]*>([^<]*)<", inline) == re.findall(r"<text[^>]*>([^<]*)<", first)
-
-
-def test_a_figure_is_drawn_on_the_axis_that_it_is_given(run):
-    ax = Figure(figsize=(4, 3)).add_subplot()
-    assert charts.plot_gap(run, ax).ax is ax
-    assert ax.figure.get_figheight() == 3
 
 
 def boxes(ax, texts):
@@ -309,7 +296,8 @@ def test_names_stand_clear_of_each_other(tmp_path):
         ticks = ax.get_yticklabels() if name == "confusions" else []
         found = [box for box in boxes(ax, [*around, *ticks, ax.get_legend()]) if box.width > 1]
         assert not any(one.overlaps(other) for one, other in itertools.combinations(found, 2)), name
-        assert all(len(panel.texts) == 0 for panel in panels)
+        inside = ax.figure.bbox.padded(1)
+        assert all(box.x0 >= inside.x0 and box.y0 >= inside.y0 and box.y1 <= inside.y1 for box in found), name
 
 
 def test_the_histogram_of_confidence_stands_clear_below_the_diagram(drawn):
@@ -320,10 +308,92 @@ def test_the_histogram_of_confidence_stands_clear_below_the_diagram(drawn):
     assert (below.bbox.x0, below.bbox.x1) == pytest.approx((ax.bbox.x0, ax.bbox.x1))
 
 
-@pytest.mark.parametrize("few", [0, 10, 10**6])
-def test_the_diagram_fills_its_figure_whether_bins_are_faint_or_not(drawn, few):
-    ax = charts.plot_reliability(drawn["reliability"].numbers["curves"], of="", few=few).ax
-    for _ in range(2):  # the layout sees axes beside axes from its second pass on
-        ax.figure.draw_without_rendering()
-    assert 0 <= ax.get_tightbbox().y0 < 0.03 * ax.figure.bbox.height
-    assert ax.bbox.height > 0.5 * ax.figure.bbox.height
+# Machado, Oliveira and Fernandes 2009, severity 1: linear RGB as seen without long, middle or short cones.
+SEEN = {
+    "all cones": np.eye(3),
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+
+
+def lab(hexadecimal, seen):
+    srgb = np.array([int(hexadecimal[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    xyz = TO_XYZ @ np.clip(np.array(seen) @ linear, 0, 1) / (0.9505, 1.0, 1.089)
+    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+@pytest.mark.parametrize("seen", SEEN)
+@pytest.mark.parametrize("inks", [drawing.LIGHT, drawing.DARK], ids=["light", "dark"])
+def test_the_inks_of_five_arms_keep_apart(inks, seen):
+    arms = [lab(ink, SEEN[seen]) for name, ink in inks.items() if name.startswith("arm-")]
+    assert len(arms) == len(set(drawing.MARKS)) == 5
+    assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(arms, 2)) > 20
+
+
+def test_no_two_of_many_arms_look_alike():
+    assert len(set(drawing.looks(25))) == 25
+
+
+@pytest.mark.parametrize(
+    ("labels", "lines"),
+    [(["one-hot"], 1), (["one-hot", "smoothed 0.1"], 1), (["one-hot", "smoothed 0.1", "mixup"], 2),
+     (["an arm with a very long name", "another arm with a long name"], 2),
+     (["a" * 20, "b" * 20, "c" * 40], 3)],
+)  # fmt: skip
+def test_a_figure_grows_by_the_lines_of_its_legend_after_the_first(labels, lines):
+    ax = drawing.axes()
+    for label in labels:
+        ax.plot([0, 1], [0, 1], label=label)
+    tall = ax.get_position().height * ax.figure.get_figheight()
+    drawing.style_with_legend(ax)
+    assert ax.figure.get_figheight() == pytest.approx(drawing.HEIGHT + drawing.LINE * (lines - 1))
+    legend = ax.get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == labels
+    assert ax.get_position().height * ax.figure.get_figheight() == pytest.approx(tall)
+    assert len({round(box.y0, 3) for box in boxes(ax, legend.get_texts())}) == lines
+    (box,) = boxes(ax, [legend])
+    assert box.y0 >= ax.bbox.y1
+    assert box.x1 <= ax.figure.bbox.x1
+    assert box.y1 <= ax.figure.bbox.y1
+
+
+def test_a_mean_over_seeds_leaves_out_what_is_not_there():
+    values = np.array([[1.0, np.nan, np.nan], [3.0, 5.0, np.nan]])
+    np.testing.assert_array_equal(drawing.mean_over_seeds(values), [2.0, 5.0, np.nan])
+
+
+@pytest.mark.parametrize(
+    ("limits", "ticks", "small"),
+    [
+        ((0.1, 1.0), [0.1, 0.2, 0.5, 1], 6),
+        ((0.5, 6), [0.5, 1, 2, 5], 7),
+        ((0.03, 0.9), [0.05, 0.1, 0.2, 0.5], 12),
+        ((0.001, 3.0), [0.001, 0.01, 0.1, 1], 26),
+    ],
+)
+def test_a_log_axis_has_a_few_round_numbers_and_small_ticks_between(limits, ticks, small):
+    ax = drawing.axes()
+    ax.set_xscale("log")
+    ax.set_xlim(*limits)
+    drawing.log_ticks(ax.xaxis)
+    places, between = (
+        [tick for tick in ax.get_xticks(minor=minor) if limits[0] * 0.999 <= tick <= limits[1] * 1.001]
+        for minor in (False, True)
+    )
+    assert places == pytest.approx(ticks)
+    assert len(between) == small
+    assert ax.xaxis.get_major_formatter().format_ticks(places) == [f"{tick:g}" for tick in ticks]
+
+
+@pytest.mark.parametrize(("epochs", "limits"), [([4], (3, 5)), ([1, 2, 3], None)])
+def test_epochs_are_whole_numbers_with_room_about_a_single_one(epochs, limits):
+    ax = drawing.axes()
+    ax.plot(epochs, epochs, "o")
+    before = ax.get_xlim()
+    drawing.whole_epochs(ax, np.array(epochs))
+    assert ax.get_xlim() == (limits or before)
+    assert all(float(tick).is_integer() for tick in ax.get_xticks())

@@ -1,0 +1,161 @@
+"""What confidence is worth: does it match accuracy, and what is gained by not answering the least confident rows."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sfumato import evaluate
+from sfumato.evaluate.metrics.calibration import draws_of_a_row, in_bins
+from sfumato.evaluate.metrics.selective import RankedGroups
+from sfumato.evaluate.metrics.registry import METRICS, SOFT_WORDS
+from sfumato.report.arms import arm_title, rows_of
+from sfumato.report.charts.drawing import FAINT, INK, PAPER, Chart, axes, looks, style, style_with_legend
+from sfumato.runs.read import Floats, Ints, Run
+from sfumato.runs.schema import ArmSummary
+from sfumato.text import number, percent
+
+BINS = 15
+FEW = 10
+"""Bins of fewer distinct rows are drawn faintly and not joined: chance moves them too much."""
+POINTS = 96
+
+
+class Curve(NamedTuple):
+    """One model or arm in equal bins: rows, mean confidence and accuracy (NaN in an empty bin), and its interval.
+
+    ``distinct`` are the distinct rows of each bin, which are fewer than ``rows`` where seeds share rows.
+    """
+
+    title: str
+    rows: Ints
+    distinct: Ints
+    confidence: Floats
+    accuracy: Floats
+    low: Floats
+    high: Floats
+    scaled: bool = False
+
+    @property
+    def ece(self) -> float:
+        """Calibration error."""
+        return float(np.nansum(self.rows * np.abs(self.accuracy - self.confidence)) / self.rows.sum())
+
+    @property
+    def signed_gap(self) -> float:
+        """Mean confidence minus accuracy."""
+        return float(np.nansum(self.rows * (self.confidence - self.accuracy)) / self.rows.sum())
+
+
+def plot_reliability(curves: Sequence[Curve], *, of: str, soft: bool = False) -> Chart:
+    """Accuracy against confidence, curves overlaid, with the histogram of confidence below.
+
+    Curves after temperature are dashed, and bins of few distinct rows are faint. ``of`` says in words what was pooled,
+    and labels are ``soft`` where rows are right in part.
+    """
+    ax = axes(4.5, bottom=1.5)
+    edges = np.linspace(0, 1, len(curves[0].rows) + 1)
+    below = ax.inset_axes((0, -0.36, 1, 0.28), sharex=ax)
+    for curve, (colour, mark) in zip(curves, looks(len(curves)), strict=True):
+        dash = "--" if curve.scaled else "-"
+        firm, faint = curve.distinct >= FEW, (curve.distinct > 0) & (curve.distinct < FEW)
+        line: dict[str, Any] = {"color": colour, "mfc": PAPER if curve.scaled else colour, "marker": mark}
+        line["clip_on"] = False
+        connected = np.where(firm, curve.confidence, np.nan)
+        ax.plot(connected, curve.accuracy, dash, lw=1.4, ms=4, label=curve.title, **line)
+        ax.plot(curve.confidence[faint], curve.accuracy[faint], ls="", ms=2.5, alpha=0.45, **line)
+        for which, alpha in ((firm, 0.7), (faint, 0.25)):
+            ax.vlines(curve.confidence[which], curve.low[which], curve.high[which], color=colour, lw=0.9, alpha=alpha)
+        below.stairs(100 * curve.rows / curve.rows.sum(), edges, color=colour, lw=1.2, ls=dash)
+    ax.plot([0, 1], [0, 1], color=INK, lw=0.7, zorder=0.5)
+    ax.set(xlim=(0, 1), ylim=(0, 1), ylabel="agreement (share of annotators)" if soft else "accuracy (share of rows)")
+    ax.tick_params(labelbottom=False)
+    below.set(xlabel="confidence (largest probability)", ylabel="rows (%)", ylim=(0, None))
+    style_with_legend(ax)
+    style(below)
+    gap = SOFT_WORDS["signed_gap"] if soft else METRICS["signed_gap"].label
+    parts = [
+        f"{c.title}: {METRICS['ece'].label} {number(c.ece)}, {gap} {number(c.signed_gap, sign=True)}, "
+        f"{100 * c.rows[-1] / c.rows.sum():.0f} % of rows in the top bin"
+        for c in curves
+    ]
+    alt = f"Reliability diagram {of}, with a histogram of confidence below. {'; '.join(parts)}."
+    return Chart(ax, {"edges": edges, "curves": tuple(curves)}, alt)
+
+
+def arm_curve(run: Run, arm: ArmSummary, *, scaled: bool) -> Curve:
+    """The test rows of an arm, pooled over seeds; ``scaled`` divides the logits by the temperature of each seed.
+
+    Intervals are Wilson's for the distinct rows of a bin, and for the draws that they are worth where labels are soft.
+    """
+    rows = [rows_of(run, arm["name"], seed, scaled=scaled) for seed in run.seeds]
+    confidence, right = (np.concatenate([getattr(each, name) for each in rows]) for name in ("confidence", "right"))
+    bins = in_bins(confidence, right, BINS)
+    index, which = np.tile(run.index, len(run.seeds)), np.searchsorted(bins.upper[:-1], confidence)
+    distinct = np.array([len(np.unique(index[which == b])) for b in range(BINS)], dtype=np.int64)
+    low, high = evaluate.wilson(bins.accuracy, np.where(distinct > 0, distinct, np.nan) * draws_of_a_row(right, which))
+    return Curve(arm_title(arm), bins.count, distinct, bins.confidence, bins.accuracy, low, high, scaled)
+
+
+class RiskCurve(NamedTuple):
+    """One model or arm: the share of wrong rows among those answered, at each share of rows answered."""
+
+    title: str
+    coverage: Floats
+    risk: Floats
+    scaled: bool = False
+
+
+def plot_risk_coverage(
+    curves: Sequence[RiskCurve], *, of: str, best: tuple[Floats, Floats] | None = None, soft: bool = False
+) -> Chart:
+    """Share of wrong rows among the most confident ones, against how many of them are answered.
+
+    A curve after temperature is dashed and has the colour of the curve before it. ``best`` are coverage and risk of the
+    best order, and ``of`` says in words whose rows these are.
+    """
+    ax, arm = axes(), -1
+    for curve in curves:
+        arm += not curve.scaled
+        dash, width, label = ("--", 1.2, None) if curve.scaled else ("-", 1.6, curve.title)
+        colour = looks(arm + 1)[arm][0]
+        ax.plot(100 * curve.coverage, 100 * curve.risk, dash, color=colour, lw=width, label=label)
+    top = max(float(curve.risk.max()) for curve in curves)
+    ax.set(xlabel="rows answered, most confident first (%)", xlim=(0, 100), ylim=(0, 108 * top or 1))
+    ax.set_ylabel(f"{'disagreement' if soft else 'wrong'} among them (%)")
+    if best is not None:
+        ax.plot(100 * best[0], 100 * best[1], ":", color=FAINT, lw=1.2, label="best order")
+    if any(curve.scaled for curve in curves):
+        ax.plot([], [], "--", color=INK, lw=1.2, label="with temperature")
+    style_with_legend(ax)
+
+    def at(curve: RiskCurve, share: float) -> str:
+        return percent(float(curve.risk[np.abs(curve.coverage - share).argmin()]))
+
+    parts = [
+        f"{c.title}{' with temperature' if c.scaled else ''}: {at(c, 0.5)}, {at(c, 0.8)} and {at(c, 1.0)}"
+        for c in curves
+    ]
+    alt = (
+        f"Share of {'annotators who disagree' if soft else 'wrong answers'} among the most confident {of}; at 50 %, "
+        f"80 % and 100 % of rows answered. {'; '.join(parts)}."
+    )
+    return Chart(ax, {"curves": tuple(curves), "best": best}, alt)
+
+
+def arm_risks(run: Run) -> list[RiskCurve]:
+    """Each arm as trained and with its temperature, means over seeds.
+
+    Rows are ranked by log confidence, and tied rows count in expectation over their orders. Below 5 % of rows, where
+    one row decides, there is no point.
+    """
+    n = len(run.labels)
+    place = np.unique(np.linspace(max(1, round(0.05 * n)), n, POINTS).round().astype(np.int64))
+    curves: list[RiskCurve] = []
+    for arm in run.arms:
+        for scaled in (False, True):
+            rows = [rows_of(run, arm["name"], seed, scaled=scaled) for seed in run.seeds]
+            ranked = [RankedGroups(each.score, each.right) for each in rows]
+            risk = np.mean([(each.errors / each.place)[place - 1] for each in ranked], axis=0)
+            curves.append(RiskCurve(arm_title(arm), place / n, risk, scaled))
+    return curves
