@@ -1,15 +1,22 @@
-"""What the commands share: the application, exit codes, kinds of option, and the words that were typed."""
+"""What the commands share: the application, exit codes, kinds of option, the words typed, and the terminal."""
+
+from __future__ import annotations
 
 import io
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from cyclopts import App, Parameter, Token
 
+from sfumato.text import listing, plural, short, wrapped
 from sfumato.version import __version__
+
+if TYPE_CHECKING:
+    from sfumato.runs.schema import ColumnSummary
 
 OK, FAILURE, USAGE, FINDING, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -26,24 +33,41 @@ Start with: sfumato compare digits""",
 
 app.register_install_completion_command(help="Let the Tab key complete commands, options and values in your shell.")
 
-_Value = TypeVar("_Value", int, float)
-
 
 class UsageError(ValueError):
     """A command line or configuration that cannot be used."""
 
 
-def number(kind: Any, tokens: Sequence[Token]) -> float:
-    """A number, or a sentence that says what stands in its place."""
-    return _read(float, "a number", tokens[0])
+def _converter(kind: type, words: str) -> Callable[[Any, Sequence[Token]], Any]:
+    """A converter that says what stands in place of a number: 1.5 for a whole one is refused, not rounded."""
+
+    def convert(_: Any, tokens: Sequence[Token]) -> Any:
+        try:
+            return kind(tokens[0].value)
+        except ValueError:
+            source = tokens[0].source
+            where = "" if source in ("cli", "env") else f" (in {os.path.basename(source)})"
+            raise ValueError(f'"{tokens[0].value}" is not {words}{where}') from None
+
+    return convert
 
 
-def _read(kind: Callable[[str], _Value], words: str, token: Token) -> _Value:
-    try:
-        return kind(token.value)
-    except ValueError:
-        where = "" if token.source in ("cli", "env") else f" (in {os.path.basename(token.source)})"
-        raise ValueError(f'"{token.value}" is not {words}{where}') from None
+number, whole = _converter(float, "a number"), _converter(int, "a whole number")
+
+if TYPE_CHECKING:
+    FileName: TypeAlias = str
+else:  # cyclopts converts to the first of a union, and completes files where one of them is a path
+    FileName = str | Path
+
+Whole = Annotated[int, Parameter(converter=whole)]
+Number = Annotated[float, Parameter(converter=number)]
+Flag = Annotated[bool, Parameter(negative="", show_default=False)]
+
+typed: list[str] = []
+"""The words after the program's name, of the command that runs now."""
+
+sources: dict[str, str] = {}
+"""Where each option of that command came from."""
 
 
 def width(most: int = 100) -> int:
@@ -74,22 +98,47 @@ def close_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def whole(kind: Any, tokens: Sequence[Token]) -> int:
-    """A whole number as it was written: 1.5 is refused, not rounded."""
-    return _read(int, "a whole number", tokens[0])
+def line_a_column(columns: Sequence[ColumnSummary], width: int | None = None) -> str:
+    """A table of how the columns of some data were read: a line each, whose reasons are wrapped within a ``width``.
+
+    >>> print(line_a_column([{"name": "age", "read_as": "number", "distinct": 71, "missing": 2, "note": ""}]))
+    column  read as  distinct  missing  note
+    age     number         71        2
+    """
+    rows = [("column", "read as", "distinct", "missing", "note")]
+    rows += [(_name(c), c["read_as"], f"{c['distinct']:,}", f"{c['missing']:,}", c["note"]) for c in columns]
+    name, read_as, distinct, missing = (max(len(row[k]) for row in rows) for k in range(4))
+    fixed = [
+        f"{row[0]:<{name}}  {row[1]:<{read_as}}  {row[2]:>{distinct}}  {row[3]:>{missing}}  {row[4]}".rstrip()
+        for row in rows
+    ]
+    if width is None:
+        return "\n".join(fixed)
+    start = len(fixed[0]) - len("note")
+    rest = " " * (start if width - start >= 24 else 4)  # where little is left beside the numbers, below them
+    return "\n".join(wrapped(line, width, rest=rest) for line in fixed)
 
 
-if TYPE_CHECKING:
-    FileName: TypeAlias = str
-else:  # cyclopts converts to the first of a union, and completes files where one of them is a path
-    FileName = str | Path
+def columns_in_short(columns: Sequence[ColumnSummary]) -> str:
+    """How many columns were read as what, and which are left out, and why.
 
-Whole = Annotated[int, Parameter(converter=whole)]
-Number = Annotated[float, Parameter(converter=number)]
-Flag = Annotated[bool, Parameter(negative="", show_default=False)]
+    >>> told = {"distinct": 9, "missing": 0}
+    >>> columns_in_short(
+    ...     [
+    ...         {"name": "age", "read_as": "number", "note": "", **told},
+    ...         {"name": "code", "read_as": "id", "note": "left out: has another code in every row", **told},
+    ...     ]
+    ... )
+    '1 number; left out: code (has another code in every row)'
+    """
+    left = [c for c in columns if c["note"].startswith("left out")]
+    out = [f"{_name(c)} ({c['note'].removeprefix('left out').lstrip(': ')})" for c in left]
+    counts = Counter(c["read_as"] for c in columns if c not in left)
+    kinds = {"category": "categories", "label-probs": "soft labels"}
+    told = ", ".join(plural(count, kind, kinds.get(kind)) for kind, count in counts.items())
+    return told + (f"; left out: {listing(out, 6, longest=90)}" if out else "")
 
-typed: list[str] = []
-"""The words after the program's name, of the command that runs now."""
 
-sources: dict[str, str] = {}
-"""Where each option of that command came from."""
+def _name(column: ColumnSummary) -> str:
+    """The name of a column, which breaks no line and steers no terminal."""
+    return short("".join(c if c.isprintable() else " " for c in column["name"]), 24)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json as jsonlib
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from cyclopts import Parameter
 
-from sfumato.cli.common import OK, Flag, UsageError, app, sources, typed, width
-from sfumato.cli.options import GROUPS, with_options
+from sfumato.cli.common import OK, Flag, UsageError, app, columns_in_short, line_a_column, sources, typed, width
+from sfumato.cli.option_sources import GROUPS, with_options
 from sfumato.extras import require_lab
 from sfumato.lab.options import Options
 from sfumato.messages import Note, texts
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
     from sfumato.runs.schema import Summary
 
 START, OUTPUT = GROUPS["How it starts"], GROUPS["Output"]
+FEW = 12
+"""Columns of the data up to which each has a line."""
 
 
 @app.command(usage="Usage: sfumato compare DATA [OPTIONS]")
@@ -60,36 +61,28 @@ def compare(
     from sfumato.lab.execute.torchrun import is_first
 
     with Watch(sys.stderr, quiet=quiet or not is_first()) as watch:
-        watcher = watch.watcher()
         if resume is not None:
-            result, notes = _resumed(resume, options, watcher)
-        else:
-            if dry_run:
-                expected = estimate(options)
-                if not is_first():
-                    return OK
+            result = _resumed(resume, options, watch.watcher())
+        elif dry_run:
+            expected = estimate(options)
+            if is_first():
                 print(jsonlib.dumps(expected.to_json()) if json else expected.told())
-                return OK
-            command = typed_line("sfumato", *_repeatable(typed))
-            result = lab.compare(options, sources=sources, command=command, watcher=watcher)
+            return OK
+        else:
+            command = typed_line("sfumato", *_repeatable())
+            result = lab.compare(options, sources=sources, command=command, watcher=watch.watcher())
             if not is_first():
                 return OK
-            notes = _notes(result)
-    summary = cast("Summary", result)
     if json:
-        print(jsonlib.dumps(summary, ensure_ascii=False, allow_nan=False))
-        return OK
-    print(_told(summary, notes))
+        print(jsonlib.dumps(result, ensure_ascii=False, allow_nan=False))
+    else:
+        env = jsonlib.loads((Path(result["run"]) / "env.json").read_text(encoding="utf-8"))
+        print(_told(cast("Summary", result), env.get("notes", [])))
     return OK
 
 
-def _notes(result: dict[str, Any]) -> list[Note]:
-    """What the run just made has to say beside its verdict."""
-    return jsonlib.loads((Path(result["run"]) / "env.json").read_text(encoding="utf-8"))["notes"]
-
-
-def _resumed(run: str, options: Options, watcher: Watcher) -> tuple[dict[str, Any], list[Note]]:
-    """The result of a run that was stopped, or of one that is whole, and its notes."""
+def _resumed(run: str, options: Options, watcher: Watcher) -> dict[str, Any]:
+    """The result of a run that was stopped, or of one that is whole."""
     from sfumato.lab import compare as lab
     from sfumato.runs.folder import find
 
@@ -100,53 +93,43 @@ def _resumed(run: str, options: Options, watcher: Watcher) -> tuple[dict[str, An
         raise UsageError(f"--resume takes everything from the run; leave out {what}")
     final, whole = find(run)
     if not whole:
-        result = lab.resume(final, workers=options.workers, on=options.on, track=options.track, watcher=watcher)
-        return result, _notes(result)
-
+        return lab.resume(final, workers=options.workers, on=options.on, track=options.track, watcher=watcher)
     from sfumato.runs.read import load_run
 
-    stored = load_run(final)
-    return {**stored.summary, "run": str(final)}, stored.env.get("notes", [])
+    return {**load_run(final).summary, "run": str(final)}
 
 
-def _repeatable(words: Sequence[str]) -> list[str]:
-    """The command without the name of its run folder, which would be taken when it is typed again."""
-    kept: list[str] = []
-    skip = False
-    for word in words:
-        if not skip and word != "--out" and not word.startswith("--out="):
-            kept.append(word)
-        skip = word == "--out"
-    return kept
+def _repeatable() -> list[str]:
+    """The words typed without the name of the run folder, which would be taken when they are typed again."""
+    return [
+        word
+        for before, word in zip(["", *typed], typed, strict=False)
+        if "--out" not in (before, word) and not word.startswith("--out=")
+    ]
 
 
 _REST = " " * 8  # before what stands below the first line of a paragraph with a name
 
 
-def _columns(summary: Summary) -> list[str]:
-    """How the columns were read: a line each where they are few, else how many of each kind."""
-    from sfumato.cli.columns_shown import FEW, in_short, line_a_column
-
-    columns = summary.get("columns", [])
-    if not columns:
-        return []
-    if len(columns) <= FEW:
-        return [line_a_column(columns, width(160) if sys.stdout.isatty() else None), ""]
-    return [wrapped(in_short(columns), width(), first="columns ", rest=_REST)]
-
-
-def _told(summary: Summary, notes: Sequence[Note]) -> str:
+def _told(summary: Summary, notes: list[Note]) -> str:
     """The result for a person: verdict first, then the numbers, then where the rest is."""
     from sfumato.report.tables import as_text, differences_table, four_columns
 
-    paired = summary["paired"]
+    paired, sentences, columns = summary["paired"], summary["verdict"]["sentences"], summary.get("columns", [])
     hashes = " ".join(f"{w[:6]}/{b[:6]}" for w, b in zip(paired["weights"], paired["batches"], strict=True))
     warnings = [warning["text"] for warning in summary.get("warnings", [])]
     told = [
-        *(f"Warning: {text}" for text in warnings if text not in summary["verdict"]["sentences"]),
-        *summary["verdict"]["sentences"],
+        *(f"Warning: {text}" for text in warnings if text not in sentences),
+        *sentences,
         *(f"Note: {text}" for text in texts(notes)),
     ]
+    shown: list[str] = []
+    if columns:
+        few = len(columns) <= FEW
+        in_short = wrapped(columns_in_short(columns), width(), first="columns ", rest=_REST)
+        wide = width(160) if sys.stdout.isatty() else None
+        shown = [line_a_column(columns, wide), ""] if few else [in_short]
+    equal = f"weights/batches equal in all arms, seed by seed: {hashes}"
     return "\n".join(
         [
             *(wrapped(sentence, width(), rest="  ") for sentence in told),
@@ -155,10 +138,8 @@ def _told(summary: Summary, notes: Sequence[Note]) -> str:
             "",
             as_text(differences_table(summary), width(160)).rstrip(),
             "",
-            *_columns(summary),
-            wrapped(
-                f"weights/batches equal in all arms, seed by seed: {hashes}", width(), first="paired  ", rest=_REST
-            ),
+            *shown,
+            wrapped(equal, width(), first="paired  ", rest=_REST),
             f"report  {Path(summary['run']) / 'report.html'}",
         ]
     )

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from sfumato.cli.common import OK, Flag, app, width
-from sfumato.cli.options import GROUPS, with_options
+from sfumato.cli.common import OK, Flag, app, line_a_column, width
+from sfumato.cli.option_sources import GROUPS, with_options
 from sfumato.extras import missing_of_lab, require_lab
 from sfumato.lab.options import Options
 from sfumato.text import wrapped
@@ -30,15 +30,15 @@ def doctor(options: Options, *, json: Annotated[Flag, Parameter(group=GROUPS["Ou
     found = _found()
     if options.data:
         require_lab("doctor with DATA")
-        from sfumato.cli.columns_shown import line_a_column
         from sfumato.lab import doctor_trial
         from sfumato.lab.summary import columns_of, warnings_in
 
         ready = doctor_trial.read(options)
         found |= {"columns": columns_of(ready.data), "warnings": warnings_in(ready.data)}
         if not json:  # before anything trains
+            columns = found["columns"]
             wide = width(160) if sys.stdout.isatty() else None
-            print(_as_text(found), *([line_a_column(found["columns"], wide)] if found["columns"] else []), sep="\n\n")
+            print(_as_text(found), *([line_a_column(columns, wide)] if columns else []), sep="\n\n")
             for warning in found["warnings"]:
                 print("", wrapped(f"warning       {warning['text']}", width(), rest=" " * 14), sep="\n")
             print(flush=True)

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from sfumato.cli.columns_shown import in_short
-from sfumato.cli.common import width
+from sfumato.cli.common import columns_in_short, width
 from sfumato.evaluate.metrics.registry import METRICS
 from sfumato.text import duration, wrapped
 
@@ -88,7 +87,7 @@ class Watch:
         if table.columns:
             from sfumato.lab.summary import columns_of
 
-            self._line(f"read   {in_short(columns_of(plan.data))}")
+            self._line(f"read   {columns_in_short(columns_of(plan.data))}")
         for warning in plan.data.warnings:
             self._line(f"warn   {warning.text}")
         softened = [arm for arm in plan.arms if not arm.is_one_hot]

@@ -18,7 +18,6 @@ from markupsafe import Markup, escape
 from sfumato.evaluate.metrics.registry import METRICS
 from sfumato.glossary import GLOSSARY
 from sfumato.io.atomic import make_folder, write_text
-from sfumato.report.charts.drawing import DARK, LIGHT
 from sfumato.runs.read import ReportError
 
 if TYPE_CHECKING:
@@ -49,8 +48,7 @@ def rendered(template: str, **values: Any) -> str:
     Beside the values, a template knows the metrics in words, by name, as ``called``.
     """
     called = {name: defined.words for name, defined in METRICS.items()}
-    inks = [Markup(" ".join(f"--{name}: {ink};" for name, ink in scheme.items())) for scheme in (LIGHT, DARK)]
-    return finished(environment().get_template(template).render(values, called=called, inks=inks))
+    return finished(environment().get_template(template).render(values, called=called))
 
 
 def as_script(data: Any) -> Markup:

@@ -1,4 +1,4 @@
-"""The command line around its commands: help, explain, speed of the first second, exit codes."""
+"""The command line around its commands: help, completion, explain, doctor, the first second, exit codes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from sfumato import theory
-from sfumato.cli.common import write_every_letter
+from sfumato.cli.common import line_a_column, write_every_letter
 from tests.conftest import run_cold, run_sfumato
 
 
@@ -209,8 +209,51 @@ def test_import_loads_nothing_heavy_until_a_name_is_used():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_an_unknown_name_is_an_attribute_error():
-    import sfumato as sf
+TABLE = "nr;day;size;label\n" + "".join(
+    f"{i};{10 + i % 20}.03.2024;{i % 7},{25 * (i % 2):02d};{'xy'[i % 2]}\n" for i in range(60)
+)
 
-    with pytest.raises(AttributeError, match="module 'sfumato' has no attribute 'crossentropy'"):
-        _ = sf.crossentropy
+
+def test_doctor_has_a_line_for_each_column_in_text_and_in_json(tmp_path):
+    (tmp_path / "t.csv").write_text(TABLE)
+    ran = run_sfumato("doctor", "t.csv", "--model", "linear", folder=tmp_path)
+    assert ran.code == 0, ran.err
+    read, _, warned = ran.out.partition("\n\ndata ")[0].partition("\n\nwarning       ")
+    assert " ".join(warned.split()).startswith('"day" alone tells the label in 100.0 % of the rows that were tried')
+    assert '"size" alone tells the label' in " ".join(warned.split())
+    assert read.splitlines()[-5:] == [
+        "column  read as  distinct  missing  note",
+        "nr      id             60        0  left out: has another whole number in every row; --keep takes it in",
+        "day     date           20        0  DD.MM.YYYY, counted in days",
+        "size    number         14        0  decimal comma",
+        "label   label           2        0",
+    ]
+    found = run_sfumato("doctor", "t.csv", "--drop", "day", "--model", "linear", "--json", folder=tmp_path).json()
+    assert [(each["code"], each["column"]) for each in found["warnings"]] == [("leak", "size")]
+    assert [(each["name"], each["read_as"]) for each in found["columns"]] == [
+        ("nr", "id"), ("day", "left out"), ("size", "number"), ("label", "label"),
+    ]  # fmt: skip
+
+
+def test_a_reason_is_wrapped_beside_the_numbers_or_below_them():
+    why = "left out: has another code in every row; --keep takes it in"
+    columns = [{"name": "nr", "read_as": "id", "distinct": 60, "missing": 0, "note": why}]
+    assert line_a_column(columns, 70).splitlines() == [
+        "column  read as  distinct  missing  note",
+        "nr      id             60        0  left out: has another code in",
+        "                                    every row; --keep takes it in",
+    ]
+    assert line_a_column(columns, 50).splitlines()[1:] == [
+        "nr      id             60        0  left out: has",
+        "    another code in every row; --keep takes it in",
+    ]
+    assert line_a_column(columns).splitlines()[1].endswith(why)
+
+
+def test_the_installed_script_knows_every_command_and_completes_files(tmp_path):
+    ran = run_sfumato("--install-completion", "--shell", "bash", folder=tmp_path, env={"HOME": str(tmp_path)})
+    assert ran.code == 0, ran.err
+    script = next(tmp_path.rglob("completions/sfumato")).read_text(encoding="utf-8")
+    for command in ("audit", "compare", "doctor", "explain", "init", "judge", "probe", "report"):
+        assert f" {command}" in script or f"{command} " in script
+    assert "compgen -f" in script

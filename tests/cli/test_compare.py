@@ -320,21 +320,12 @@ BAD = {
     "a number to predict": (("t.csv", "--label", "a"), {"t.csv": TABLE}, 'column "a" looks like a number to predict'),
     "all columns dropped": (("t.csv", "--label", "kind", "--drop", "a,b"), {"t.csv": TABLE}, "--drop leaves no column"),
     "missing labels": (("t.csv", "--label", "kind"), {"t.csv": TABLE + "7,3,\n8,4,\n"}, "is empty (as in 1 more row)"),
-    "a misspelt option": (("digits", "--seads", "3"), {}, "--seads. Did you mean --seeds?"),
     "a misspelt command": ((), {}, 'Unknown command "comparee". Did you mean "compare"?'),
-    "a misspelt key": (
-        ("digits", "-c", "c.toml"), {"c.toml": "epps = 0.1\n"}, 'c.toml has an unknown key "epps". Did you mean "eps"?',
-    ),
     "a strength out of range": (("digits", "--eps", "1.5"), {}, "--eps must be above 0 and at most 1, got 1.5"),
-    "a strength that is no number": (("digits", "--eps", "much"), {}, '"much" is not a number'),
-    "half an epoch": (("digits", "--epochs", "1.5"), {}, '"1.5" is not a whole number'),
-    "half a seed": (("digits", "-c", "c.toml"), {"c.toml": "seeds = 3.5\n"}, '"3.5" is not a whole number'),
     "too few seeds": (("digits", "--seeds", "2"), {}, "--seeds must be at least 3, got 2"),
     "a model with a typo": (("digits", "--model", "mpl"), {}, 'no model "mpl". Did you mean "mlp"?'),
     "an unknown convention": (("digits", "--over", "some"), {}, 'Choose from: "others", "all"'),
     "a folder that exists": (("digits", "--out", "there"), {"there/x": ""}, "there exists already"),
-    "a broken config file": (("digits", "-c", "c.toml"), {"c.toml": "eps = \n"}, "c.toml is not TOML"),
-    "no config file": (("digits", "-c", "no.toml"), {}, 'no file "no.toml"'),
     "no data": ((), {}, "compare needs DATA: digits, a .csv, .tsv, .parquet or .npz file, a folder of images, or"),
 }  # fmt: skip
 

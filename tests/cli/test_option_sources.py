@@ -43,12 +43,6 @@ def test_the_file_is_read_in_whichever_form_it_is_named(asked, tmp_path, words):
     assert (seen["options"].epochs, seen["sources"]["epochs"]) == (3, "my.toml")
 
 
-def test_a_file_that_is_not_there_is_named_in_whichever_form(capsys):
-    for words in (("-c", "none.toml"), ("-c=none.toml",), ("-cnone.toml",)):
-        assert main(["compare", "digits", *words]) == 2
-        assert capsys.readouterr().err == 'sfumato: no file "none.toml"\n'
-
-
 def test_a_flag_goes_before_the_environment_and_that_before_a_file(asked, tmp_path, monkeypatch):
     (tmp_path / "my.toml").write_text('data = "digits"\neps = 0.3\nseeds = 7\nepochs = 9\nlearning-rate = 0.5\n')
     monkeypatch.setenv("SFUMATO_EPS", "0.2")
@@ -68,12 +62,6 @@ def test_a_flag_goes_before_the_environment_and_that_before_a_file(asked, tmp_pa
         "eps": "command line", "seeds": "environment", "epochs": "my.toml", "data": "my.toml",
         "learning_rate": "my.toml", "over": None,
     }  # fmt: skip
-
-
-@pytest.mark.parametrize("words", [["-c", "my.toml"], ["--config", "my.toml"], ["--config=my.toml"]])
-def test_a_file_may_be_named_in_any_way(words, asked, tmp_path):
-    (tmp_path / "my.toml").write_text('data = "digits"\nepochs = 9\n')
-    assert asked(*words)["options"].epochs == 9
 
 
 def test_a_file_may_be_named_in_the_environment(asked, tmp_path, monkeypatch):

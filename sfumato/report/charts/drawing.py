@@ -9,6 +9,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,18 +22,14 @@ if TYPE_CHECKING:
 else:
     Axes = Any  # matplotlib is loaded when something is drawn
 
-# Umber, lavender and sea green keep apart from the first two, and from each other, also without red, green or blue
-# cones and in grey: the least distance of two of the five in CIELAB is 27 (tests/report/test_figures.py).
-LIGHT = {
-    "paper": "#fbfaf7", "ink": "#22211f", "faint": "#6c6a66", "rule": "#d9d6cf", "wash": "#f2f0ea",
-    "arm-0": "#33566b", "arm-1": "#c07a1c", "arm-2": "#543c18", "arm-3": "#9c78e4", "arm-4": "#489c78",
-}  # fmt: skip
-DARK = {
-    "paper": "#1a1a1b", "ink": "#e6e3dc", "faint": "#a09c94", "rule": "#3a3937", "wash": "#232324",
-    "arm-0": "#8fb3c9", "arm-1": "#e2a24c", "arm-2": "#f3efc9", "arm-3": "#8a66d6", "arm-4": "#3f8f6a",
-}  # fmt: skip
-"""The colours of pages and figures, by the names of their CSS variables."""
-
+# The style sheet of the pages is the one place that names colours, by day and by night. Umber, lavender and sea green
+# keep apart from slate and ochre, and from each other, also without red, green or blue cones and in grey: the least
+# distance of two of the five in CIELAB is 27 (tests/report/test_figures.py).
+_SHEET = (Path(__file__).parents[1] / "templates" / "page.css").read_text(encoding="utf-8")
+LIGHT, DARK = (
+    dict(re.findall(r"--([\w-]+): (#\w{6})", scheme))
+    for scheme in re.findall(r":root \{(.*?)\}", _SHEET, flags=re.DOTALL)[:2]
+)
 PAPER, INK, FAINT, RULE, _, *ARM_COLOURS = LIGHT.values()
 SLATE, OCHRE = ARM_COLOURS[:2]
 CLASS_COLOURS = ARM_COLOURS[2:]  # of the three classes in a projection, where no arm is meant
