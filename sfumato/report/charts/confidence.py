@@ -7,8 +7,8 @@ import numpy as np
 
 from sfumato import evaluate
 from sfumato.evaluate.metrics.calibration import draws_of_a_row, in_bins
-from sfumato.evaluate.metrics.selective import RankedGroups
 from sfumato.evaluate.metrics.registry import METRICS, SOFT_WORDS
+from sfumato.evaluate.metrics.selective import RankedGroups
 from sfumato.report.arms import arm_title, rows_of
 from sfumato.report.charts.drawing import FAINT, INK, PAPER, Chart, axes, looks, style, style_with_legend
 from sfumato.runs.read import Floats, Ints, Run
