@@ -2,19 +2,18 @@
 
 import contextlib
 from collections.abc import Callable, Iterable
-from itertools import chain
 from typing import Any
 
 import numpy as np
 
-from sfumato.probe.call.find import PAD_NAMES, ProbeError, Spec, load, of
-from sfumato.probe.call.loss import Loss
-from sfumato.probe.call.understand import has_named_teacher, make, remade, takes_logits_as_labels
-from sfumato.probe.checks import arguments, ignored_rows, labels, numerics
-from sfumato.probe.checks.target import RowReduction, reduction_of, target_findings
+from sfumato.probe import arguments, labels, numerics
+from sfumato.probe.call import Loss
+from sfumato.probe.find_loss import PAD_NAMES, ProbeError, Spec, load, of
 from sfumato.probe.find_recipe import recipe_of
-from sfumato.probe.read.target import TargetRead, read_target
+from sfumato.probe.reduction import RowReduction, reduction_of
 from sfumato.probe.result import Probe, ProbeFinding, defect, note, warning, worst_first
+from sfumato.probe.target import TargetRead, read_target, target_findings
+from sfumato.probe.understand import has_named_teacher, make, remade, takes_logits_as_labels
 
 
 def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
@@ -70,13 +69,12 @@ def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
         # A strange loss may break any check: then the check has nothing to say.
         with contextlib.suppress(Exception):
             candidates = _may_be_ignored(spec, called, classes)
-            ignored, more = ignored_rows.ignored_by(called, target.reading, reduction.name, candidates)
+            ignored, more = labels.ignored_by(called, target.reading, reduction.name, candidates)
             findings += more
         for check in _checks(spec, called, target, reduction, ignored):
             with contextlib.suppress(Exception):
                 findings += list(check())
     recipe, more = recipe_of(target, called, reduction.name, ignored)
-    findings += more
     level = target.level
     return Probe(
         name=spec.name,
@@ -91,7 +89,7 @@ def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
         ignore_index=ignored,
         reduction=reduction.name,
         why=target.identity.why,
-        findings=worst_first(findings),
+        findings=worst_first([*findings, *more]),
         recipe=recipe,
         moved_by=target.moved_by,
     )
@@ -101,17 +99,9 @@ def _teacher_result(spec: Spec, classes: int, findings: list[ProbeFinding], call
     """The result for a loss that takes a teacher: its target is another for every row, and is not read."""
     why = "this loss takes a teacher, and probe reads losses of labels"
     text = f"{why}: probe the term of the labels by itself, or wrap the loss so that it takes logits and labels alone"
-    unknown = dict.fromkeys(("convention", "eps", "eps_all", "eps_others", "target", "mass", "ignore_index"))
-    return Probe(
-        name=spec.name,
-        called=called,
-        classes=classes,
-        reduction="other",
-        why=why,
-        findings=worst_first([*findings, warning("takes-a-teacher", text)]),
-        recipe="there is no line: the loss takes a teacher",
-        **unknown,
-    )
+    found = worst_first([*findings, warning("takes-a-teacher", text)])
+    recipe = "there is no line: the loss takes a teacher"
+    return Probe(spec.name, called, classes, reduction="other", why=why, findings=found, recipe=recipe)
 
 
 def _checks(
@@ -141,19 +131,19 @@ def _checks(
 def _may_be_ignored(spec: Spec, loss: Loss, classes: int) -> list[int]:
     """The labels that an argument or an attribute says are ignored, and the usual ones; 255 is for segmentations."""
     made = loss.function
-    named = [(spec.given(name), getattr(made, name, None), getattr(made, f"_{name}", None)) for name in PAD_NAMES]
-    labels = [label for label in chain(*named) if isinstance(label, int) and not isinstance(label, bool)]
+    named = [
+        label for name in PAD_NAMES
+        for label in (spec.given(name), getattr(made, name, None), getattr(made, f"_{name}", None))
+        if isinstance(label, int) and not isinstance(label, bool)
+    ]  # fmt: skip
     segments = loss.style.layout in ("image", "classes second") and classes <= 255
-    return [*labels, -100, -1, *([255] if segments else [])]
+    return [*named, -100, -1, *([255] if segments else [])]
 
 
 def _with_many_classes(spec: Spec, loss: Loss, classes: int) -> tuple[Loss, int]:
     """The loss for 1000 classes if it can be made for so many: there half precision gives out."""
-    for k in (1000, classes):
-        try:
-            made = remade(spec, loss, k)
-            if np.isfinite(made.values(np.zeros((2, k)), np.array([1, k - 1]))).all():
-                return made, k
-        except Exception:
-            continue
+    with contextlib.suppress(Exception):
+        made = remade(spec, loss, 1000)
+        if np.isfinite(made.values(np.zeros((2, 1000)), np.array([1, 999]))).all():
+            return made, 1000
     return loss, classes

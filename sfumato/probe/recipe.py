@@ -4,20 +4,18 @@ Both get the very same tensors, in the way in which the loss is called: rows, se
 line that would mistake positions for classes, or mean another reduction over several sequences, is found out here.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from sfumato.conventions.row_losses import own_class
 from sfumato.loss import cross_entropy, loss_parts
-from sfumato.probe.call.find import in_words
-from sfumato.probe.call.loss import SEQUENCES, Array, Labels, Loss, Style, formed
-from sfumato.probe.read.extra_terms import ExtraTerm
-from sfumato.probe.read.gradients import Reading
+from sfumato.probe.call import SEQUENCES, Array, Labels, Loss, Style, formed
+from sfumato.probe.find_loss import in_words
+from sfumato.probe.gradients import ExtraTerm, Reading
 from sfumato.targets.labelled import smooth, smooth_prior
 from sfumato.theory import Over
 
@@ -29,77 +27,51 @@ _SF = SimpleNamespace(cross_entropy=cross_entropy, loss_parts=loss_parts, smooth
 class Recipe:
     """A call of sfumato.
 
-    Attributes:
-        eps: strength.
-        over: what the strength is spread over.
-        classes: K.
-        factor: what the loss is multiplied by.
-        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
-        ignore_index: ignored label; None for the default.
-        excess: whether the target's entropy is subtracted.
-        pad: the class outside the support.
-        over_all_rows: whether the mean is over every row, whatever its label and weight.
-        temperature: what logits are divided by.
-        extra: a term beside the cross entropy, and its coefficient.
-        weight: one weight a class.
-        weight_on: whether the weight is on the terms of a ``"class"`` or on the ``"sample"``, a row.
-        prior: π of a smoothing over a prior.
-        over_sequences: whether the sum is divided by the number of sequences or images.
-        written: the logits and the labels as the line writes them, such as ``("logits", "labels.flatten()")``.
-        shaped_as: whose shape the rows of ``reduction="none"`` get, such as ``"labels"``; "" for the shape they have.
-
     >>> Recipe(0.2, "all", 3)(torch.zeros(1, 3), torch.tensor([0]))
     tensor(1.0986)
     """
 
-    eps: float
-    over: Over
-    classes: int
-    factor: float = 1.0
-    reduction: str = "mean"
-    ignore_index: int | None = None
-    excess: bool = False
-    pad: int | None = None
-    over_all_rows: bool = False
-    temperature: float = 1.0
-    extra: ExtraTerm | None = None
-    weight: tuple[float, ...] | None = None
-    weight_on: str = "class"
-    prior: tuple[float, ...] | None = None
-    over_sequences: bool = False
-    written: tuple[str, str] = ("logits", "labels")
-    shaped_as: str = ""
+    eps: float  # the strength
+    over: Over  # what the strength is spread over
+    classes: int  # K
+    factor: float = 1.0  # what the loss is multiplied by
+    reduction: str = "mean"  # "mean", "sum" or "none"
+    ignore_index: int | None = None  # None for the default
+    excess: bool = False  # whether the target's entropy is subtracted
+    pad: int | None = None  # the class outside the support
+    over_all_rows: bool = False  # whether the mean is over every row, whatever its label and weight
+    temperature: float = 1.0  # what logits are divided by
+    extra: ExtraTerm | None = None  # a term beside the cross entropy, and its coefficient
+    weight: tuple[float, ...] | None = None  # one weight per class
+    weight_on: str = "class"  # whether the weight is on the terms of a "class" or on the "sample", a row
+    prior: tuple[float, ...] | None = None  # π of a smoothing over a prior
+    over_sequences: bool = False  # whether the sum is divided by the number of sequences or images
+    written: tuple[str, str] = ("logits", "labels")  # both as the line writes them, such as "labels.flatten()"
+    shaped_as: str = ""  # whose shape the rows of reduction="none" get, such as "labels"; "" for the shape they have
 
     @property
     def code(self) -> str:
         """The line, for ``import sfumato as sf``."""
-        name = "loss_parts" if self.excess else "cross_entropy"
-        reduction = "sum" if self.over_all_rows or self.over_sequences else self.reduction
+        logits, labels = self.written
+        divided = " / len(labels)" if self.over_sequences else ""
+        if self.over_all_rows and not divided:
+            divided = f" / {labels.removesuffix('.flatten()')}.numel()"
+        reduction = "sum" if divided else self.reduction
         reduced = "" if reduction == "mean" else f', reduction="{reduction}"'
         factor = "" if abs(self.factor - 1) < 1e-9 else f"{self.factor:.10g} * "
         shaped = f".view_as({self.shaped_as})" if self.shaped_as else ""
-        term = "" if self.extra is None else self.extra.code(self.reduction, self.written[0])
-        called = f"sf.{name}({self._logits}, {self._target}{reduced})"
+        term = "" if self.extra is None else self.extra.code(self.reduction, logits)
+        scaled = logits
+        if self.temperature != 1:
+            times, over = f"{1 / self.temperature:.9g}", f"{self.temperature:.10g}"
+            is_shorter = len(times) < len(f"{self.temperature:.9g}")
+            scaled = f"{times} * {logits}" if is_shorter else f"{logits} / {over}"
+        name = "loss_parts" if self.excess else "cross_entropy"
+        called = f"sf.{name}({scaled}, {self._target}{reduced})"
         if self.excess:  # parts.excess is the same number, but has no gradient
             called = f"(parts := {called}).loss - parts.floor"
-            called = f"({called})" if factor or shaped or self._divided else called
-        return f"{factor}{called}{shaped}{self._divided}{term}"
-
-    @property
-    def _divided(self) -> str:
-        if self.over_sequences:
-            return " / len(labels)"
-        if not self.over_all_rows:
-            return ""
-        return f" / {self.written[1].removesuffix('.flatten()')}.numel()"
-
-    @property
-    def _logits(self) -> str:
-        logits = self.written[0]
-        if self.temperature == 1:
-            return logits
-        times, over = f"{1 / self.temperature:.9g}", f"{self.temperature:.10g}"
-        return f"{times} * {logits}" if len(times) < len(f"{self.temperature:.9g}") else f"{logits} / {over}"
+            called = f"({called})" if factor or shaped or divided else called
+        return f"{factor}{called}{shaped}{divided}{term}"
 
     @property
     def _target(self) -> str:
@@ -135,12 +107,8 @@ def _tensor(numbers: tuple[float, ...]) -> str:
     return f"torch.tensor([{', '.join(f'{each:.10g}' for each in numbers)}], dtype=logits.dtype)"
 
 
-Run: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""A line of code, as a function of the logits and the labels in the layout of the loss."""
-
-
 class Apart(NamedTuple):
-    """How far a line is from a loss in one call, relative to the largest number."""
+    """How far a line is from a loss in one call, relative to the largest number; NaN where the line cannot be run."""
 
     value: float
     gradient: float
@@ -158,9 +126,9 @@ class LossCall:
     several: bool  # whether the rows are cut into several sequences or images
     ignored: bool  # whether some rows have the ignored label
 
-    def apart(self, run: Run) -> Apart:
+    def apart(self, recipe: Recipe) -> Apart:
         """How far a line is from values and gradient, relative to the largest."""
-        own = run(self.logits, self.labels)
+        own = recipe(self.logits, self.labels)
         if own.numel() != self.values.size:
             return Apart(float("inf"), float("inf"))
         numbers = own.detach().double().numpy()
@@ -169,6 +137,11 @@ class LossCall:
             return Apart(value, 0.0)
         (gradient,) = torch.autograd.grad(own.sum(), self.rows, retain_graph=True)
         return Apart(value, _relative(gradient.double().numpy(), self.gradient))
+
+
+def _relative(own: Array, theirs: Array) -> float:
+    """The largest difference, relative to the largest number."""
+    return float(np.abs(theirs - own).max()) / (float(np.abs(own).max()) or 1.0)
 
 
 def random_batch(reading: Reading, seed: int, rows: int, ignored: int | None = None) -> tuple[Array, Labels]:
@@ -190,22 +163,15 @@ def batches(loss: Loss, reading: Reading, ignored: int | None = None) -> list[Lo
     ]
 
 
-def soft_batch(loss: Loss, reading: Reading) -> LossCall:
-    """A call of a loss that takes one-hot labels, with probabilities in their place."""
-    z, _ = random_batch(reading, 64, 6)
-    return one_batch(loss, reading, z, np.random.default_rng(65).dirichlet(np.ones(reading.classes), 6))
-
-
 def one_batch(
     loss: Loss, reading: Reading, z: Array, labels: Labels, *, parts: int = 0, ignored: int | None = None
 ) -> LossCall:
     """One call of a loss, with the rows cut into some sequences or images."""
     loss = replace(loss, style=replace(loss.style, batch=parts))
-    dtype = torch.float32 if loss.style.single else torch.float64
-    rows = torch.tensor(z, dtype=dtype, requires_grad=True)
+    rows = torch.tensor(z, dtype=loss.dtype, requires_grad=True)
     given = torch.tensor(labels)
     if loss.style.one_hot:
-        given = (torch.tensor(own_class(labels, reading.classes)) if given.dim() == 1 else given).to(dtype)
+        given = (torch.tensor(own_class(labels, reading.classes)) if given.dim() == 1 else given).to(loss.dtype)
     with torch.enable_grad():
         inputs, given = loss.style.arrange(formed(rows * 1.0, loss.style.inputs), given)
         inputs = inputs["logits"] if isinstance(inputs, dict) else inputs
@@ -218,8 +184,8 @@ def one_batch(
 class Compared:
     """A line beside a loss."""
 
-    calls: tuple[LossCall, ...]  # what both were called with
-    apart: tuple[Apart, ...]  # of each call; NaN where the line cannot be run
+    calls: list[LossCall]  # what both were called with
+    apart: list[Apart]  # of each call
     error: str = ""  # what the line raised; "" if nothing
 
     def is_within(self, value: float, gradient: float) -> bool:
@@ -247,15 +213,14 @@ class Compared:
             return f"sfumato's nearest line cannot be run on the loss's own arguments ({self.error})"
         both = zip(self.calls, self.apart, strict=True)
         bad = [(call, apart) for call, apart in both if not (apart.value <= close and apart.gradient <= 10 * close)]
-        value = float(np.max([apart.value for _, apart in bad]))
+        value, gradient = np.max([list(apart) for _, apart in bad], axis=0)
         if np.isinf(value):
             what = "it returns another number of values than sfumato"
         elif np.isnan(value):
             what = "its value is NaN where that of sfumato's nearest line is not, or the other way round"
-        elif any(not apart.value <= close for _, apart in bad):
+        elif value > close:
             what = f"its value differs from that of sfumato's nearest line by {value:.2g}"
         else:
-            gradient = float(np.max([apart.gradient for _, apart in bad]))
             what = f"its gradient, but not its value, differs from that of sfumato's nearest line by {gradient:.2g}"
         if all(call.ignored for call, _ in bad):
             return f"{what} where rows of label {ignored} are among them"
@@ -264,20 +229,14 @@ class Compared:
         return what
 
 
-def compare(run: Run, calls: list[LossCall]) -> Compared:
+def compare(recipe: Recipe, calls: list[LossCall]) -> Compared:
     """A line beside a loss, over some calls."""
     apart: list[Apart] = []
     error = ""
     for call in calls:
         try:
-            apart.append(call.apart(run))
+            apart.append(call.apart(recipe))
         except Exception as raised:
             error = error or in_words(raised)
             apart.append(Apart(float("nan"), float("nan")))
-    return Compared(tuple(calls), tuple(apart), error)
-
-
-def _relative(own: Array, theirs: Array) -> float:
-    """The largest difference, relative to the largest number."""
-    largest = float(np.abs(own).max())
-    return float(np.abs(theirs - own).max()) / (largest or 1.0)
+    return Compared(calls, apart, error)

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from sfumato.probe import ProbeError, probe
-from sfumato.probe.call.find import load
-from sfumato.probe.call.loss import Style
+from sfumato.probe.call import Style
+from sfumato.probe.find_loss import load
 from tests.conftest import run_sfumato
 from tests.probe.losses import EPS, codes, smoothed
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sfumato.probe.read.levels import Levels
-from sfumato.probe.read.target import identify, strength_over
+from sfumato.probe.levels import Levels
+from sfumato.probe.target import identify, strength_over
 
 KS = (4, 7, 10)
 PAIRS = {  # q of the label and of each other class, written out

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 import sfumato as sf
 from sfumato.probe import Probe, Recipe, probe
-from sfumato.probe.read.extra_terms import CONFIDENCE, DECAY, SUPPRESSION, Z_LOSS, ExtraTerm
+from sfumato.probe.gradients import CONFIDENCE, DECAY, SUPPRESSION, Z_LOSS, ExtraTerm
 from tests.probe.losses import EPS, codes, smoothed, text_of
 
 K = 4

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from sfumato.probe.read.rows import ReadRows, read_rows
-from sfumato.probe.watching.tensors import as_rows, class_axis
+from sfumato.probe.rows import ReadRows, read_rows
+from sfumato.probe.watching.model_call import as_rows, class_axis
 
 no_dispatch = torch._C.DisableTorchFunction  # pyright: ignore[reportPrivateUsage]
 """A context in which no function mode is told of calls, and so none runs them twice."""
@@ -39,10 +39,9 @@ class ShadowGraphMode(TorchFunctionMode):
         """Run the call, and then its double."""
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        tape = self.tape
-        if tape is not None and tape.knows(args, kwargs):
+        if self.tape is not None and self.tape.knows(args, kwargs):
             with no_dispatch():
-                tape.double(func, args, kwargs, result)
+                self.tape.double(func, args, kwargs, result)
         return result
 
 
@@ -54,7 +53,6 @@ class Tape:
             self._leaf = logits.detach().clone().requires_grad_()
             self._doubles: dict[int, tuple[Tensor, Tensor]] = {id(logits): (logits, self._leaf.clone())}
         self._used: set[int] = set()
-        self._rows = logits.numel()
 
     def knows(self, args: Any, kwargs: Any) -> bool:
         """Whether any argument has a double."""
@@ -70,30 +68,39 @@ class Tape:
             return  # the tensor that is changed has no double, and must not be changed twice
         try:
             with torch.inference_mode(False), torch.enable_grad():
-                again = func(*_swapped(args, self._doubles), **_swapped(kwargs, self._doubles))
+                again = func(*self._swapped(args), **self._swapped(kwargs))
         except Exception:
             return  # a call that has no derivative, or that cannot be repeated, ends the trace here
-        kept = 0
-        for real, other in zip(_tensors(result), _tensors(again), strict=False):
-            if other.is_floating_point() and other.requires_grad:
-                self._doubles[id(real)] = (real, other)
-                kept += 1
+        both = zip(_tensors(result), _tensors(again), strict=False)
+        kept = {id(real): (real, other) for real, other in both if other.is_floating_point() and other.requires_grad}
+        self._doubles |= kept
         if kept:
             self._used |= {id(each) for each in _tensors((args, kwargs))} - {id(each) for each in _tensors(result)}
+
+    def _swapped(self, value: Any) -> Any:
+        """Arguments with doubles in place of tensors; tensors of inference mode are copied: no graph holds them."""
+        if isinstance(value, Tensor):
+            if id(value) in self._doubles:
+                return self._doubles[id(value)][1]
+            return value.clone() if value.is_inference() else value
+        if isinstance(value, Mapping):
+            return {name: self._swapped(each) for name, each in value.items()}
+        if isinstance(value, (tuple, list)):
+            changed = [self._swapped(each) for each in value]
+            return type(value)(*changed) if hasattr(value, "_fields") else type(value)(changed)
+        return value
 
     def read(self) -> list[ReadRows]:
         """What each loss trains towards that came of the logits, and from which nothing else was computed."""
         losses: list[ReadRows] = []
         with no_dispatch(), torch.inference_mode(False), torch.enable_grad():
             for key, (_, value) in list(self._doubles.items())[1:]:
-                if key in self._used or value.numel() * 2 > self._rows:
+                if key in self._used or value.numel() * 2 > self._leaf.numel():
                     continue
                 (g,) = torch.autograd.grad(value.sum(), self._leaf, retain_graph=True, allow_unused=True)
-                if not isinstance(g, Tensor) or not bool(g.any()):  # pyright: ignore[reportUnnecessaryIsInstance]
-                    continue
-                with torch.no_grad():
-                    axis = class_axis(self._leaf, g)
-                    losses.append(read_rows(as_rows(self._leaf.detach(), axis), as_rows(g.detach(), axis)))
+                if isinstance(g, Tensor) and bool(g.any()):  # pyright: ignore[reportUnnecessaryIsInstance]
+                    z, axis = self._leaf.detach(), class_axis(self._leaf, g)
+                    losses.append(read_rows(as_rows(z, axis), as_rows(g.detach(), axis)))
         return losses
 
 
@@ -135,23 +142,6 @@ def eps_of_evaluation(losses: list[ReadRows]) -> float | None:
 def _tensors(value: Any) -> Iterator[Tensor]:
     if isinstance(value, Tensor):
         yield value
-    elif isinstance(value, Mapping):
-        for each in value.values():
+    elif isinstance(value, (Mapping, tuple, list)):
+        for each in value.values() if isinstance(value, Mapping) else value:
             yield from _tensors(each)
-    elif isinstance(value, (tuple, list)):
-        for each in value:
-            yield from _tensors(each)
-
-
-def _swapped(value: Any, doubles: Mapping[int, tuple[Tensor, Tensor]]) -> Any:
-    """Arguments with doubles in place of tensors; tensors of inference mode are copied: no graph holds them."""
-    if isinstance(value, Tensor):
-        if id(value) in doubles:
-            return doubles[id(value)][1]
-        return value.clone() if value.is_inference() else value
-    if isinstance(value, Mapping):
-        return {name: _swapped(each, doubles) for name, each in value.items()}
-    if isinstance(value, (tuple, list)):
-        changed = [_swapped(each, doubles) for each in value]
-        return type(value)(*changed) if hasattr(value, "_fields") else type(value)(changed)
-    return value

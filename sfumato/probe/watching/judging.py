@@ -5,11 +5,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sfumato.probe.read.rows import Form
 from sfumato.probe.result import ProbeFinding, defect, note, warning
-from sfumato.probe.watching.given import GivenStrength
+from sfumato.probe.rows import Form
+from sfumato.probe.watching.model_call import GivenStrength
 from sfumato.probe.watching.normaliser import MISSING, Excess, NormaliserRead, Size, StepCount
-from sfumato.probe.watching.steps import complete_steps
 from sfumato.probe.watching.targets_seen import ReadPass, Record, TargetsSeen, own_factors, varies
 from sfumato.text import plural
 
@@ -27,8 +26,8 @@ def reading_findings(record: Record, targets: TargetsSeen | None) -> Iterator[Pr
         calls = plural(record.training_forwards, "call")
         text = f"no gradient reached the model's output in {calls}: no backward pass was run, or the loss is computed "
         yield defect("no-gradient", f"{text}from something else than this output")
-    for problem, times in record.problems.items():
-        yield warning(problem.code, problem.text + (f" ({times} times)" if times > 1 else ""))
+    for (code, text), times in record.problems.items():
+        yield warning(code, text + (f" ({times} times)" if times > 1 else ""))
     if record.ranks_silent:
         silent = ", ".join(map(str, record.ranks_silent))
         text = f"rank {silent} reported nothing: watch on every rank, for what is divided by depends on all"
@@ -38,20 +37,6 @@ def reading_findings(record: Record, targets: TargetsSeen | None) -> Iterator[Pr
     if targets.flat:
         text = "all logits of a row were equal, so that no strength can be read: watch one step more"
         yield note("logits-equal", text)
-    yield from _form_findings(targets)
-    if not targets.balanced:
-        text = "the gradients of a row do not sum to 0, so the loss is not a cross entropy of one softmax"
-        yield note("not-a-cross-entropy", text)
-    elif targets.beside:
-        text = "a term in proportion to p is beside the cross entropy, as a z-loss is"
-        yield note("term-of-p", text)
-    elif targets.misfit > 1e-5 and not targets.coarse and targets.eps is not None:
-        text = "the gradients are not quite those of a cross entropy: a small term is beside it"
-        yield note("small-term", text)
-
-
-def _form_findings(targets: TargetsSeen) -> Iterator[ProbeFinding]:
-    """What the model returns, where it is something else than the logits that the loss takes."""
     if targets.form is Form.SOFTMAX_OF_PROBABILITIES:
         text = "softmax is taken twice: the model returns probabilities, and the loss takes them for logits"
         yield defect("softmax-twice", text)
@@ -62,6 +47,14 @@ def _form_findings(targets: TargetsSeen) -> Iterator[ProbeFinding]:
         yield note("temperature", f"the model returns logits that the loss divides by {targets.divisor:.4g}")
     elif targets.form is not Form.LOGITS:
         yield note("output-form", f"the model returns {targets.form.value}, and the loss takes them as such")
+    if not targets.balanced:
+        text = "the gradients of a row do not sum to 0, so the loss is not a cross entropy of one softmax"
+        yield note("not-a-cross-entropy", text)
+    elif targets.beside:
+        yield note("term-of-p", "a term in proportion to p is beside the cross entropy, as a z-loss is")
+    elif targets.misfit > 1e-5 and not targets.coarse and targets.eps is not None:
+        text = "the gradients are not quite those of a cross entropy: a small term is beside it"
+        yield note("small-term", text)
 
 
 def target_findings(record: Record, targets: TargetsSeen) -> Iterator[ProbeFinding]:
@@ -96,16 +89,10 @@ def target_findings(record: Record, targets: TargetsSeen) -> Iterator[ProbeFindi
             f"{counts['padding']} of {counts['live']} rows with a gradient are trained to predict padding: set their "
         )
         yield defect("padding-trained", f"{text}labels to -100")
-    yield from _shift_findings(counts)
-
-
-def _shift_findings(counts: Counter[str]) -> Iterator[ProbeFinding]:
-    """Where the label of a row stands among the tokens."""
-    if counts["live"] < 4:
-        return
+    # Where the label of a row stands among the tokens.
     share = {name: counts[name] / max(counts[f"{name} of"], 1) for name in ("next", "same", "second")}
     best = max(share, key=lambda name: share[name])
-    if share[best] < 0.9:
+    if counts["live"] < 4 or share[best] < 0.9:
         return
     if best == "next":
         yield note("labels-shifted", "each position is trained to predict the next token")
@@ -153,7 +140,7 @@ def evaluation_findings(record: Record, evaluation_eps: float | None, eps: float
 
 def step_findings(record: Record, targets: TargetsSeen, *, apart: bool) -> Iterator[ProbeFinding]:
     """How gradients were gathered, beside what they were divided by."""
-    steps = complete_steps(record)
+    steps = record.complete_steps()
     stale = [i for i, step in enumerate(steps) if step.began_with_gradients and i]
     if stale:
         text = f"gradients of the step before were still there in {len(stale)} of {len(steps)} steps: clear them after "
@@ -165,20 +152,12 @@ def step_findings(record: Record, targets: TargetsSeen, *, apart: bool) -> Itera
         yield note("no-optimiser-step", "the optimiser took no step while the model was watched")
     passes = [each for step in steps for each in step.passes]
     if passes and not any(each.training for each in passes):
-        text = "the model was trained in evaluation mode, so dropout was off"
-        yield note("evaluation-mode", text)
+        yield note("evaluation-mode", "the model was trained in evaluation mode, so dropout was off")
     if apart:
         text = f"each of the {record.ranks} ranks uses its own gradients alone: they train different models"
         yield defect("ranks-apart", text)
-    yield from _weight_findings(passes, targets)
-
-
-def _weight_findings(passes: list[ReadPass], targets: TargetsSeen) -> Iterator[ProbeFinding]:
-    """Whether rows of one pass weigh differently, and by what."""
-    if targets.eps is None or targets.soft > 0.5:
-        return
     weighted = next((each for each in passes if is_weighted(each, targets)), None)
-    if weighted is None:
+    if targets.eps is None or targets.soft > 0.5 or weighted is None:
         return
     if is_mean_of_sequences(weighted, targets.eps):
         text = "each sequence is divided by its own rows: a row of a short sequence weighs more than others"
@@ -210,9 +189,8 @@ def _by_label(one: ReadPass, eps: float) -> bool:
     rows, factors = one.rows, one.rows.factors(eps)
     known = rows.live & np.isfinite(factors)
     labels = set(rows.label[known].tolist())
-    if len(labels) >= known.sum():
-        return False
-    return not any(varies(factors[known & (rows.label == label)], coarse=rows.coarse) for label in labels)
+    alike = (not varies(factors[known & (rows.label == label)], coarse=rows.coarse) for label in labels)
+    return len(labels) < known.sum() and all(alike)
 
 
 def normaliser_findings(
@@ -220,7 +198,7 @@ def normaliser_findings(
 ) -> Iterator[ProbeFinding]:
     """What gradients are divided by, in words; a mass beside 1 means something where factors are ``exact``."""
     first = max(steps, key=lambda step: sum(each.counted for each in step.passes))
-    n, t = (sum(getattr(each, name) for each in first.passes) for name in ("counted", "rows"))
+    n, t = sum(each.counted for each in first.passes), sum(each.rows for each in first.passes)
     if read.excess is not Excess.NONE:
         yield _excess_finding(read.excess, first)
     elif read.size.is_usual:
@@ -236,8 +214,11 @@ def normaliser_findings(
         text = f"gradients are summed over rows and divided by {divisor}, so a larger batch takes a larger step"
         yield note("sum-of-rows", text)
     if read.steps < read.of:
-        text = f"in {read.of - read.steps} of {read.of} steps the divisor was another{_incomplete(steps)}"
-        yield warning("divisor-changes", text)
+        last = len(steps[-1].passes)
+        usual = Counter(len(step.passes) for step in steps).most_common(1)[0][0]
+        text = f"in {read.of - read.steps} of {read.of} steps the divisor was another"
+        more = f": the last step has {plural(last, 'pass')}, and is divided as if it had {usual}"
+        yield warning("divisor-changes", text + (more if last < usual else ""))
     if abs(read.mass - 1) > (3e-2 if coarse else 1e-3) and exact:
         text = f"a row's gradient is {read.mass:.4g} times that of a mean: its target sums to {read.mass:.4g}, or the "
         yield defect("total-mass", f"{text}loss is multiplied")
@@ -253,8 +234,7 @@ def normaliser_findings(
 
 
 def _excess_finding(excess: Excess, step: StepCount) -> ProbeFinding:
-    a = len(step.passes) // max(step.ranks, 1)
-    count = MISSING.get(excess, excess)
+    a, count = len(step.passes) // max(step.ranks, 1), MISSING.get(excess, excess)
     what = {
         Excess.PASSES: f"the {a} micro-batches of a step",
         Excess.RANKS: f"the {step.ranks} ranks",
@@ -271,18 +251,9 @@ def _mean_of_means(read: NormaliserRead, step: StepCount) -> str:
     sizes = [each.counted for each in step.passes]
     whose = "batches" if len(sizes) == 1 else "micro-batches"
     if read.size is Size.COUNTED_OF_RANK:
-        by_rank = Counter[int]()
-        for each in step.passes:
-            by_rank[each.rank] += each.counted
-        sizes, whose = list(by_rank.values()), "ranks"
+        ranks = {each.rank for each in step.passes}
+        sizes, whose = [sum(each.counted for each in step.passes if each.rank == rank) for rank in ranks], "ranks"
     return (
         f"the mean is a mean of means: {whose} of {min(sizes)} to {max(sizes)} rows count alike, so a row of the "
         f"smallest weighs {max(sizes) / max(min(sizes), 1):.3g} times as much as one of the largest"
     )
-
-
-def _incomplete(steps: list[StepCount]) -> str:
-    last = len(steps[-1].passes)
-    usual = Counter(len(step.passes) for step in steps).most_common(1)[0][0]
-    passes = plural(last, "pass")
-    return f": the last step has {passes}, and is divided as if it had {usual}" if last < usual else ""

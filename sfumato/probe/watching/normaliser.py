@@ -1,23 +1,37 @@
-r"""What a trainer divides by, told from the factor of each pass and the rows that were in it.
+r"""What a trainer divides by, from the factor of each pass, the rows in it, and what became of gradients afterwards.
 
 Between two steps of the optimiser, pass m of A on rank r of R has n rows that count. N is the sum of all n. Each row's
 gradient reaches the optimiser times e, and the sizes that e may be one over tell the trainers apart: N (one mean over
 all rows), A·R·n (a mean of means), 1 (a sum), or one of these times A or R once too often or too rarely.
 """
 
+import contextlib
+import itertools
+import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import Enum
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sfumato.probe.rows import Array
+from sfumato.probe.watching.targets_seen import PassCount, ReadStep, Record, count_of
 
 NormaliserName: TypeAlias = Literal["rows", "micro-batches", "sum", "twice"]
-Array = np.ndarray[Any, Any]
 
 CLOSE, CLOSE_HALF = 3e-4, 1e-2
 """How near a factor must be to one over a count, in float32 and in half precision."""
+
+FEW, SMALL, SHARED = 4, 65536, 64
+"""How many parameters are looked at, how large they may be, and how many entries of one the ranks tell each other."""
+
+WAIT = timedelta(seconds=60)
+"""How long the notes of another rank are waited for."""
 
 
 class Size(Enum):
@@ -62,11 +76,6 @@ class Excess(Enum):
     COUNTED_OF_PASS = "n"
     ROWS_OF_PASS = "rows"
 
-    @property
-    def is_of_rows(self) -> bool:
-        """Whether it is a number of rows."""
-        return self in (Excess.COUNTED, Excess.COUNTED_OF_PASS, Excess.ROWS_OF_PASS)
-
 
 MISSING = {
     Excess.MISSING_PASSES: Excess.PASSES,
@@ -75,24 +84,17 @@ MISSING = {
 }
 
 
-@dataclass(frozen=True)
-class PassCount:
-    """The rows of one pass, and what their gradients were multiplied by."""
-
-    counted: int  # rows with a gradient
-    rows: int  # all rows
-    sequences: int  # how many sequences the rows came in; rows where they came in none
-    factor: float  # c, the mean over the rows that count
-    rank: int = 0  # the rank that had it
-
-
-@dataclass(frozen=True)
-class StepCount:
+class StepCount(NamedTuple):
     """The passes between two steps of the optimiser, on all ranks."""
 
     passes: tuple[PassCount, ...]  # of every rank
     after: float | None = None  # the multiplier after the backward passes, as read from a parameter; None if unread
     ranks: int = 1  # R
+
+    @property
+    def passes_per_rank(self) -> int:
+        """A, of the rank with the most."""
+        return max(Counter(each.rank for each in self.passes).values())
 
 
 @dataclass(frozen=True)
@@ -120,13 +122,14 @@ def normaliser(steps: Sequence[StepCount], *, coarse: bool = False) -> Normalise
     """The size that the factors of most steps are one over; None without a step whose factors are known."""
     if not steps:
         return None
-    usual = Counter(_passes_a_rank(step) for step in steps).most_common(1)[0][0]
+    usual = Counter(step.passes_per_rank for step in steps).most_common(1)[0][0]
     close = CLOSE_HALF if coarse else CLOSE
     best: NormaliserRead | None = None
-    nearest: tuple[float, NormaliserRead] | None = None
-    for way in ("measured", "assumed", "scaled"):
+    nearest: tuple[float, NormaliserRead | None] = (np.inf, None)
+    # What came after the backward passes: as measured, as ranks alone have it, or one over a scaler's power of 2.
+    for after_of in (_measured, _of_ranks, _of_scaler):
         candidates: dict[tuple[Size, Excess], list[float]] = {}
-        afters = [_after(step, way) for step in steps]
+        afters = [after_of(step) for step in steps]
         for step, after in zip(steps, afters, strict=True):
             for key, value in _values(step, usual, after):
                 candidates.setdefault(key, []).append(value)
@@ -135,32 +138,27 @@ def normaliser(steps: Sequence[StepCount], *, coarse: bool = False) -> Normalise
             fit = sum(abs(value - 1) <= close for value in values)
             if fit > (best.steps if best else 0):
                 best = NormaliserRead(size, excess, 1.0, fit, len(steps), after)
-            if excess is Excess.NONE and way != "scaled":
-                mass = float(np.median(values))
-                away = abs(np.log(mass)) if mass > 0 and np.isfinite(mass) else np.inf
-                away = float(away + np.ptp(values) / max(abs(mass), 1e-9))
-                if np.isfinite(away) and (nearest is None or away < nearest[0] - 1e-9):
+            mass = float(np.median(values))
+            if excess is Excess.NONE and after_of is not _of_scaler and 0 < mass < np.inf:
+                away = float(abs(np.log(mass)) + np.ptp(values) / max(mass, 1e-9))
+                if away < nearest[0] - 1e-9:
                     nearest = away, NormaliserRead(size, excess, mass, len(steps), len(steps), after)
         if best is not None and best.steps == len(steps):
             return best
-    if best is not None and 2 * best.steps > len(steps):
-        return best
-    return None if nearest is None else nearest[1]
+    return best if best is not None and 2 * best.steps > len(steps) else nearest[1]
 
 
 def sizes(step: StepCount, usual: int | None = None) -> dict[Size, Array]:
     """What a right or a wrong trainer divides each pass by; ``usual`` is the number of passes that most steps have."""
-    n, t = (np.array([getattr(each, name) for each in step.passes], float) for name in ("counted", "rows"))
-    b = np.array([each.sequences for each in step.passes], float)
-    rank = np.array([each.rank for each in step.passes])
-    a, r = _passes_a_rank(step), step.ranks
+    n, t, b, _, rank = np.array(step.passes, float).T
+    a, r = step.passes_per_rank, step.ranks
     ones = np.ones(len(n))
     known = {Size.COUNTED: n.sum() * ones, Size.COUNTED_OF_PASS: a * r * n}
     if r > 1:
-        turn = np.array([int((rank[:i] == each).sum()) for i, each in enumerate(rank)])  # which pass of its rank
+        turn = np.array([(rank[:i] == each).sum() for i, each in enumerate(rank)])  # which pass of its rank
         known[Size.COUNTED_OF_RANK] = r * np.array([n[rank == each].sum() for each in rank])
         known[Size.COUNTED_OF_TURN] = a * np.array([n[turn == each].sum() for each in turn])
-    in_sequences = bool((np.where(b > 0, t / np.maximum(b, 1), 1) > 1).all())
+    in_sequences = bool(((b > 0) & (t > b)).all())
     if in_sequences:
         known |= {Size.ALL_BUT_LAST: (t - b).sum() * ones, Size.ALL_BUT_LAST_OF_PASS: a * r * (t - b)}
     known |= {Size.ALL: t.sum() * ones, Size.ALL_OF_PASS: a * r * t, Size.ONE: ones}
@@ -173,32 +171,175 @@ def sizes(step: StepCount, usual: int | None = None) -> dict[Size, Array]:
 
 def _values(step: StepCount, usual: int, after: float) -> Iterator[tuple[tuple[Size, Excess], float]]:
     """For each size and excess: e times both, which is 1 where they are right; the worst of the passes."""
-    e = np.array([each.factor for each in step.passes]) * after
-    a, r = float(_passes_a_rank(step)), float(step.ranks)
-    n = np.array([each.counted for each in step.passes], float)
-    rows = np.array([each.rows for each in step.passes], float)
+    n, rows, _, factor, _ = np.array(step.passes, float).T
+    a, r = float(step.passes_per_rank), float(step.ranks)
     known = sizes(step, usual)
     # The order is what is tried first: a size alone, before any size with an excess.
     for excess, count in zip(Excess, (1.0, a, r, a * r, 1 / a, 1 / r, 1 / (a * r), n.sum(), n, rows), strict=True):
         if excess is not Excess.NONE and np.all(np.asarray(count) == 1):
             continue
+        is_of_rows = excess in (Excess.COUNTED, Excess.COUNTED_OF_PASS, Excess.ROWS_OF_PASS)
         for size, values in known.items():
-            if excess.is_of_rows and size in (Size.ONE, Size.SEQUENCES, Size.SEQUENCES_OF_PASS):
+            if is_of_rows and size in (Size.ONE, Size.SEQUENCES, Size.SEQUENCES_OF_PASS):
                 continue
-            product = e * values * count
+            product = factor * after * values * count
             yield (size, excess), float(product[np.argmax(np.abs(product - 1))])
 
 
-def _after(step: StepCount, way: str) -> float:
-    """What came after the backward passes: as measured, as ranks alone have it, or one over a scaler's power of 2."""
-    if way == "measured" and step.after is not None:
-        return step.after
-    if way == "scaled" and (step.after is None or step.after < 0.25):
-        largest = max(each.factor for each in step.passes) * sum(each.counted for each in step.passes)
-        if largest >= 16:
-            return 1 / (step.ranks * 2.0 ** np.floor(np.log2(largest) + 0.01))
+def _of_ranks(step: StepCount) -> float:
     return 1 / step.ranks
 
 
-def _passes_a_rank(step: StepCount) -> int:
-    return max(Counter(each.rank for each in step.passes).values())
+def _measured(step: StepCount) -> float:
+    return 1 / step.ranks if step.after is None else step.after
+
+
+def _of_scaler(step: StepCount) -> float:
+    largest = max(each.factor for each in step.passes) * sum(each.counted for each in step.passes)
+    if largest < 16 or (step.after is not None and step.after >= 0.25):
+        return 1 / step.ranks
+    return 1 / (step.ranks * 2.0 ** np.floor(np.log2(largest) + 0.01))
+
+
+class SmallParameters:
+    """Sums what arrives at a few small parameters, to be compared with the gradient that their optimiser is given."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
+        parameters = list(parameters)
+        order = {id(p): i for i, p in enumerate(parameters)}  # of two as small the one nearer to the head
+        able = [p for p in parameters if p.requires_grad and p.is_leaf and p.numel() > 0 and type(p) is nn.Parameter]
+        able = sorted(able, key=lambda p: (p.numel(), -order[id(p)]))[:FEW]
+        self._parameters = [p for p in able if p.numel() <= SMALL] or able[:1]
+        self._sums: list[Tensor | None] = [None] * len(self._parameters)
+        self._handles = [p.register_hook(self._adding(i)) for i, p in enumerate(self._parameters)]
+        self._values: list[Tensor] | None = None
+
+    def _adding(self, i: int) -> Any:
+        def add(gradient: Tensor) -> None:
+            if not gradient.is_sparse:
+                with torch.no_grad():
+                    values, held = gradient.detach().reshape(-1)[:SMALL].float(), self._sums[i]
+                    self._sums[i] = values.clone() if held is None else held + values
+
+        return add
+
+    def has_gradients(self) -> bool:
+        """Whether any of the parameters has a gradient that is not 0."""
+        return any(p.grad is not None and bool(p.grad.any()) for p in self._parameters)
+
+    def cleared(self) -> bool:
+        """Whether the gradients of parameters at which some arrived are gone; False where none arrived."""
+        known = [p for p, each in zip(self._parameters, self._sums, strict=True) if each is not None]
+        return bool(known) and not any(p.grad is not None and bool(p.grad.any()) for p in known)
+
+    def entries(self) -> tuple[list[float], list[float]]:
+        """A few entries of what arrived at one parameter, and of the gradient there now, for other ranks to read."""
+        pairs = [
+            (arrived, p.grad.detach().reshape(-1)[:SMALL].float())
+            for p, arrived in zip(self._parameters, self._sums, strict=True)
+            if arrived is not None and p.grad is not None and not p.grad.is_sparse
+        ]
+        if not pairs:
+            return [], []
+        arrived, there = max(pairs, key=lambda pair: float(pair[1].abs().max()))
+        return arrived[:SHARED].double().tolist(), there[:SHARED].double().tolist()
+
+    def moved(self) -> bool:
+        """Whether any value differs from what it was at the last :meth:`remember`."""
+        if self._values is None:
+            return False
+        return any(not torch.equal(p.detach(), old) for p, old in zip(self._parameters, self._values, strict=True))
+
+    def remember(self) -> None:
+        """Keep the values of now, to compare them later."""
+        self._values = [p.detach().clone() for p in self._parameters]
+
+    def forget(self) -> None:
+        """Begin a new sum."""
+        self._sums = [None] * len(self._parameters)
+
+    def remove(self) -> None:
+        """Take the hooks off."""
+        for handle in self._handles:
+            handle.remove()
+        self._sums, self._values = [], None
+
+
+def multiplier(arrived: Sequence[float], at_the_optimiser: Sequence[float]) -> float | None:
+    """What the optimiser's gradients are of those that arrived; None where they point elsewhere, or nothing arrived."""
+    a, b = np.array(arrived, float), np.array(at_the_optimiser, float)
+    if len(a) == 0 or len(a) != len(b) or not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return None
+    size, other = np.linalg.norm(a), np.linalg.norm(b)
+    if size == 0 or other == 0 or (len(a) > 1 and a @ b < 0.999 * size * other):
+        return None
+    return float(a @ b / (a @ a))
+
+
+class RankPlace(NamedTuple):
+    """The store of a process group, and where this process is in it."""
+
+    store: Any
+    rank: int
+    ranks: int
+
+
+def place_among_ranks() -> RankPlace | None:
+    """The place in the default process group; None without several ranks."""
+    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
+        return None
+    ranks = torch.distributed.get_world_size()
+    store = torch.distributed.distributed_c10d._get_default_store()  # pyright: ignore[reportPrivateUsage]
+    return None if ranks < 2 else RankPlace(store, torch.distributed.get_rank(), ranks)
+
+
+def exchange(note: Any, place: RankPlace, number: int, *, wait: timedelta = WAIT) -> dict[int, Any]:
+    """Leave a note for the other ranks, and read theirs; ranks that left none in time are absent.
+
+    A collective call would hang where one rank alone is watched.
+    """
+    place.store.set(f"sfumato watch {number} of {place.rank}", json.dumps(note))
+    notes: dict[int, Any] = {place.rank: note}
+    for other in set(range(place.ranks)) - {place.rank}:
+        key = f"sfumato watch {number} of {other}"
+        with contextlib.suppress(Exception):  # a rank that is not watched, or that has ended
+            place.store.wait([key], wait)
+            notes[other] = json.loads(place.store.get(key))
+    return notes
+
+
+_uses = itertools.count()
+
+
+def step_counts(record: Record, eps: float) -> tuple[list[StepCount], bool]:
+    """The counts of each step over all ranks, and whether the ranks train apart, each with its own gradients."""
+    own = [_note(step, eps) for step in record.complete_steps()]
+    place, number = place_among_ranks() or RankPlace(None, 0, 1), next(_uses)
+    notes = {0: own} if place.store is None else exchange(own, place, number)
+    record.ranks, record.ranks_silent = place.ranks, sorted(set(range(place.ranks)) - set(notes))
+    if record.ranks_silent:
+        return [], False
+    steps = range(min(len(each) for each in notes.values()))
+    joined = [_joined({rank: its[i] for rank, its in notes.items()}, place) for i in steps]
+    return [step for step, _ in joined if step.passes], bool(joined) and all(alone for _, alone in joined)
+
+
+def _note(step: ReadStep, eps: float) -> dict[str, Any]:
+    """A step as numbers that can be told to other ranks."""
+    counts = [count_of(each, eps) for each in step.passes]
+    passes = [[c.counted, c.rows, c.sequences, c.factor / step.divided_by] for c in counts if c is not None]
+    return {"passes": passes, "arrived": step.arrived, "there": step.at_the_optimiser}
+
+
+def _joined(notes: dict[int, dict[str, Any]], place: RankPlace) -> tuple[StepCount, bool]:
+    """One step of all ranks, and whether this rank's gradients are its own alone."""
+    passes = tuple(PassCount(n, t, b, c, rank) for rank, note in notes.items() for n, t, b, c in note["passes"])
+    mine, ranks = notes[place.rank], place.ranks
+    arrived = [note["arrived"] for note in notes.values()]
+    same = len({len(each) for each in arrived}) == 1
+    after = multiplier(np.sum(arrived, axis=0).tolist(), mine["there"]) if same else None
+    own = multiplier(mine["arrived"], mine["there"])
+    alone = ranks > 1 and after is None and own is not None and abs(own - 1) < 1e-4
+    if after is not None:
+        after = next((float(x) for x in (1.0, 1 / ranks) if abs(after - x) < 2e-4 * x), after)
+    return StepCount(passes, after, ranks), alone

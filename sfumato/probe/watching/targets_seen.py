@@ -2,18 +2,20 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from sfumato.conventions import SPREADS
-from sfumato.probe.read.levels import ClassSpread, as_typed
-from sfumato.probe.read.rows import Form, ReadRows
-from sfumato.probe.watching.given import GivenStrength
-from sfumato.probe.watching.normaliser import PassCount
+from sfumato.probe.levels import ClassSpread, as_typed
+from sfumato.probe.rows import Array, Form, ReadRows
+from sfumato.probe.watching.model_call import GivenStrength
 
 MAX_STEPS = 50
 """Steps whose passes are read; the ones after that are only counted."""
+
+UNIFORM = 0.98
+"""The strength over all classes from which a row has no label of its own."""
 
 
 @dataclass
@@ -38,13 +40,6 @@ class ReadStep:
     divided_by: int = 1  # what the optimiser itself averages over, as Keras does
 
 
-class Problem(NamedTuple):
-    """Why a part of the run could not be read."""
-
-    code: str
-    text: str
-
-
 @dataclass
 class Record:
     """Everything that was seen."""
@@ -58,15 +53,16 @@ class Record:
     given: list[GivenStrength] = field(default_factory=list[GivenStrength])
     evaluations: int = 0
     evaluation_eps: list[float] = field(default_factory=list[float])
-    problems: Counter[Problem] = field(default_factory=Counter[Problem])
+    problems: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])  # code and text of what failed
     ranks: int = 1
     ranks_silent: list[int] = field(default_factory=list[int])
 
-
-Array = np.ndarray[Any, Any]
-
-UNIFORM = 0.98
-"""The strength over all classes from which a row has no label of its own."""
+    def complete_steps(self) -> list[ReadStep]:
+        """The steps whose passes were all seen: those that the optimiser took, or all where it took none."""
+        steps = [each for each in self.steps if each.passes]
+        stepped = [each for each in steps if each.stepped] or steps
+        begun = [each.began_with_gradients for each in stepped]
+        return stepped[1:] if len(stepped) > 1 and begun[0] and not any(begun[1:]) else stepped
 
 
 @dataclass(frozen=True)
@@ -75,7 +71,6 @@ class TargetsSeen:
 
     classes: int  # K
     eps: float | None  # the strength over all classes; None where it cannot be told
-    eps_others: float | None  # the same target as a strength over the other classes
     mass: float | None  # Σq of the rows, which is 1 for a proper target
     rows: int  # rows with a gradient
     ignored: int  # rows without one
@@ -92,48 +87,66 @@ class TargetsSeen:
     flat: bool  # whether no row has logits that differ, so that nothing but a product of strength and factor is known
     coarse: bool  # whether the gradients have the digits of half precision
 
+    @property
+    def eps_others(self) -> float | None:
+        """The same target as a strength over the other classes."""
+        k = self.classes
+        return None if self.eps is None else as_typed(float(SPREADS["others"].inverse(self.eps / k, k)), coarse=True)
+
+
+class PassCount(NamedTuple):
+    """The rows of one pass, and what their gradients were multiplied by."""
+
+    counted: int  # rows with a gradient
+    rows: int  # all rows
+    sequences: int  # how many sequences the rows came in; rows where they came in none
+    factor: float  # c, the mean over the rows that count
+    rank: int = 0  # the rank that had it
+
 
 def targets_seen(passes: list[ReadPass]) -> TargetsSeen | None:
     """The target of the rows of some passes; None where no row has a gradient."""
-    live = [each for each in passes if each.rows.live.any()]
+    live = [each.rows for each in passes if each.rows.live.any()]
     if not live:
         return None
-    k, coarse = live[0].rows.classes, any(each.rows.coarse for each in live)
-    alive = np.concatenate([each.rows.live for each in live])
+    k, coarse = live[0].classes, any(rows.coarse for rows in live)
     eps, doubt, misfit, others, mass, unbalanced, second, beside, sure = (
-        np.concatenate([getattr(each.rows, name) for each in live])[alive]
+        np.concatenate([getattr(rows, name)[rows.live] for rows in live])
         for name in ("eps", "doubt", "misfit", "others", "mass", "unbalanced", "mass_beside", "beside_p", "is_sure")
     )
-    by_prior = np.concatenate([np.full(each.rows.live.sum(), each.rows.spread is ClassSpread.PRIOR) for each in live])
+    by_prior = np.concatenate([np.full(rows.live.sum(), rows.spread is ClassSpread.PRIOR) for rows in live])
     summed = ~np.isnan(unbalanced)
     balanced = not summed.any() or float(np.median(unbalanced[summed])) < (3e-2 if coarse else 3e-3)
     known = np.isfinite(eps) & np.isfinite(doubt)
     close = 3e-2 if coarse else 1e-3
     plain = known & (misfit < close) & ~((others > 0) & (second < -close))
-    good = _surest(plain, doubt)
+    good = plain & (doubt < 2e-2)
+    for most in (3e-3, 3e-4, 3e-5):  # the rows whose strength is known best
+        surer = plain & (doubt < most)
+        good = surer if surer.sum() >= max(1, plain.sum() // 20) else good
     uniform = good & (eps > UNIFORM) if (good & (eps <= UNIFORM)).any() else np.zeros_like(good)
     good &= ~uniform
-    uniform &= ~sure
-    strength = _clean(float(np.median(eps[good])), coarse=coarse) if good.any() and balanced else None
-    if strength is not None and 2 * plain.sum() < known.sum():
-        strength = None
+    strength = None
+    if good.any() and balanced and 2 * plain.sum() >= known.sum():
+        strength = _without_rounding(float(np.median(eps[good])), coarse=coarse)
+    rounding = np.concatenate([rows.rounding(strength or 0.0)[rows.live] for rows in live])  # near the optimum, p − q
+    beyond = np.nan_to_num(misfit - 10 * rounding)[plain]
     return TargetsSeen(
         classes=k,
         eps=strength,
-        eps_others=None if strength is None else _others(strength, k),
-        mass=None if not good.any() or not balanced else float(np.median(mass[good])),
-        rows=int(alive.sum()),
+        mass=float(np.median(mass[good])) if good.any() and balanced else None,
+        rows=len(eps),
         ignored=sum(int((~each.rows.live).sum()) for each in passes),
-        uniform=int(uniform.sum()),
+        uniform=int((uniform & ~sure).sum()),
         soft=float((known & ~plain).sum() / max(known.sum(), 1)),
         pairs=float((others[plain] > 0).mean()) if plain.any() else 0.0,
         prior=bool(plain.any()) and float(by_prior[plain].mean()) > 0.5,
         beside=bool(beside.any()) and float(beside[known].mean()) > 0.5,
-        misfit=_beyond_rounding(live, misfit, plain, alive, strength or 0.0),
+        misfit=max(float(np.median(beyond)), 0.0) if plain.any() else 0.0,
         spread=_spread(eps[good], doubt[good], coarse),
         balanced=balanced,
-        form=live[0].rows.form,
-        divisor=live[0].rows.divisor,
+        form=live[0].form,
+        divisor=live[0].divisor,
         flat=not known.any(),
         coarse=coarse,
     )
@@ -150,11 +163,11 @@ def count_of(one: ReadPass, eps: float) -> PassCount | None:
 
 def own_factors(rows: ReadRows, eps: float) -> tuple[int, Array]:
     """How many rows of a pass count, and the factors of those whose gradient is large enough to tell."""
-    leaked = rows.live & (rows.eps > UNIFORM) & (rows.doubt < 0.02) & (eps < UNIFORM) & ~rows.is_sure
-    counts = rows.live & ~leaked
+    without_label = (rows.eps > UNIFORM) & (eps < UNIFORM)
+    counts = rows.live & ~(without_label & (rows.doubt < 0.02) & ~rows.is_sure)
     loud = np.abs(rows.g_label)
     usable = counts & np.isfinite(loud) & (rows.misfit < (3e-2 if rows.coarse else 1e-3))
-    usable &= ~((rows.eps > UNIFORM) & rows.is_sure & (eps < UNIFORM))
+    usable &= ~(without_label & rows.is_sure)
     usable &= loud >= 0.05 * loud[usable].max(initial=0.0)
     factors = rows.factors(eps)[usable]
     return int(counts.sum()), factors[np.isfinite(factors)]
@@ -164,27 +177,7 @@ def varies(factors: Array, *, coarse: bool) -> bool:
     """Whether rows of one pass are multiplied by different factors, beyond rounding."""
     if len(factors) < 2:
         return False
-    middle = np.median(factors)
-    return bool(np.mean(np.abs(factors / middle - 1) > (0.1 if coarse else 0.01)) > 0.05)
-
-
-def _beyond_rounding(live: list[ReadPass], misfit: Array, plain: Array, alive: Array, eps: float) -> float:
-    """The median misfit of rows, less what rounding leaves of them: near the optimum p − q has few digits."""
-    if not plain.any():
-        return 0.0
-    rounding = np.concatenate([each.rows.rounding(eps) for each in live])[alive]
-    with np.errstate(invalid="ignore"):
-        left = np.nan_to_num(misfit - 10 * rounding)[plain]
-    return max(float(np.median(left)), 0.0)
-
-
-def _surest(plain: Array, doubt: Array) -> Array:
-    """The rows whose strength is known best, by as small a doubt as any rows have."""
-    for most in (3e-5, 3e-4, 3e-3, 2e-2):
-        good = plain & (doubt < most)
-        if good.sum() >= max(1, plain.sum() // 20):
-            return good
-    return plain & (doubt < 2e-2)
+    return bool(np.mean(np.abs(factors / np.median(factors) - 1) > (0.1 if coarse else 0.01)) > 0.05)
 
 
 def _spread(eps: Array, doubt: Array, coarse: bool) -> tuple[float, float] | None:
@@ -195,13 +188,9 @@ def _spread(eps: Array, doubt: Array, coarse: bool) -> tuple[float, float] | Non
     return (float(low), float(high)) if differs else None
 
 
-def _clean(eps: float, *, coarse: bool) -> float:
-    """A strength without rounding: 0 where it is next to 0, and the short number that a person typed."""
+def _without_rounding(eps: float, *, coarse: bool) -> float:
+    """0 where a strength is next to 0, and the short number that a person typed."""
     if abs(eps) < (5e-3 if coarse else 2e-5):
         return 0.0
     short = float(f"{eps:.2g}")
     return short if coarse and abs(short - eps) < 1e-3 * eps else as_typed(eps, coarse=True)
-
-
-def _others(eps: float, k: int) -> float:
-    return as_typed(float(SPREADS["others"].inverse(eps / k, k)), coarse=True)

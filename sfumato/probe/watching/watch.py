@@ -6,15 +6,13 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sfumato.probe.call.find import ProbeError, in_words, load
-from sfumato.probe.result import ProbeFinding, worst_first
-from sfumato.probe.text import lines_of_facts, lines_of_findings, wrapped
+from sfumato.probe.find_loss import ProbeError, in_words, load
+from sfumato.probe.result import ProbeFinding, lines_of_facts, lines_of_findings, worst_first
 from sfumato.probe.watching import judging
-from sfumato.probe.watching.normaliser import NormaliserName, normaliser
-from sfumato.probe.watching.steps import complete_steps, step_counts
+from sfumato.probe.watching.normaliser import NormaliserName, normaliser, step_counts
 from sfumato.probe.watching.targets_seen import ReadPass, Record, targets_seen
 from sfumato.probe.watching.watcher import RunWatcher, check_model
-from sfumato.text import plural
+from sfumato.text import plural, wrapped
 
 SCHEMA = "sfumato.watch/1"
 
@@ -76,12 +74,8 @@ class Watched:
 
     def as_text(self, width: int = 100) -> str:
         """The result for a person, in lines of ``width`` columns."""
-        lines = wrapped("", self.sentence, width)
-        if self.classes is not None:
-            lines += ["", *lines_of_facts(self._facts(), width)]
-        if self.findings:
-            lines += ["", "findings", *lines_of_findings(self.findings, width)]
-        return "\n".join(lines).rstrip()
+        facts = [] if self.classes is None else ["", *lines_of_facts(self._facts(), width)]
+        return "\n".join([wrapped(self.sentence, width), *facts, *lines_of_findings(self.findings, width)])
 
     def _facts(self) -> list[tuple[str, str]]:
         ignored = f", and {plural(self.ignored, 'row')} without" if self.ignored else ""
@@ -159,14 +153,14 @@ def watch(model: Any, logits: Callable[[Any], Any] | str | None = None) -> Gener
 
 def fill(seen: Watched, record: Record) -> None:
     """Say what a record means."""
-    steps = complete_steps(record)
+    steps = record.complete_steps()
     passes = [each for step in steps for each in step.passes]
     targets = targets_seen(passes)
     evaluation = max((abs(each) for each in record.evaluation_eps), default=None)
     seen.evaluation_eps = None if evaluation is None else round(evaluation, 6) if evaluation > 1e-4 else 0.0
     seen.steps = record.optimiser_steps
     findings = list(judging.reading_findings(record, targets))
-    counts, apart = step_counts(record, 0.0 if targets is None or targets.eps is None else targets.eps)
+    counts, apart = step_counts(record, (targets and targets.eps) or 0.0)
     seen.ranks = record.ranks
     if targets is not None:
         seen.classes, seen.eps, seen.eps_others = targets.classes, targets.eps, targets.eps_others
@@ -174,7 +168,7 @@ def fill(seen: Watched, record: Record) -> None:
         seen.micro_batches = Counter(len(step.passes) for step in steps).most_common(1)[0][0]
         findings += [*judging.target_findings(record, targets), *judging.strength_findings(record, targets)]
         findings += judging.step_findings(record, targets, apart=apart)
-        known = normaliser(counts, coarse=targets.coarse) if targets.eps is not None and counts else None
+        known = None if targets.eps is None else normaliser(counts, coarse=targets.coarse)
         if known is not None:
             seen.normaliser, seen.mass = known.name, known.mass
             if any(judging.is_mean_of_sequences(each, targets.eps or 0.0) and _uneven(each) for each in passes):

@@ -11,14 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from sfumato.probe.call.find import ProbeError, in_words
-from sfumato.probe.read.rows import MANY, read_rows
-from sfumato.probe.watching import evaluation, tensors
+from sfumato.probe.find_loss import ProbeError, in_words
+from sfumato.probe.rows import MANY, read_rows
+from sfumato.probe.watching import evaluation, model_call
 from sfumato.probe.watching.evaluation import ShadowGraphMode, no_dispatch
-from sfumato.probe.watching.given import given_strengths
-from sfumato.probe.watching.steps import SmallParameters
-from sfumato.probe.watching.targets_seen import MAX_STEPS, Problem, ReadPass, ReadStep, Record
-from sfumato.probe.watching.tensors import Choice, ModelInputs, as_rows
+from sfumato.probe.watching.model_call import Choice, ModelInputs, as_rows
+from sfumato.probe.watching.normaliser import SmallParameters
+from sfumato.probe.watching.targets_seen import MAX_STEPS, ReadPass, ReadStep, Record
 
 EVALUATIONS = 4
 """Batches of evaluation that are read, after each step at most."""
@@ -37,7 +36,7 @@ class RunWatcher:
         self._handles: list[Any] = []
         self._passing: list[Any] = []
         self._stack = contextlib.ExitStack()
-        self._shadow: ShadowGraphMode | None = None
+        self._shadow = ShadowGraphMode()
         self._small: SmallParameters | None = None
         self._known: set[int] = set()
         self._step = ReadStep()
@@ -55,7 +54,7 @@ class RunWatcher:
             self._handles.append(self.model.register_forward_hook(_undisturbed(self._called), with_kwargs=True))
         self._handles.append(register_optimizer_step_pre_hook(self._before_step))
         self._handles.append(register_optimizer_step_post_hook(self._after_step))
-        self._shadow = self._stack.enter_context(ShadowGraphMode())
+        self._stack.enter_context(self._shadow)
 
     def stop(self) -> None:
         """Take every hook off, and close what is open."""
@@ -68,9 +67,7 @@ class RunWatcher:
             self._close(stepped=self._moved_by_itself())
         if self._small is not None:
             self._small.remove()
-        self._shadow, self._small = None, None
-
-    # What a call of the model gave
+        self._small = None
 
     def _called(self, module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any) -> None:
         """After a call of the model: hook its logits if they can be trained on, else follow what evaluation does."""
@@ -79,7 +76,7 @@ class RunWatcher:
         with no_dispatch():
             self._close_evaluation()
             self.record.forwards += 1
-            logits = tensors.logits_of(output, self.choice)
+            logits = model_call.logits_of(output, self.choice)
             try:
                 self._take(logits, args, kwargs, output)
             except Exception as error:  # the run must not fail because it is watched
@@ -87,29 +84,29 @@ class RunWatcher:
 
     def _take(self, logits: Tensor | None, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any) -> None:
         record, trains = self.record, torch.is_grad_enabled()
-        if trains and self._small is None:
-            self._small = SmallParameters(self.model.parameters())
-            self._step.began_with_gradients = self._small.has_gradients()
-            self._small.remember()
-        if trains and self._moved_by_itself():
-            self._close(stepped=True)
         if trains:
+            if self._small is None:
+                self._small = SmallParameters(self.model.parameters())
+                self._step.began_with_gradients = self._small.has_gradients()
+                self._small.remember()
+            if self._moved_by_itself():
+                self._close(stepped=True)
             record.training_forwards += self.model.training
-        if trains and len(record.given) == 0 and record.training_forwards <= 2:
-            with contextlib.suppress(Exception):  # of an object that will not be looked at
-                record.given = given_strengths(self.model, kwargs)
+            if len(record.given) == 0 and record.training_forwards <= 2:
+                with contextlib.suppress(Exception):  # of an object that will not be looked at
+                    record.given = model_call.given_strengths(self.model, kwargs)
         if logits is None:
             record.without_logits += 1
             return
         if trains and logits.requires_grad and len(record.steps) < MAX_STEPS:
-            self._hook(logits, tensors.inputs_of(args, kwargs))
+            self._hook(logits, model_call.inputs_of(args, kwargs))
         if not trains or not self.model.training:
             self._evaluated(logits, output, args, kwargs)
 
     def _hook(self, logits: Tensor, inputs: ModelInputs) -> None:
         held, version, training = logits.detach(), logits._version, self.model.training
         copy = held.clone() if held.numel() <= MANY * MANY else None
-        source = tensors.source_of(logits)
+        source = model_call.source_of(logits)
 
         def arrived(gradients: Any) -> None:
             g = gradients if isinstance(gradients, Tensor) else gradients[0 if source is None else source[1]]
@@ -122,22 +119,15 @@ class RunWatcher:
             except Exception as error:  # the run must not fail because it is watched
                 self._problem("pass-not-read", f"a pass could not be read ({in_words(error)})")
 
-        if source is None:
-            self._passing.append(logits.register_hook(arrived))
-        else:
-            self._passing.append(source[0].register_prehook(arrived))
-        if len(self._passing) > 64:
-            self._passing = self._passing[-64:]
+        handle = logits.register_hook(arrived) if source is None else source[0].register_prehook(arrived)
+        self._passing = [*self._passing[-63:], handle]
 
     def _problem(self, code: str, text: str) -> None:
-        self.record.problems[Problem(code, text)] += 1
-
-    # What a backward pass gave
+        self.record.problems[code, text] += 1
 
     def _arrived(self, z: Tensor | None, g: Tensor, inputs: ModelInputs, training: bool) -> None:
         small, step = self._small, self._step
-        if self._shadow is not None:
-            self._shadow.tape = None  # what was followed as evaluation is a training pass after all
+        self._shadow.tape = None  # what was followed as evaluation is a training pass after all
         if small is not None:
             if step.passes and small.cleared():
                 self._cleared = True
@@ -149,7 +139,7 @@ class RunWatcher:
         if z is None:
             self._problem("logits-changed-in-place", IN_PLACE)
             return
-        axis = tensors.class_axis(z, g)
+        axis = model_call.class_axis(z, g)
         if z.dim() and z.shape[axis] < 2:
             self._problem("one-number-per-row", "the output has one number per row: it is not read")
             return
@@ -162,8 +152,6 @@ class RunWatcher:
             self._problem("gradients-not-finite", "some gradients were infinite or NaN; such a pass is left out")
             return
         step.passes.append(ReadPass(rows, sequences, compared, training))
-
-    # What the optimiser did
 
     def _before_step(self, optimiser: Any, *_: Any) -> None:
         if self._is_ours(optimiser):
@@ -191,9 +179,7 @@ class RunWatcher:
         return any(id(p) in self._known for group in optimiser.param_groups for p in group["params"])
 
     def _read_gradients(self, optimiser: Any = None) -> None:
-        if self._small is None:
-            return
-        arrived, there = self._small.entries()
+        arrived, there = self._small.entries() if self._small is not None else ([], [])
         scale = getattr(optimiser, "grad_scale", None)  # a fused optimiser divides by it in its own kernel
         if scale is not None:
             there = [each / float(scale) for each in there]
@@ -221,24 +207,21 @@ class RunWatcher:
             if not self._by_torch:
                 small.remember()
 
-    # What evaluation did
-
     def _evaluated(self, logits: Tensor, output: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         self.record.evaluations += 1
         self._evaluations_here += 1
         if self._evaluations_here > EVALUATIONS or logits.dim() == 0 or logits.numel() > evaluation.MAX_LOGITS:
             return
-        loss, labels = tensors.loss_in(output), tensors.inputs_of(args, kwargs).labels
+        loss, labels = model_call.loss_in(output), model_call.inputs_of(args, kwargs).labels
         if loss is not None and labels is not None:
             eps = evaluation.strength_of_value(logits.detach(), labels, float(loss))
             self.record.evaluation_eps += [] if eps is None else [eps]
-        elif self._shadow is not None:
+        else:
             self._shadow.tape = evaluation.Tape(logits)
 
     def _close_evaluation(self) -> None:
-        tape = None if self._shadow is None else self._shadow.tape
-        if tape is not None and self._shadow is not None:
-            self._shadow.tape = None
+        tape, self._shadow.tape = self._shadow.tape, None
+        if tape is not None:
             with contextlib.suppress(Exception):
                 eps = evaluation.eps_of_evaluation(tape.read())
                 self.record.evaluation_eps += [] if eps is None else [eps]
@@ -279,8 +262,7 @@ def wrap_call(model: Any, called: Callable[..., None]) -> Callable[[], None] | N
     if layers is None or not isinstance(model, layers.Layer):
         return None
     owner = type(model)
-    own = owner.__dict__.get("__call__")
-    plain = owner.__call__
+    own, plain = owner.__dict__.get("__call__"), owner.__call__
 
     @functools.wraps(plain)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -289,12 +271,11 @@ def wrap_call(model: Any, called: Callable[..., None]) -> Callable[[], None] | N
             called(self, args, kwargs, output)
         return output
 
-    owner.__call__ = call
-
     def undo() -> None:
         if own is None:
             del owner.__call__
         else:
             owner.__call__ = own
 
+    owner.__call__ = call
     return undo

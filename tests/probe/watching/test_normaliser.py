@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sfumato.probe.watching.normaliser import Excess, PassCount, Size, StepCount, normaliser, sizes
+from sfumato.probe.watching.normaliser import Excess, Size, StepCount, normaliser, sizes
+from sfumato.probe.watching.targets_seen import PassCount
 
 UNEVEN = ((3, 5, 2), (4, 1, 6))  # rows that count, of each pass of each rank, in passes of 6 rows
 

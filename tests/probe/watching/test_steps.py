@@ -16,13 +16,13 @@ from torch import nn
 from transformers import Trainer
 
 from sfumato.adapters.hf import compute_loss
-from sfumato.probe.watching.steps import (
+from sfumato.probe.watching.normaliser import (
+    RankPlace,
     SmallParameters,
-    complete_steps,
     exchange,
     multiplier,
+    place_among_ranks,
     step_counts,
-    store_of_ranks,
 )
 from sfumato.probe.watching.targets_seen import ReadStep, Record
 from tests.adapters.hf.small import arguments, data, llama, logged
@@ -38,15 +38,15 @@ def step(**how) -> ReadStep:
 
 def test_steps_that_the_optimiser_did_not_take_are_left_out_unless_it_took_none():
     taken, skipped = step(stepped=True), step()
-    assert complete_steps(Record([taken, skipped])) == [taken]
-    assert complete_steps(Record([skipped])) == [skipped]
+    assert Record([taken, skipped]).complete_steps() == [taken]
+    assert Record([skipped]).complete_steps() == [skipped]
 
 
 def test_a_first_step_that_began_before_is_left_out_unless_gradients_are_never_cleared():
     begun, whole = step(stepped=True, began_with_gradients=True), step(stepped=True)
-    assert complete_steps(Record([begun, whole])) == [whole]
-    assert complete_steps(Record([begun, begun])) == [begun, begun]
-    assert complete_steps(Record([begun])) == [begun]
+    assert Record([begun, whole]).complete_steps() == [whole]
+    assert Record([begun, begun]).complete_steps() == [begun, begun]
+    assert Record([begun]).complete_steps() == [begun]
 
 
 def test_a_step_of_one_process_has_its_rows_factor_and_multiplier():
@@ -192,7 +192,7 @@ def test_notes_are_exchanged_through_the_store_and_a_silent_rank_is_absent():
     wait = timedelta(milliseconds=200)
 
     def leave(rank):
-        found[rank] = exchange([rank], (store, rank, 3), 0, wait=wait)
+        found[rank] = exchange([rank], RankPlace(store, rank, 3), 0, wait=wait)
 
     both = [threading.Thread(target=leave, args=(rank,)) for rank in (0, 1)]
     for each in both:
@@ -203,4 +203,4 @@ def test_notes_are_exchanged_through_the_store_and_a_silent_rank_is_absent():
 
 
 def test_one_process_has_no_store():
-    assert store_of_ranks() is None
+    assert place_among_ranks() is None

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sfumato.probe.read.rows import read_rows
+from sfumato.probe.rows import read_rows
 from sfumato.probe.watching.targets_seen import ReadPass, count_of, targets_seen, varies
 
 

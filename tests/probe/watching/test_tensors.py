@@ -13,8 +13,17 @@ import torch.nn.functional as F
 from torch import nn
 
 from sfumato.adapters.hf import compute_loss
-from sfumato.probe.watching.given import GivenStrength, given_strengths
-from sfumato.probe.watching.tensors import ModelInputs, as_rows, class_axis, inputs_of, logits_of, loss_in, source_of
+from sfumato.probe.watching.model_call import (
+    GivenStrength,
+    ModelInputs,
+    as_rows,
+    class_axis,
+    given_strengths,
+    inputs_of,
+    logits_of,
+    loss_in,
+    source_of,
+)
 
 Z = torch.zeros(2, 5)
 Pair = namedtuple("Pair", "logits aux_logits")

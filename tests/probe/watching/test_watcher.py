@@ -16,7 +16,7 @@ from torch.optim import optimizer as optimisers
 
 import sfumato as sf
 from sfumato.probe import ProbeError, watch
-from sfumato.probe.read.rows import ReadRows
+from sfumato.probe.rows import ReadRows
 from sfumato.probe.watching.targets_seen import MAX_STEPS
 from sfumato.probe.watching.watch import watch_named
 from sfumato.probe.watching.watcher import RunWatcher, wrap_call

@@ -6,14 +6,14 @@ import numpy as np
 import torch
 
 from sfumato.conventions.row_losses import own_class
-from sfumato.probe.call.find import PAD_NAMES, UNSURE_NAMES, WEIGHT_NAMES, Spec
-from sfumato.probe.call.loss import Array, Loss
-from sfumato.probe.call.understand import OTHER_CLASSES, remade
-from sfumato.probe.checks.numerics import gradient_of_value
-from sfumato.probe.read.gradients import Reading, read
-from sfumato.probe.read.levels import Levels, levels, prior_of
-from sfumato.probe.read.target import identify
+from sfumato.probe.call import Array, Loss
+from sfumato.probe.find_loss import PAD_NAMES, UNSURE_NAMES, WEIGHT_NAMES, Spec
+from sfumato.probe.gradients import Reading, read
+from sfumato.probe.levels import Levels, levels, prior_of
+from sfumato.probe.numerics import gradient_of_value
 from sfumato.probe.result import ProbeFinding, defect, note, warning
+from sfumato.probe.target import identify
+from sfumato.probe.understand import OTHER_CLASSES, remade
 
 STRENGTHS = {0.0: "zero", 1.0: "one", -0.1: "negative", float("nan"): "nan", 1.5: "above-one"}
 """The strengths that are tried, and how codes call them."""
@@ -29,9 +29,8 @@ def is_strength(spec: Spec, name: str, loss: Loss, classes: int) -> bool:
             at = read(remade(spec, loss, classes, **{name: eps}), classes)
         except Exception:
             return False
-        level = levels(at)
+        level, prior = levels(at), prior_of(at)
         if level is None:
-            prior = prior_of(at)
             shares.append(0.0 if prior is None else prior.eps)
         else:
             shares.append(level.other if level.kind != "sigmoid" else level.other + 1 - level.true)
@@ -50,25 +49,30 @@ def at_the_ends(spec: Spec, name: str, loss: Loss, reading: Reading) -> Iterator
         except Exception:
             yield note(f"strength-{word}-refused", f"ε = {eps:g} is refused")
             continue
+        level = levels(at)
         if eps == 0.0:
             plain = at
-            yield from _mass_moves(name, at, reading)
-        finite = bool(np.isfinite(at.targets).all() and np.isfinite(values).all())
-        if not finite and 0 <= eps <= 1:
-            yield defect(f"strength-{word}-gives-nan", f"ε = {eps:g}: the loss or its gradient is NaN")
-        elif not finite:
-            text = f"ε = {eps:g} is not refused: the loss or its gradient is NaN"
-            yield (note if np.isnan(eps) else warning)(f"strength-{word}-gives-nan", text)
-        elif 0 <= eps <= 1:
-            yield from _within(eps, levels(at))
-        else:
+            yield from _mass_moves(name, level, levels(reading))
+        if not (np.isfinite(at.targets).all() and np.isfinite(values).all()):
+            within, accepted = 0 <= eps <= 1, " is not refused" if not 0 <= eps <= 1 else ""
+            make = defect if within else note if np.isnan(eps) else warning
+            yield make(f"strength-{word}-gives-nan", f"ε = {eps:g}{accepted}: the loss or its gradient is NaN")
+        elif not 0 <= eps <= 1:
             is_plain = plain is not None and np.allclose(at.targets, plain.targets, atol=1e-6)
-            yield _beyond(eps, at, is_plain, made)
+            yield _beyond(eps, word, at, is_plain, made)
+        elif level is None:  # the argument may be no strength at all
+            continue
+        elif eps == 1.0:
+            uniform = "uniform: " if abs(level.true - level.other) < 1e-6 else ""
+            yield note("strength-one", f"ε = 1: {uniform}{_shown(level)}")
+        elif abs(level.other) < 1e-7:
+            yield note("strength-zero", "ε = 0: one-hot")
+        else:
+            yield warning("strength-zero-smooths", f"ε = 0: not one-hot: {_shown(level)}")
 
 
-def _mass_moves(name: str, plain: Reading, reading: Reading) -> Iterator[ProbeFinding]:
+def _mass_moves(name: str, before: Levels | None, now: Levels | None) -> Iterator[ProbeFinding]:
     """A factor of the loss is the same at every strength; a Σq that changes with the strength was never meant."""
-    before, now = levels(plain), levels(reading)
     if before is None or now is None or "softmax" not in (before.kind, now.kind) or before.kind == "sigmoid":
         return
     if abs(now.mass - before.mass) > 1e-5 * abs(before.mass):
@@ -80,24 +84,11 @@ def _shown(level: Levels) -> str:
     return f"{level.true:.4g} on the label, {level.other:.4g} on each other class"
 
 
-def _within(eps: float, level: Levels | None) -> Iterator[ProbeFinding]:
-    """What ε = 0 or ε = 1 gives; nothing without levels, since the argument may be no strength at all."""
-    if level is None:
-        return
-    if eps == 1.0:
-        uniform = "uniform: " if abs(level.true - level.other) < 1e-6 else ""
-        yield note("strength-one", f"ε = 1: {uniform}{_shown(level)}")
-    elif abs(level.other) < 1e-7:
-        yield note("strength-zero", "ε = 0: one-hot")
-    else:
-        yield warning("strength-zero-smooths", f"ε = 0: not one-hot: {_shown(level)}")
-
-
-def _beyond(eps: float, at: Reading, is_plain: bool, made: Loss) -> ProbeFinding:
+def _beyond(eps: float, word: str, at: Reading, is_plain: bool, made: Loss) -> ProbeFinding:
     """What an ε gives that is NaN, above 1 or below 0, and was not refused."""
-    level, word, text = levels(at), STRENGTHS.get(eps, "nan"), f"ε = {eps:g} is not refused"
+    level, text = levels(at), f"ε = {eps:g} is not refused"
     if eps > 1:
-        return warning(f"strength-{word}-accepted", text if level is None else f"{text}: {_shown(level)}")
+        return warning("strength-above-one-accepted", text if level is None else f"{text}: {_shown(level)}")
     apart = None if np.isnan(eps) else next(gradient_of_value(made, at, where=" at ε = −0.1"), None)
     if apart is not None:
         return defect("strength-negative-gradient-wrong", f"{text}, and {apart.text}")
@@ -114,26 +105,23 @@ def _beyond(eps: float, at: Reading, is_plain: bool, made: Loss) -> ProbeFinding
 
 def ignoring_survives(spec: Spec, name: str, loss: Loss, reading: Reading) -> Iterator[ProbeFinding]:
     """Whether a label that is ignored at ε = 0 is ignored with smoothing too."""
-    k = reading.classes
-    pad = spec.parameter(PAD_NAMES)
+    k, pad = reading.classes, spec.parameter(PAD_NAMES)
     label = -100 if pad is None else spec.given(pad)
     if not isinstance(label, int):
         return
-    plain, smoothed = (_is_inert(remade(spec, loss, k, **{name: eps}), k, label) for eps in (0.0, 0.1))
+    inert: list[bool | None] = []  # None where the loss refuses the label
+    for eps in (0.0, 0.1):
+        z = np.random.default_rng(53).normal(size=(3, k))
+        made = remade(spec, loss, k, **{name: eps})
+        try:
+            inert.append(bool(np.abs(made.gradient(z, np.array([1 % k, label, k - 1]))[1]).max() < 1e-9))
+        except Exception:
+            inert.append(None)
+    plain, smoothed = inert
     if plain and not smoothed:
         then = "an error" if smoothed is None else "trained on"
         text = f"rows of label {label} are ignored at ε = 0, and {then} as soon as ε > 0"
         yield defect("smoothing-stops-ignoring", text)
-
-
-def _is_inert(loss: Loss, classes: int, label: int) -> bool | None:
-    """Whether a row of the label has no gradient; None where the loss refuses the label."""
-    z = np.random.default_rng(53).normal(size=(3, classes))
-    try:
-        gradient = loss.gradient(z, np.array([1 % classes, label, classes - 1]))
-    except Exception:
-        return None
-    return bool(np.abs(gradient[1]).max() < 1e-9)
 
 
 def by_default(spec: Spec, name: str, loss: Loss, classes: int) -> Iterator[ProbeFinding]:
@@ -153,9 +141,7 @@ def by_default(spec: Spec, name: str, loss: Loss, classes: int) -> Iterator[Prob
 
 def class_weights(spec: Spec, loss: Loss, reading: Reading) -> Iterator[ProbeFinding]:
     """What class weights do to the optimum, where the loss takes weights and was given none."""
-    k = reading.classes
-    name = spec.parameter(WEIGHT_NAMES)
-    base = levels(reading)
+    k, name, base = reading.classes, spec.parameter(WEIGHT_NAMES), levels(reading)
     if name is None or spec.given(name) is not None or base is None or base.kind != "softmax":
         return
     weights = np.linspace(0.5, 2.0, k)
@@ -177,6 +163,10 @@ def _weight_finding(at: Reading, base: Levels, weights: Array, uneven: bool, arg
         return note("weights-change-kind", f"{argument} makes it another kind of loss")
     true, other = base.optimum
     own = own_class(at.labels, at.classes)
+
+    def is_optimum(q: Array) -> bool:
+        return bool(np.allclose(at.optima, q / q.sum(axis=1, keepdims=True), atol=1e-5))
+
     plain = np.where(own, true, other)
     stays = np.allclose(at.optima, plain, atol=1e-5)
     times = float(at.masses.mean()) / base.factor
@@ -191,17 +181,13 @@ def _weight_finding(at: Reading, base: Levels, weights: Array, uneven: bool, arg
         return note("weights-on-rows", f"{argument} weights rows by their label; the optimum stays")
     if stays:
         return defect("weights-ignored", f"{argument} is taken and has no effect")
-    if _is_optimum(at.optima, plain * weights):
+    if is_optimum(plain * weights):
         text = f"{argument} multiplies every class's term: the optimum moves to p ∝ w·q"
         return warning("weights-on-classes", text)
-    if _is_optimum(at.optima, np.where(own, true - other, 0.0) * weights[list(at.labels)][:, None] + other):
+    if is_optimum(np.where(own, true - other, 0.0) * weights[list(at.labels)][:, None] + other):
         text = f"{argument} is on the label's term alone: rare and common labels are smoothed unequally"
         return warning("weights-on-label-term", text)
     return warning("weights-move-optimum", f"{argument} moves the optimum")
-
-
-def _is_optimum(optima: Array, q: Array) -> bool:
-    return bool(np.allclose(optima, q / q.sum(axis=1, keepdims=True), atol=1e-5))
 
 
 def in_evaluation(loss: Loss, reading: Reading) -> Iterator[ProbeFinding]:

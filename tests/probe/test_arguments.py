@@ -10,9 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import sfumato as sf
-from sfumato.probe.call.find import of
-from sfumato.probe.call.understand import understand
-from sfumato.probe.checks.arguments import (
+from sfumato.probe.arguments import (
     at_the_ends,
     by_default,
     class_weights,
@@ -20,7 +18,9 @@ from sfumato.probe.checks.arguments import (
     in_evaluation,
     is_strength,
 )
-from sfumato.probe.read.gradients import read
+from sfumato.probe.find_loss import of
+from sfumato.probe.gradients import read
+from sfumato.probe.understand import understand
 from tests.probe.losses import codes
 
 K = 5

@@ -11,22 +11,26 @@ from typing import Any
 import numpy as np
 import torch
 
-from sfumato.probe.call.find import ProbeError, Spec, in_words, keywords_of, parameters_of, required
-from sfumato.probe.call.loss import Array, Inputs, Labels, Layout, Library, Loss, Style
-from sfumato.probe.read.gradients import read
+from sfumato.probe.call import Array, Inputs, Labels, Layout, Library, Loss, Style
+from sfumato.probe.find_loss import ProbeError, Spec, in_words, keywords_of, parameters_of, required
+from sfumato.probe.gradients import read
 from sfumato.probe.result import ProbeFinding, defect, warning
 
 LOG_NAMES = ("lprob", "lprobs", "logp", "log_p", "log_prob", "log_probs", "logprobs", "log_probabilities")
 PROB_NAMES = ("prob", "probs", "probabilities", "y_prob", "y_probs", "p")
 LABEL_NAMES = ("y_true", "label", "labels", "target", "targets", "y", "true")
 JAX_MODULES = ("optax", "jax", "flax", "chex", "rax")
-OF_TORCH: tuple[Layout, ...] = ("dictionary", "next token", "next token in a dictionary")
-"""Layouts that losses of torch alone have."""
 
 LAYOUTS: tuple[Layout, ...] = (
     "rows", "dictionary", "sequence", "column", "image", "classes second", "next token", "next token in a dictionary",
 )  # fmt: skip
 """Layouts in the order in which they are tried: the likeliest first, and of two that fit the simpler."""
+
+OF_TORCH = ("dictionary", "next token", "next token in a dictionary")
+"""Layouts that losses of torch alone have."""
+
+OTHER_CLASSES = (4, 7, 25)
+"""K that are tried beside the K asked for: at one K each convention has an ε that fits."""
 
 MAX_BY_DIFFERENCES = 2000
 """Of so many classes a gradient takes a minute or two by finite differences, and of twenty times as many an hour."""
@@ -38,15 +42,13 @@ class TooManyClassesError(ProbeError):
 
 def understand(function: Callable[..., Any], classes: int) -> Loss:
     """The loss in the way in which it wants to be called with K classes; the ways are tried on three rows."""
-    rng = np.random.default_rng(11)
-    logits = rng.normal(size=(3, classes))
+    logits = np.random.default_rng(11).normal(size=(3, classes))
     labels = np.array([1, classes - 1, min(2, classes - 1)])
     best: tuple[int, Loss] | None = None
     trouble = ""
     for style in _styles(function):
-        loss = Loss(function, style)
         try:
-            loss, gradient = _differentiable(loss, logits, labels)
+            loss, gradient = _differentiable(Loss(function, style), logits, labels)
             score = _score(loss, gradient, logits, labels)
         except TooManyClassesError:
             raise  # the likeliest way that gives numbers; the labels' own gradient would fit another
@@ -55,18 +57,20 @@ def understand(function: Callable[..., Any], classes: int) -> Loss:
             continue
         if score < 0:
             trouble = trouble or "its value does not depend on the logits"
-        elif score == len(labels) and (best is None or (_fits(loss, classes) and not _is_plain(*best, classes))):
-            return loss
-        elif best is None or (best[0] == 0 and score > 0 and _fits(loss, classes)):
+        elif best is None:
+            if score == len(labels):
+                return loss
+            best = (score, loss)
+        elif score == len(labels):
+            # Plain rows that hide some of a batch are meant as they are: then no other layout is.
+            is_plain = best[0] > 0 and best[1].style.layout == "rows" and _fits(best[1], classes)
+            if not is_plain and _fits(loss, classes):
+                return loss
+        elif best[0] == 0 and score > 0 and _fits(loss, classes):
             best = (score, loss)
     if best is None:
         raise ProbeError(f"the loss cannot be called with logits[3, {classes}] and labels[3]: {trouble}")
     return best[1]
-
-
-def _is_plain(score: int, loss: Loss, classes: int) -> bool:
-    """Whether the loss takes plain rows, though it hides some of a batch: then no other layout is meant."""
-    return score > 0 and loss.style.layout == "rows" and _fits(loss, classes)
 
 
 def _fits(loss: Loss, classes: int) -> bool:
@@ -81,50 +85,49 @@ def _fits(loss: Loss, classes: int) -> bool:
 def _styles(function: Callable[..., Any]) -> Iterator[Style]:
     """Ways of calling the loss, the likeliest first."""
     first = next((each.name.lower() for each in parameters_of(function)), "")
-    owner = _owner(function)
+    inner = function.func if isinstance(function, partial) else function
+    owner = str(getattr(inner, "__module__", None) or type(inner).__module__).partition(".")[0]
     likeliest = "log-probabilities" if first in LOG_NAMES else "probabilities" if first in PROB_NAMES else "logits"
     inputs: list[Inputs] = ["logits", "log-probabilities", "probabilities"]
     inputs.sort(key=lambda kind: kind != likeliest)
-    base = Style()
-    if owner == "keras":
+    libraries: tuple[Library, ...] = ("torch", "jax", "numpy") if "jax" in sys.modules else ("torch", "numpy")
+    labels_first = first in LABEL_NAMES
+    if any(base.__module__.startswith("keras") for base in inspect.getmro(type(inner))) or owner == "keras":
         kwargs = getattr(function, "_fn_kwargs", {}) or getattr(function, "keywords", {})
         from_logits = kwargs.get("from_logits", getattr(function, "from_logits", None))
-        base = Style(library="keras", labels_first=True)
+        libraries = ("keras",)
+        labels_first = True
         inputs = ["logits"] if from_logits else ["probabilities", "logits"]
     elif owner in JAX_MODULES:
-        base = Style(library="jax")
-    elif first in LABEL_NAMES:
-        base = Style(labels_first=True)
-    libraries: list[Library] = [base.library]
-    if base.library == "torch":
-        libraries = ["torch", "jax", "numpy"] if "jax" in sys.modules else ["torch", "numpy"]
+        libraries = ("jax",)
+        labels_first = False
     keywords = keywords_of(function)
     # float32 is tried before one-hot labels: class weights in float32 refuse whole labels beside logits in float64.
-    orders, both = (base.labels_first, not base.labels_first), (False, True)
+    orders, both = (labels_first, not labels_first), (False, True)
     choices = itertools.product(inputs, libraries, LAYOUTS, both, both, orders)
-    for kind, library, layout, one_hot, single, labels_first in choices:
+    for kind, library, layout, one_hot, single, first_is_labels in choices:
         if (library == "torch" or not (single or layout in OF_TORCH)) and not (one_hot and layout == "column"):
-            yield Style(library, kind, one_hot, labels_first, layout, single, keywords)
+            yield Style(library, kind, one_hot, first_is_labels, layout, single, keywords)
 
 
 def _differentiable(loss: Loss, logits: Array, labels: Labels) -> tuple[Loss, Array]:
     values = loss.values(logits, labels)
     if values.size not in (1, len(labels), logits.size) or not np.isfinite(values).all():
         raise ValueError(f"it returns {values.shape} numbers, some of them not finite")
-    if loss.style.library in ("torch", "jax", "keras"):
+    library = loss.style.library
+    if library != "numpy":
         try:
             return loss, loss.gradient(logits, labels)
         except Exception:
-            if loss.style.library == "jax" and not _is_of_jax(loss.returned(logits, labels)):
+            if library == "jax" and not _is_of_jax(loss.returned(logits, labels)):
                 raise
-    if loss.style.library in ("torch", "numpy"):
+    if library in ("torch", "numpy"):
         loss = _on_arrays(loss, logits, labels)
         if loss.style.library == "jax":
             return loss, loss.gradient(logits, labels)
     other = (logits, 0.7 * logits, 0.4 * logits, logits[:, ::-1].copy())
     values = np.stack([loss.values(given, labels).ravel() for given in other])
-    of_float32 = bool((values == values.astype(np.float32)).all())
-    loss = replace(loss, differences=True, coarse=of_float32)
+    loss = replace(loss, differences=True, coarse=bool((values == values.astype(np.float32)).all()))
     if (values == values[0]).all():  # a constant: 120 further calls would say no more
         return loss, np.zeros_like(logits)
     if logits.shape[1] > MAX_BY_DIFFERENCES:
@@ -155,30 +158,36 @@ def _score(loss: Loss, gradient: Array, logits: Array, labels: Labels) -> int:
     if not np.isfinite(gradient).all() or not gradient.any():
         return -1
     other = loss.gradient(logits[::-1] * 1.7, labels)
-    both = (gradient, other)
     live = np.abs(gradient).max(axis=1) > 1e-12
     if np.allclose(other[live], gradient[live], rtol=1e-7, atol=1e-9):
         return -1  # the value is linear in its input: the loss takes log-probabilities
-    if loss.style.inputs == "logits" and len(gradient[0]) > 2 and all((g != 0).sum(axis=1).max() <= 1 for g in both):
+    both = (gradient, other)
+    if loss.style.inputs == "logits" and logits.shape[1] > 2 and all((g != 0).sum(axis=1).max() <= 1 for g in both):
         return -1  # the label's entry alone has a gradient: the loss is −log of its input, and takes probabilities
     return int(((gradient.argmin(axis=1) == labels) & live).sum())
 
 
-def _owner(function: Callable[..., Any]) -> str:
-    inner = function.func if isinstance(function, partial) else function
-    module = getattr(inner, "__module__", None) or type(inner).__module__
-    if any(base.__module__.startswith("keras") for base in inspect.getmro(type(inner))):
-        return "keras"
-    return str(module).partition(".")[0]
-
-
-OTHER_CLASSES = (4, 7, 25)
-"""K that are tried beside the K asked for: at one K each convention has an ε that fits."""
-
-
 def make(spec: Spec, classes: int) -> tuple[Spec, Loss, list[ProbeFinding]]:
-    """The loss for K classes, and what had to be done so that its calls can be compared."""
-    spec, loss, findings = _callable(spec, classes)
+    """The loss for K classes, and what had to be done so that its calls can be compared.
+
+    A loss that cannot be called by default is made with a strength of 0.1.
+    """
+    name = spec.strength
+    findings: list[ProbeFinding] = []
+    function = spec.made(classes)
+    try:
+        loss = understand(function, classes)
+    except ProbeError as failed:
+        try:
+            if name is None or name in spec.arguments:
+                raise
+            changed = replace(spec, arguments={**spec.arguments, name: 0.1})
+            loss = understand(changed.made(classes), classes)
+        except Exception:
+            fewer = "" if isinstance(failed, TooManyClassesError) else _other_classes(spec, classes)
+            raise ProbeError(f"{spec.name}: {failed}{fewer}") from None
+        spec, text = changed, f"as made by default it cannot be called ({failed}); probed with {name}=0.1"
+        findings.append(defect("default-not-callable", text))
     loss, more = _at_rest(spec, loss, classes)
     return spec, loss, [*findings, *more]
 
@@ -186,24 +195,6 @@ def make(spec: Spec, classes: int) -> tuple[Spec, Loss, list[ProbeFinding]]:
 def remade(spec: Spec, loss: Loss, classes: int, **changes: Any) -> Loss:
     """The same loss for another K or with other arguments, called in the same way."""
     return replace(loss, function=spec.made(classes, **changes))
-
-
-def _callable(spec: Spec, classes: int) -> tuple[Spec, Loss, list[ProbeFinding]]:
-    """The loss as it is by default; with a strength of 0.1 where it cannot be called without a strength."""
-    function = spec.made(classes)
-    try:
-        return spec, understand(function, classes), []
-    except ProbeError as error:
-        name, failed = spec.strength, error
-    try:
-        if name is None or name in spec.arguments:
-            raise failed
-        changed = replace(spec, arguments={**spec.arguments, name: 0.1})
-        text = f"as made by default it cannot be called ({failed}); probed with {name}=0.1"
-        return changed, understand(changed.made(classes), classes), [defect("default-not-callable", text)]
-    except Exception:
-        fewer = "" if isinstance(failed, TooManyClassesError) else _other_classes(spec, classes)
-        raise ProbeError(f"{spec.name}: {failed}{fewer}") from None
 
 
 def _other_classes(spec: Spec, classes: int) -> str:

@@ -1,23 +1,24 @@
-"""All that gradients say of a target: the reading at one K, and the convention from the readings at several K."""
+"""All that gradients say of a target: the reading at one K, the convention from several K, and what is peculiar."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from sfumato.conventions import SPREADS, Convention
-from sfumato.probe.call.find import ProbeError, Spec, in_words
-from sfumato.probe.call.loss import Loss
-from sfumato.probe.call.understand import OTHER_CLASSES, remade
-from sfumato.probe.read.gradients import Reading, read
-from sfumato.probe.read.levels import Levels, Prior, Weighted, as_typed, levels, prior_of, without_weights
+from sfumato.probe.call import Loss
+from sfumato.probe.find_loss import ProbeError, Spec, in_words
+from sfumato.probe.gradients import Reading, read
+from sfumato.probe.levels import Levels, Prior, Weighted, as_typed, in_figures, levels, prior_of, without_weights
+from sfumato.probe.result import ProbeFinding, defect, note, warning
+from sfumato.probe.understand import OTHER_CLASSES, remade
 
 CLOSE = 2e-6
 """Relative difference up to which a strength is the given one, for losses that work in float32."""
 
 
-@dataclass(frozen=True)
-class Identity:
+class Identity(NamedTuple):
     """What is known of a convention."""
 
     convention: str | None  # its name, "one-hot", or None where it cannot be told
@@ -147,27 +148,20 @@ def read_target(spec: Spec, loss: Loss, classes: int) -> TargetRead:
     if weighted is not None:
         level = levels(weighted.reading)
     prior = prior_of(reading) if level is None and weighted is None and reading.extra is None else None
-    level_at = {} if level is None else {classes: level, **_levels_elsewhere(spec, loss, classes, weighted is not None)}
-    identity = _identity(spec, loss, level_at, prior)
-    return TargetRead(reading, level, weighted, prior, identity, level_at)
-
-
-def _levels_elsewhere(spec: Spec, loss: Loss, classes: int, weighted: bool) -> dict[int, Levels]:
-    """The levels at every other K at which the loss can be made and called."""
-    level_at: dict[int, Levels] = {}
+    level_at = {} if level is None else {classes: level}
     for k in OTHER_CLASSES:
-        if k == classes:
+        if level is None or k == classes:
             continue
         try:
             # Weights need every label; without them a few tell as much, and differences of values are slow.
-            at = read(remade(spec, loss, k), k, tuple(range(k)) if weighted else None)
-            clean = without_weights(at) if weighted else None
-            level = levels(at if clean is None else clean.reading)
+            at = read(remade(spec, loss, k), k, None if weighted is None else tuple(range(k)))
+            clean = None if weighted is None else without_weights(at)
+            elsewhere = levels(at if clean is None else clean.reading)
         except Exception:
             continue
-        if level is not None:
-            level_at[k] = level
-    return level_at
+        if elsewhere is not None:
+            level_at[k] = elsewhere
+    return TargetRead(reading, level, weighted, prior, _identity(spec, loss, level_at, prior), level_at)
 
 
 def _identity(spec: Spec, loss: Loss, level_at: dict[int, Levels], prior: Prior | None) -> Identity:
@@ -185,3 +179,73 @@ def _identity(spec: Spec, loss: Loss, level_at: dict[int, Levels], prior: Prior 
         return known
     draw = "" if known.eps is None else f"; one draw is {known.convention} with ε = {known.eps:g}"
     return Identity(None, None, f"it is random, and its expectation unknown{draw}")
+
+
+def target_findings(target: TargetRead) -> Iterator[ProbeFinding]:
+    """What is peculiar about a target, its mass and its levels."""
+    reading, level = target.reading, target.level
+    if not reading.alive.any():
+        yield defect("no-gradient", "the gradient is 0 for every label")
+        return
+    if reading.kind == "other":
+        near = f"; the nearest leaves {reading.residual:.2g} of it, as half precision inside would"
+        text = "the loss is not a cross entropy of a softmax or sigmoids: no fixed target explains its gradient"
+        yield warning("no-fixed-target", text + (near if reading.residual < 5e-3 else ""))
+        return
+    if target.weighted is not None:
+        yield warning("weighted-target", target.weighted.description)
+    if reading.extra is not None:
+        text = f"a term beside the cross entropy: {reading.extra.kind.formula}, coefficient "
+        yield note("extra-term", f"{text}{reading.extra.size:.6g}")
+    if target.prior is not None:
+        yield note("prior-target", f"the target is {target.prior.description}")
+    elif level is None:
+        first_two = np.flatnonzero(reading.alive)[:2]
+        differ = "; ".join(f"label {reading.labels[i]} has {in_figures(reading.targets[i])}" for i in first_two)
+        yield warning("target-differs", f"the target differs between labels or classes: {differ}")
+    else:
+        yield from _level_findings(level, target)
+        floor = float(reading.floors[reading.alive].mean())
+        if abs(floor) > 1e-5 and abs(reading.offset + floor) < 1e-5 * max(1, abs(floor)):
+            text = f"the entropy of the target, {floor:.4g}, is subtracted (a KL divergence): the smallest loss is 0"
+            yield note("entropy-subtracted", text)
+        elif abs(reading.offset) > 1e-4 * max(1, abs(floor)):
+            text = f"the value is shifted by {reading.offset:.6g} from the plain cross entropy; it trains alike"
+            yield note("value-shifted", text)
+
+
+def _level_findings(level: Levels, target: TargetRead) -> Iterator[ProbeFinding]:
+    identity, total = target.identity, f"Σq = {level.mass:.6g}"
+    if identity.convention is None and not level.drifts:
+        yield warning("convention-unknown", identity.why)
+    if identity.eps is not None and identity.eps < 0:
+        yield defect("negative-smoothing", f"ε = {identity.eps:g}: negative smoothing, which has no lower bound")
+    if level.pad is not None:
+        yield note("padding-class", f"class {level.pad} gets no mass: its logit is pushed to −∞ without limit")
+    if level.kind == "sigmoid":
+        if abs(level.factor - 1) > 1e-6:
+            scale = _factor_in_words(level.factor, {k: each.factor for k, each in target.level_at.items()})
+            yield note("scale", f"the loss is scaled, by {scale}")
+    elif level.drifts:
+        text = f"{total}, while p counts {level.factor:.6g}: the gradient does not sum to 0, and the "
+        yield defect("logits-drift", f"{text}logits drift together")
+    elif identity.convention == "deficit" and abs(level.mass - 1) > 1e-5:
+        yield defect("mass-deficit", f"{total}, not 1: the ε/K of the label was left out")
+    elif level.mass < 0:
+        yield defect("sign-turned", f"{total}: the sign is turned, and the loss is smallest at the wrong class")
+    elif abs(level.mass - 1) > 1e-5:  # a factor of the loss, the same at every K, or a target that is not normalised
+        masses = {k: each.mass for k, each in target.level_at.items()}
+        scale = _factor_in_words(level.mass, masses)
+        constant = len(masses) > 1 and max(masses.values()) - min(masses.values()) < 1e-5
+        is_factor = constant or scale.startswith("1/K")
+        yield (warning if is_factor else defect)(
+            "mass-factor" if is_factor else "mass-changes-with-classes", f"{total}, not 1: {scale}"
+        )
+
+
+def _factor_in_words(value: float, at: dict[int, float]) -> str:
+    if all(abs(each * k - 1) < 1e-4 for k, each in at.items()):
+        return "1/K: the mean is over rows and classes"
+    if len(at) > 1 and max(at.values()) - min(at.values()) < 1e-5:
+        return f"{value:.6g} times the loss, at every K"
+    return ", ".join(f"{each:.6g} at K = {k}" for k, each in sorted(at.items()))

@@ -1,7 +1,6 @@
 """Find the loss that a person names as ``module:callable``, and make it again for another K or strength.
 
-The name may be that of a loss, of a class of losses, or of a function that makes a loss. Its arguments are literals:
-``module:Class(label_smoothing=0.1)`` is parsed and never evaluated.
+Arguments are literals: ``module:Class(label_smoothing=0.1)`` is parsed and never evaluated.
 """
 
 import ast
@@ -20,33 +19,6 @@ from typing import Any
 from sfumato.text import did_you_mean, one_line
 
 BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-
-
-def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
-    """The parameters of a loss, or of the method that a module runs; empty where Python knows no signature."""
-    inner = getattr(function, "forward", None) or getattr(function, "call", None) or function
-    try:
-        parameters = inspect.signature(inner).parameters.values()
-    except (TypeError, ValueError):
-        return []
-    return [each for each in parameters if each.name != "self"]
-
-
-def required(function: Callable[..., Any]) -> list[inspect.Parameter]:
-    """The parameters without a default, in their order."""
-    lacking = [each for each in parameters_of(function) if each.default is each.empty]
-    return [each for each in lacking if each.kind in (*BY_POSITION, each.KEYWORD_ONLY)]
-
-
-def keywords_of(function: Callable[..., Any]) -> tuple[str, str] | None:
-    """The names of logits and labels in a loss that cannot take both by position; None of any other loss."""
-    lacking = required(function)
-    if len(lacking) != 2 or all(each.kind in BY_POSITION for each in lacking):
-        return None
-    if any(each.kind is each.POSITIONAL_ONLY for each in lacking):
-        return None
-    return lacking[0].name, lacking[1].name
-
 
 STRENGTH_NAMES = (
     "label_smoothing", "smoothing", "epsilon", "eps", "smooth_factor", "lb_smooth", "label_smooth_val",
@@ -71,13 +43,41 @@ PAD_NAMES = (
 _WRITTEN = re.compile(r"(.+?):\s*(\w+(?:\.\w+)*)\s*(\(.*)?", re.DOTALL)
 r"""A module or file, a dotted name in it, and perhaps a call. Behind the colon of a drive, C:\losses.py, is no name."""
 
-
 in_words = partial(one_line, most=300)
 """An error of the loss, as a message of ours quotes it."""
 
 
 class ProbeError(ValueError):
     """A loss cannot be found, made or called: the message says why, and what to write instead."""
+
+
+def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """The parameters of a function, or of the method that a module runs; empty where Python knows no signature."""
+    inner = getattr(function, "forward", None) or getattr(function, "call", None) or function
+    return [each for each in _signature(inner).values() if each.name != "self"]
+
+
+def required(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """The parameters without a default, in their order."""
+    lacking = [each for each in parameters_of(function) if each.default is each.empty]
+    return [each for each in lacking if each.kind in (*BY_POSITION, each.KEYWORD_ONLY)]
+
+
+def keywords_of(function: Callable[..., Any]) -> tuple[str, str] | None:
+    """The names of logits and labels in a loss that cannot take both by position; None of any other loss."""
+    lacking = required(function)
+    if len(lacking) != 2 or all(each.kind in BY_POSITION for each in lacking):
+        return None
+    if any(each.kind is each.POSITIONAL_ONLY for each in lacking):
+        return None
+    return lacking[0].name, lacking[1].name
+
+
+def _signature(function: Any) -> dict[str, inspect.Parameter]:
+    try:
+        return dict(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        return {}
 
 
 @dataclass(frozen=True)
@@ -93,12 +93,8 @@ class Spec:
 
     @property
     def parameters(self) -> dict[str, inspect.Parameter]:
-        """The parameters beside logits and labels; empty where Python knows no signature."""
-        try:
-            signature = inspect.signature(self.target)
-        except (TypeError, ValueError):
-            return {}
-        parameters = dict(signature.parameters)
+        """The parameters beside logits and labels."""
+        parameters = _signature(self.target)
         if self.kind == "loss":
             for name in keywords_of(self.target) or list(parameters)[:2]:
                 del parameters[name]
@@ -112,9 +108,7 @@ class Spec:
     def strength(self) -> str | None:
         """The name of the parameter that looks like the strength; None if no parameter does."""
         name = self.parameter(STRENGTH_NAMES)
-        if name is None:
-            return None
-        value = self.given(name)
+        value = None if name is None else self.given(name)
         return name if value is None or isinstance(value, (int, float)) else None
 
     def given(self, name: str) -> Any:
@@ -122,14 +116,14 @@ class Spec:
         if name in self.arguments:
             return self.arguments[name]
         parameter = self.parameters.get(name)
-        return None if parameter is None or parameter.default is inspect.Parameter.empty else parameter.default
+        return None if parameter is None or parameter.default is parameter.empty else parameter.default
 
     def made(self, classes: int, **changes: Any) -> Callable[..., Any]:
         """The loss for K classes, with some arguments changed."""
         arguments = {**self.arguments, **changes}
         for name, parameter in self.parameters.items():
-            required = parameter.default is inspect.Parameter.empty
-            if name in CLASSES_NAMES and (name in self.arguments or required) and name not in changes:
+            must = name in self.arguments or parameter.default is parameter.empty
+            if name in CLASSES_NAMES and must and name not in changes:
                 arguments[name] = classes
         if self.kind == "loss":
             return partial(self.target, **arguments) if arguments else self.target
@@ -166,24 +160,23 @@ def load(text: str) -> Spec:
     positional, arguments = _literals(text, call) if call else ((), {})
     notes: list[str] = []
     target: Any = _module(module_name, notes)
-    for part in path.split("."):
+    *_, last = parts = path.split(".")
+    for part in parts:
         if not hasattr(target, part):
             names = [name for name in dir(target) if not name.startswith("_")]
-            if part == path.rpartition(".")[2]:  # a loss is called, which a module such as np is not
+            if part == last:  # a loss is called, which a module such as np is not
                 names = [name for name in names if callable(getattr(target, name, None))]
             raise ProbeError(f'{module_name} has no "{part}".{did_you_mean(part, names)}')
         target = getattr(target, part)
-    return replace(
-        of(target, name=text, arguments=arguments, positional=positional, called=bool(call)), notes=tuple(notes)
-    )
+    return replace(of(target, text, arguments, positional, called=bool(call)), notes=tuple(notes))
 
 
 def of(
     target: Any,
-    *,
     name: str = "",
     arguments: Mapping[str, Any] | None = None,
     positional: tuple[Any, ...] = (),
+    *,
     called: bool = False,
 ) -> Spec:
     """A :class:`Spec` of a loss, of a class of losses, or of a function that makes one."""
@@ -197,14 +190,12 @@ def of(
         parameters = list(inspect.signature(target).parameters.values())
     except (TypeError, ValueError):
         return Spec(name, target, given, positional, "loss")
-    free = parameters[len(positional) :]
-    lacking = [p for p in free if p.default is p.empty and p.name not in given]
-    required = [p for p in lacking if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    lacking = [p for p in parameters[len(positional) :] if p.default is p.empty and p.name not in given]
+    needed = [p for p in lacking if p.kind in BY_POSITION]
     by_name = [p for p in lacking if p.kind is p.KEYWORD_ONLY]
     takes_any = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-    known = len(required) == 0 or (len(required) == 1 and required[0].name in CLASSES_NAMES)
-    makes = known and not takes_any and len(by_name) < 2
-    if makes and (called or not hasattr(target, "forward")):
+    known = len(needed) == 0 or (len(needed) == 1 and needed[0].name in CLASSES_NAMES)
+    if known and not takes_any and len(by_name) < 2 and (called or not hasattr(target, "forward")):
         return Spec(name, target, given, positional, "factory")
     if positional:
         raise ProbeError(f"{name}: give arguments by name; the first two are the logits and the labels")
@@ -214,10 +205,8 @@ def of(
 def _literals(text: str, call: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
     try:
         node = ast.parse(f"f{call}", mode="eval").body
-        if not isinstance(node, ast.Call):
+        if not isinstance(node, ast.Call) or any(keyword.arg is None for keyword in node.keywords):
             raise SyntaxError
-        if any(keyword.arg is None for keyword in node.keywords):
-            raise ValueError("** is not a literal")
         positional = tuple(ast.literal_eval(each) for each in node.args)
         return positional, {str(k.arg): ast.literal_eval(k.value) for k in node.keywords}
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
@@ -235,12 +224,10 @@ def _module(name: str, notes: list[str]) -> Any:
     if of_keras and importlib.util.find_spec("tensorflow") is None:
         os.environ["KERAS_BACKEND"] = "torch"
         notes.append("Keras runs on torch here: KERAS_BACKEND was not set, and TensorFlow is not installed")
+    if name.endswith(".py") and not Path(name).is_file():
+        raise ProbeError(f'no file "{name}"')
     try:
-        if name.endswith(".py"):
-            return _file(Path(name))
-        return importlib.import_module(name)
-    except ProbeError:
-        raise
+        return _file(Path(name)) if name.endswith(".py") else importlib.import_module(name)
     except (Exception, SystemExit) as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing and (name == missing or name.startswith(f"{missing}.")):
@@ -249,11 +236,9 @@ def _module(name: str, notes: list[str]) -> Any:
 
 
 def _file(path: Path) -> Any:
-    if not path.is_file():
-        raise ProbeError(f'no file "{path}"')
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise ProbeError(f'"{path}" cannot be read as Python')
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules.setdefault(path.stem, module)
     spec.loader.exec_module(module)

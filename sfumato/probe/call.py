@@ -1,8 +1,6 @@
 """Call any loss in the same way: numpy logits and labels go in, values and the gradient of their sum come out.
 
-Losses want torch tensors, numpy or jax arrays; labels as integers or one-hot, before or after the logits; logits, their
-log-softmax or their softmax; rows, sequences, images or a dictionary. A :class:`Style` names what one loss wants, and a
-:class:`Loss` calls it in that way.
+A :class:`Style` names what one loss wants: torch, numpy or jax; logits or probabilities; rows, sequences or images.
 """
 
 import contextlib
@@ -20,6 +18,8 @@ from numpy.typing import NDArray
 
 from sfumato.conventions.row_losses import own_class
 
+Array: TypeAlias = NDArray[np.float64]
+Labels: TypeAlias = NDArray[Any]
 Library: TypeAlias = Literal["torch", "numpy", "jax", "keras"]
 Inputs: TypeAlias = Literal["logits", "log-probabilities", "probabilities"]
 Layout: TypeAlias = Literal[
@@ -28,6 +28,10 @@ Layout: TypeAlias = Literal[
 
 SEQUENCES = ("sequence", "image", "classes second", "next token", "next token in a dictionary")
 """Layouts with more than one axis of positions."""
+
+FOURTH = (2 / 3, -1 / 12)
+EIGHTH = (4 / 5, -1 / 5, 4 / 105, -1 / 280)
+"""Weights of central differences, one for each number of steps away from the middle."""
 
 
 @dataclass(frozen=True)
@@ -51,16 +55,15 @@ class Style:
     def describe(self) -> str:
         """In words, as in ``"logits[N, K], labels[N]"``."""
         batch, pixel = ("[B, T" if self.is_shifted else "[1, N" if self.layout == "sequence" else "[N"), ""
-        classes = ", K"
         if self.layout == "image":
             pixel = ", 1, 1"
         elif self.layout == "classes second":
             batch, pixel = "[B", ", T"
-        inputs = f"{self.inputs}{batch}{classes}{pixel}]"
+        inputs = f"{self.inputs}{batch}, K{pixel}]"
         if self.layout.endswith("dictionary"):
             inputs = f'{{"logits": {inputs}}}'
         column = ", 1" if self.layout == "column" else pixel
-        labels = f"one-hot labels{batch}{classes}{pixel}]" if self.one_hot else f"labels{batch}{column}]"
+        labels = f"one-hot labels{batch}, K{pixel}]" if self.one_hot else f"labels{batch}{column}]"
         both = [labels, inputs] if self.labels_first else [inputs, labels]
         if self.keywords is not None:
             both = [f"{name}={each}" for name, each in zip(self.keywords, both, strict=True)]
@@ -90,14 +93,6 @@ class Style:
         return function(*given) if self.keywords is None else function(**dict(zip(self.keywords, given, strict=True)))
 
 
-Array: TypeAlias = NDArray[np.float64]
-Labels: TypeAlias = NDArray[Any]
-
-FOURTH = (2 / 3, -1 / 12)
-EIGHTH = (4 / 5, -1 / 5, 4 / 105, -1 / 280)
-"""Weights of central differences, one for each number of steps away from the middle."""
-
-
 @dataclass(frozen=True)
 class Loss:
     """A loss in canonical form."""
@@ -109,9 +104,14 @@ class Loss:
     fresh: bool = False  # whether every call is to a new copy, because a call changes what the next one returns
     coarse: bool = False  # whether values have float32's digits, so that finite differences need longer steps
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the loss's numbers."""
+        return torch.float32 if self.style.single else torch.float64
+
     def values(self, logits: Array, labels: Labels, dtype: torch.dtype | None = None) -> Array:
         """What the loss returns, a number or an array of numbers, as float64."""
-        out = self.returned(logits, labels, dtype or self._dtype)
+        out = self.returned(logits, labels, dtype or self.dtype)
         if isinstance(out, torch.Tensor) and not out.is_complex():
             out = out.detach().double().cpu().numpy()
         numbers = np.asarray(out)
@@ -161,7 +161,7 @@ class Loss:
 
     def _torch_gradient(self, logits: Array, labels: Labels) -> Array:
         with torch.enable_grad():
-            leaf = torch.tensor(logits, dtype=self._dtype, requires_grad=True)
+            leaf = torch.tensor(logits, dtype=self.dtype, requires_grad=True)
             out = self._called(formed(leaf * 1.0, self.style.inputs), labels, logits.shape[1])
             gradient = None
             if isinstance(out, torch.Tensor) and out.requires_grad:
@@ -173,13 +173,9 @@ class Loss:
     def _jax_gradient(self, logits: Array, labels: Labels) -> Array:
         jax = sys.modules["jax"]
         with jax.enable_x64(True):
-            total = _jax_total(self.function, self.style)
             given = 1.0 * own_class(labels, logits.shape[1]) if self.style.one_hot and labels.ndim == 1 else labels
-            return np.asarray(total(jax.numpy.asarray(logits), given), dtype=np.float64)
-
-    @property
-    def _dtype(self) -> torch.dtype:
-        return torch.float32 if self.style.single else torch.float64
+            gradient = _jax_gradient_of(self.function, self.style)
+            return np.asarray(gradient(jax.numpy.asarray(logits), given), dtype=np.float64)
 
     def _called(self, inputs: Any, labels: Labels, classes: int) -> Any:
         style = self.style
@@ -188,8 +184,7 @@ class Loss:
             given = 1.0 * own_class(labels, classes)
         if style.library == "torch" or (style.library == "keras" and isinstance(inputs, torch.Tensor)):
             given = torch.tensor(given)
-        if style.library in ("torch", "keras") and style.single and given.is_floating_point():
-            given = given.float()
+            given = given.float() if style.single and given.is_floating_point() else given
         function = copy.deepcopy(self.function) if self.fresh else self.function
         precise = sys.modules["jax"].enable_x64(True) if style.library == "jax" else contextlib.nullcontext()
         with warnings.catch_warnings(), np.errstate(all="ignore"), precise:
@@ -215,7 +210,7 @@ def first_of(out: Any, rows: int = 0) -> Any:
 
 
 @functools.lru_cache(maxsize=64)
-def _jax_total(function: Callable[..., Any], style: Style) -> Callable[[Any, Any], Any]:
+def _jax_gradient_of(function: Callable[..., Any], style: Style) -> Callable[[Any, Any], Any]:
     """The gradient of the sum, compiled once a shape; not compiled where the loss looks at the values of its labels."""
     jax = sys.modules["jax"]
 

@@ -1,21 +1,20 @@
-r"""Read every row of a pass: its label, its strength, and the factor that its gradient was multiplied by.
+r"""The target of each row of a pass: its label, its strength, and the factor that its gradient was multiplied by.
 
-For a row of a cross entropy ∂L/∂z_k = c·(p_k − q_k). All classes but the label have the same mass q_k = b, so their
-gradients lie on the line c·p_k − c·b: its slope is the row's factor and its zero is b. The label is the class that is
-off that line. A few hundred classes are enough for the line, so that a large vocabulary costs one log-sum-exp.
+For a row of a cross entropy ∂L/∂z_k = c·(p_k − q_k). All classes but the label have one mass b, so that their gradients
+lie on a line: its slope is c, its zero is b, and the label is off it. Of many classes a few hundred are read.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from enum import Enum
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sfumato.probe.read.extra_terms import minimise
-from sfumato.probe.read.levels import MAX_CLASSES, ClassSpread, class_levels
+from sfumato.probe.gradients import minimise
+from sfumato.probe.levels import MAX_CLASSES, ClassSpread, class_levels
 
 MANY = 512
 """Numbers of classes up to which all are read. Of more, half as many are read, and the extremes of each row."""
@@ -42,27 +41,33 @@ class Form(Enum):
     TWO_SOFTMAXES = "logits of two softmaxes"
 
 
-@dataclass(frozen=True)
-class ReadRows:
-    """What one pass says of its R rows; each array is (R,), in float64 unless it says otherwise."""
+@dataclass(kw_only=True)
+class Lines:
+    """The line of each row; (R,) in float64 unless it says otherwise, tensors while parts of a pass are read."""
+
+    label: Any  # int64, the class off the line; −1 where the row has no gradient
+    others: Any  # int64, how many classes besides the label are off the line
+    factor: Any  # c, the slope of the line; NaN where all classes have the same probability
+    eps: Any  # K·b, the strength over all classes
+    doubt: Any  # the standard error of eps
+    mass: Any  # Σq
+    misfit: Any  # what the line leaves, in parts of the gradients
+    sum_gp: Any  # Σ g·p of the classes on the line, as are the next four
+    sum_g: Any
+    sum_p: Any
+    sum_pp: Any
+    on_line: Any  # how many they are
+    p_label: Any
+    g_label: Any
+    unbalanced: Any = None  # Σ_k ∂L/∂z_k in parts of Σ_k |∂L/∂z_k|
+
+
+@dataclass(kw_only=True)
+class ReadRows(Lines):
+    """What one pass says of its R rows."""
 
     classes: int  # K
     live: Array  # bool, whether the row has a gradient
-    label: Array  # int64, the class off the line; −1 where the row has no gradient
-    others: Array  # int64, how many classes besides the label are off the line
-    factor: Array  # c, the slope of the line; NaN where all classes have the same probability
-    eps: Array  # K·b, the strength over all classes
-    doubt: Array  # the standard error of eps
-    mass: Array  # Σq
-    misfit: Array  # what the line leaves, in parts of the gradients
-    unbalanced: Array  # Σ_k ∂L/∂z_k in parts of Σ_k |∂L/∂z_k|
-    sum_gp: Array  # Σ g·p of the classes on the line, as are the next four
-    sum_g: Array
-    sum_p: Array
-    sum_pp: Array
-    on_line: Array  # how many they are
-    p_label: Array
-    g_label: Array
     beside_p: Array  # bool, whether a term in proportion to p is beside the cross entropy
     spread: ClassSpread | None  # whether each class has a level of its own
     coarse: bool  # whether the gradients have the digits of half precision
@@ -78,7 +83,7 @@ class ReadRows:
         """
         b = eps / self.classes
         a = 1 - (self.classes - 1) * b
-        under = np.maximum(self.sum_pp - 2 * b * self.sum_p + self.on_line * b * b, 0)
+        under = np.maximum(self._under(b), 0)
         with np.errstate(all="ignore"):
             by_label, by_others = self.g_label / (self.p_label - a), (self.sum_gp - b * self.sum_g) / under
             lost_by_label = (self.p_label + a) / np.abs(self.p_label - a)
@@ -90,8 +95,11 @@ class ReadRows:
     def rounding(self, eps: float) -> Array:
         """What float32 loses of p − q on the line, as a part of it."""
         b = eps / self.classes
-        under = np.maximum(self.sum_pp - 2 * b * self.sum_p + self.on_line * b * b, 1e-300)
-        return 1e-7 * (np.sqrt(self.sum_pp) + b * np.sqrt(self.on_line)) / np.sqrt(under)
+        under = np.sqrt(np.maximum(self._under(b), 1e-300))
+        return 1e-7 * (np.sqrt(self.sum_pp) + b * np.sqrt(self.on_line)) / under
+
+    def _under(self, b: float) -> Array:
+        return self.sum_pp - 2 * b * self.sum_p + self.on_line * b * b
 
     @property
     def mass_beside(self) -> Array:
@@ -104,25 +112,6 @@ class ReadRows:
     def is_sure(self) -> Array:
         """Rows that are sure of a class. With the label there, p − q is ε(e_y − 1/K), as if q were 1/K."""
         return self.sum_pp + self.p_label**2 > 0.5
-
-
-class Lines(NamedTuple):
-    """The line of each row, in the fields of :class:`ReadRows`."""
-
-    label: Tensor
-    others: Tensor
-    factor: Tensor
-    eps: Tensor
-    doubt: Tensor
-    mass: Tensor
-    misfit: Tensor
-    sum_gp: Tensor
-    sum_g: Tensor
-    sum_p: Tensor
-    sum_pp: Tensor
-    on_line: Tensor
-    p_label: Tensor
-    g_label: Tensor
 
 
 def form_of(z: Tensor, g: Tensor) -> Form:
@@ -153,21 +142,22 @@ def read_rows(z: Tensor, g: Tensor, *, max_rows: int | None = None) -> ReadRows:
     some = _spread_out(torch.from_numpy(np.flatnonzero(is_known)).to(z.device), 48)
     twice = _read(*_after_a_softmax(z[some], g[some]), Form.TWO_SOFTMAXES, max_rows)
     fits = twice.eps[np.isfinite(twice.eps) & (twice.misfit < 3e-6)]
-    if 2 * len(fits) > len(some):
-        low, high = np.percentile(fits, [10, 90])
-        # A squared error of nearly equal probabilities looks alike, but as if its rows had no label.
-        if high - low < 1e-2 and high < 0.9:
-            return _read(*_after_a_softmax(z, g), Form.TWO_SOFTMAXES, max_rows)
-    divisor = temperature_of(lambda t: _misfit(z[some].double() / t, g[some].double()))
-    return rows if divisor is None else _at_temperature(z, g, divisor, max_rows)
+    # A squared error of nearly equal probabilities looks alike, but as if its rows had no label.
+    if 2 * len(fits) > len(some) and np.percentile(fits, 90) < min(np.percentile(fits, 10) + 1e-2, 0.9):
+        return _read(*_after_a_softmax(z, g), Form.TWO_SOFTMAXES, max_rows)
 
+    def misfit(t: float) -> float:
+        p = (z[some].double() / t).softmax(1)
+        index = torch.arange(z.shape[1], device=z.device).expand(p.shape)
+        lines = _lines(p, g[some].double(), torch.ones_like(p), index, z.shape[1], 1e-7, max_others=0)
+        return float(lines.misfit.median())
 
-def _at_temperature(z: Tensor, g: Tensor, divisor: float, max_rows: int) -> ReadRows:
-    """Read logits that the loss divides, with the gradients by the quotients."""
-    rows = _read(z.double() / divisor, g.double(), Form.LOGITS, max_rows)
-    fields = ("factor", "sum_gp", "sum_g", "g_label")
-    scaled: dict[str, Any] = {name: getattr(rows, name) * divisor for name in fields}
-    return replace(rows, **scaled, divisor=divisor)
+    t = temperature_of(misfit)
+    if t is None:
+        return rows
+    rows = _read(z.double() / t, g.double(), Form.LOGITS, max_rows)  # g is by the logits, and t·g by the quotients
+    by_quotients = {name: getattr(rows, name) * t for name in ("factor", "sum_gp", "sum_g", "g_label")}
+    return replace(rows, **by_quotients, divisor=t)
 
 
 def temperature_of(misfit: Callable[[float], float]) -> float | None:
@@ -186,82 +176,69 @@ def _after_a_softmax(z: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
     return p, h - h.mean(1, keepdim=True)
 
 
-def _misfit(z: Tensor, g: Tensor) -> float:
-    """What lines leave of some rows, the median."""
-    p = z.softmax(1)
-    index = torch.arange(z.shape[1], device=z.device).expand(z.shape)
-    return float(_lines(p, g, torch.ones_like(p), index, z.shape[1], 1e-7, max_others=0).misfit.median())
-
-
 def _read(z: Tensor, g: Tensor, form: Form, max_rows: int) -> ReadRows:
     """Read logits as the loss has them."""
     rows, k = z.shape
     coarse = g.dtype in (torch.float16, torch.bfloat16) or z.dtype in (torch.float16, torch.bfloat16)
-    lowest = _extreme(g, "argmin") if rows > max_rows or k > MANY else None
-    if lowest is None:
-        live = (g != 0).any(1)
-        chosen = torch.arange(rows, device=z.device)
-    else:
+    label = np.full(rows, -1)
+    if rows > max_rows or k > MANY:
+        lowest = _extreme(g, "argmin")
         live = g.gather(1, lowest[:, None])[:, 0] != 0
         chosen = _spread_out(live.nonzero()[:, 0], max_rows)
-    size, device = max(1, AT_ONCE // k), z.device
-    parts = [_part(z, g, form, chosen[at : at + size]) for at in range(0, len(chosen), size)]
-    fields: dict[str, Any] = {}
-    for name in (*Lines._fields, "unbalanced"):
-        whole = torch.full((rows,), torch.nan, dtype=torch.float64, device=device)
-        if name == "label":
-            whole = torch.full((rows,), -1, device=device) if lowest is None else torch.where(live, lowest, -1)
-        elif name == "others":
-            whole = torch.zeros(rows, dtype=torch.int64, device=device)
+        label = lowest.cpu().numpy()
+    else:
+        live = (g != 0).any(1)
+        chosen = torch.arange(rows, device=z.device)
+    alive, at, size = live.cpu().numpy(), chosen.cpu().numpy(), max(1, AT_ONCE // k)
+    parts = [_part(z, g, form, chosen[first : first + size]) for first in range(0, len(chosen), size)]
+    unread = {"label": label, "others": np.zeros(rows, np.int64)}
+    lines = Lines(**{each.name: unread.get(each.name, np.full(rows, np.nan)).copy() for each in fields(Lines)})
+    for name, values in vars(lines).items():
         if parts:
-            whole[chosen] = torch.cat([part[name] for part in parts])
-        fields[name] = whole.cpu().numpy()
-    spread = _read_levels(z, g, live, fields) if form is Form.LOGITS and k <= MAX_CLASSES else None
-    alive = live.cpu().numpy()
-    fields["label"] = np.where(alive, fields["label"], -1)
-    fields["beside_p"] = _without_a_term_of_p(fields, alive, spread, coarse=coarse)
+            values[at] = torch.cat([getattr(part, name) for part in parts]).cpu().numpy()
+    spread = _read_levels(z, g, live, lines) if form is Form.LOGITS and k <= MAX_CLASSES else None
+    beside = _without_a_term_of_p(lines, alive, spread, coarse=coarse)
+    lines.label = np.where(alive, lines.label, -1)
     finite = bool(torch.isfinite(g[chosen].sum()))
-    return ReadRows(k, alive, **fields, spread=spread, coarse=coarse, finite=finite, form=form)
+    return ReadRows(
+        **vars(lines), classes=k, live=alive, beside_p=beside, spread=spread, coarse=coarse, finite=finite, form=form
+    )
 
 
-def _read_levels(z: Tensor, g: Tensor, live: Tensor, fields: dict[str, Array]) -> ClassSpread | None:
-    """Where most rows lie on no line: the levels of the classes, if these explain the rows, in place of the fields."""
+def _read_levels(z: Tensor, g: Tensor, live: Tensor, lines: Lines) -> ClassSpread | None:
+    """Where most rows lie on no line: the levels of the classes, if these explain the rows, in place of the lines."""
     at = live.cpu().numpy()
-    misfit = fields["misfit"][at]
-    misfit = misfit[np.isfinite(misfit)]
+    misfit = lines.misfit[at][np.isfinite(lines.misfit[at])]
     if len(misfit) == 0 or np.median(misfit) < 3e-3:
         return None
     label = g[live].argmin(1)
     levels = class_levels(z[live].double().softmax(1), g[live], label)
     if levels is None:
         return None
-    factor = levels.factor[label].cpu().numpy()
-    known = {"label": label.cpu().numpy(), "others": 0, "factor": factor, "eps": levels.eps, "doubt": 1e-5, "mass": 1.0}
-    for name, value in {**known, "misfit": levels.misfit}.items():
-        fields[name][at] = value
+    lines.label[at], lines.others[at] = label.cpu().numpy(), 0
+    lines.factor[at], lines.eps[at], lines.doubt[at] = levels.factor[lines.label[at]], levels.eps, 1e-5
+    lines.mass[at], lines.misfit[at] = 1.0, levels.misfit
     return levels.spread
 
 
-def _without_a_term_of_p(fields: dict[str, Array], live: Array, spread: ClassSpread | None, *, coarse: bool) -> Array:
+def _without_a_term_of_p(lines: Lines, live: Array, spread: ClassSpread | None, *, coarse: bool) -> Array:
     """Take off what is in proportion to p beside a cross entropy, as a z-loss is: the slope is then c + t.
 
     A z-loss has t = 2·λ·lse, which differs between rows. Where t is below 0 and the same in all rows, a part of the
     loss does not normalise its logits: these drift, and no strength is their optimum.
     """
-    close = 3e-2 if coarse else 3e-3
-    mass, unbalanced = fields["mass"], fields["unbalanced"]
+    close, mass = (3e-2 if coarse else 3e-3), lines.mass
     with np.errstate(invalid="ignore"):
-        tilted = (unbalanced > close) & (fields["misfit"] < close / 10)
-        beside = tilted & (mass > 0.05) & (fields["others"] == 0) & (spread is None)
-        t = 1 / mass[beside] - 1  # in parts of c
-        beside &= not (len(t) > 1 and np.std(t) < -1e-3 * np.mean(t))
-    fields["factor"][beside] *= mass[beside]
-    fields["eps"][beside] /= mass[beside]
-    fields["doubt"][beside] /= mass[beside]
-    mass[beside], unbalanced[beside] = 1.0, 0.0
-    with np.errstate(invalid="ignore"):
-        nothing = (unbalanced > close) & (fields["misfit"] < close / 10) & (np.abs(mass) <= 0.05)
-    live[nothing], fields["label"][nothing] = False, -1
+        tilted = (lines.unbalanced > close) & (lines.misfit < close / 10)
+        beside = tilted & (mass > 0.05) & (lines.others == 0) & (spread is None)
+        nothing = tilted & (np.abs(mass) <= 0.05)
+    t = 1 / mass[beside] - 1  # in parts of c
+    beside &= not (len(t) > 1 and np.std(t) < -1e-3 * np.mean(t))
+    lines.factor[beside] *= mass[beside]
+    lines.eps[beside] /= mass[beside]
+    lines.doubt[beside] /= mass[beside]
+    mass[beside], lines.unbalanced[beside] = 1.0, 0.0
+    live[nothing] = False
     return beside
 
 
@@ -280,44 +257,33 @@ def _extreme(values: Tensor, which: Literal["argmin", "argmax"]) -> Tensor:
     return getattr(values, which)(1)
 
 
-def _part(z: Tensor, g: Tensor, form: Form, rows: Tensor) -> dict[str, Tensor]:
+def _part(z: Tensor, g: Tensor, form: Form, rows: Tensor) -> Lines:
     """The lines of a few rows, and how far their gradients are from a sum of 0."""
     precision = max(torch.finfo(g.dtype).eps, torch.finfo(z.dtype).eps, 1e-7)
-    z, g = (z, g) if len(rows) == len(z) else (z[rows], g[rows])
-    p, slopes = _probabilities_and_gradients(z, g, form)
     k = z.shape[1]
-    if k <= MANY:
-        x, y, weight = p, slopes, torch.ones_like(p)
-        index = torch.arange(k, device=z.device).expand(z.shape)
-    else:
-        index, weight = _some_columns(z, slopes)
-        x, y = p.gather(1, index), slopes.gather(1, index)
-    x, y = x.double(), y.double()
-    total = slopes.sum(1, dtype=torch.float64 if k <= MANY else torch.float32).double()
-    unbalanced = total.abs() / (2 * y.abs().amax(1)).clamp(min=1e-300)
-    return {**_lines(x, y, weight, index, k, precision)._asdict(), "unbalanced": unbalanced}
-
-
-def _probabilities_and_gradients(z: Tensor, g: Tensor, form: Form) -> tuple[Tensor, Tensor]:
-    """P and ∂L/∂z of the softmax: in float64 for few classes, else in float32."""
-    kind = torch.float64 if z.shape[1] <= MANY or z.dtype == torch.float64 else torch.float32
+    z, g = (z, g) if len(rows) == len(z) else (z[rows], g[rows])
+    kind = torch.float64 if k <= MANY or z.dtype == torch.float64 else torch.float32
     z, g = z.to(kind), g.to(kind)
     if form is Form.PROBABILITIES:
-        return z, z * (g - (z * g).sum(1, keepdim=True))
-    if form is Form.LOG_PROBABILITIES:
+        p, g = z, z * (g - (z * g).sum(1, keepdim=True))
+    elif form is Form.LOG_PROBABILITIES:
         p = z.exp()
-        return p, g - p * g.sum(1, keepdim=True)
-    return z.softmax(1), g
-
-
-def _some_columns(z: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
-    """The classes that are read of each row where there are many, and 0 for each that stands there twice, else 1."""
-    every = torch.linspace(0, z.shape[1] - 1, MANY // 2, device=z.device).long().expand(len(z), -1)
-    extremes = (_extreme(g, "argmin"), _extreme(g, "argmax"), _extreme(z, "argmax"))
-    index = torch.cat([every, *(each[:, None] for each in extremes)], 1).sort(1).values
-    weight = torch.ones(index.shape, dtype=torch.float64, device=z.device)
-    weight[:, 1:] = (index[:, 1:] != index[:, :-1]).double()
-    return index, weight
+        g = g - p * g.sum(1, keepdim=True)
+    else:
+        p = z.softmax(1)
+    total = g.sum(1).double()
+    index = torch.arange(k, device=z.device).expand(z.shape)
+    weight = torch.ones(z.shape, dtype=torch.float64, device=z.device)
+    if k > MANY:  # classes at even distances, and the extremes of each row; one that is there twice has no weight
+        every = torch.linspace(0, k - 1, MANY // 2, device=z.device).long().expand(len(z), -1)
+        extremes = (_extreme(g, "argmin"), _extreme(g, "argmax"), _extreme(z, "argmax"))
+        index = torch.cat([every, *(each[:, None] for each in extremes)], 1).sort(1).values
+        weight = torch.ones(index.shape, dtype=torch.float64, device=z.device)
+        weight[:, 1:] = (index[:, 1:] != index[:, :-1]).double()
+        p, g = p.gather(1, index), g.gather(1, index)
+    lines = _lines(p.double(), g.double(), weight, index, k, precision)
+    lines.unbalanced = total.abs() / (2 * g.double().abs().amax(1)).clamp(min=1e-300)
+    return lines
 
 
 def _lines(
@@ -339,10 +305,10 @@ def _lines(
         extra_p += torch.where(off, x[rows, next_at], 0.0)
         extra_g += torch.where(off, y[rows, next_at], 0.0)
     n, mx, my, sxx, sxy = _moments(x, y, line)
-    sum_pp = (line * x * x).sum(1)
+    sum_p, sum_g, sum_pp = (line * x).sum(1), (line * y).sum(1), (line * x * x).sum(1)
     flat = sxx <= (8 * precision) ** 2 * sum_pp  # the probabilities differ by no more than rounding
     slope = torch.where(flat | (n < 2), torch.nan, sxy / sxx.clamp(min=1e-300))
-    of_two = _lines_of_two(at, g_label != 0, (line * x).sum(1), (line * y).sum(1)) if k == 2 else None
+    of_two = _lines_of_two(at, g_label != 0, sum_p, sum_g) if k == 2 else None
     slope = slope if of_two is None else of_two[0]
     left = (line * (y - my[:, None] - torch.nan_to_num(slope)[:, None] * (x - mx[:, None])) ** 2).sum(1)
     size = (line * y.square()).sum(1)
@@ -352,10 +318,11 @@ def _lines(
     b = mx - my / slope
     noise = torch.maximum((left / (n - 2).clamp(min=1)).sqrt(), precision * (size / n.clamp(min=1)).sqrt())
     spread = (1 / n + (mx - b) ** 2 / sxx.clamp(min=1e-300)).sqrt() if k > 2 else 1 / n.sqrt()
-    mass = (p_label - g_label / slope) + (extra_p - extra_g / slope) + (k - 1 - others) * b
     return Lines(
-        index[rows, at], others, slope, k * b, k * noise / slope.abs() * spread, mass, misfit,
-        (line * x * y).sum(1), (line * y).sum(1), (line * x).sum(1), sum_pp, n, p_label, g_label,
+        label=index[rows, at], others=others, factor=slope, eps=k * b, doubt=k * noise / slope.abs() * spread,
+        mass=(p_label - g_label / slope) + (extra_p - extra_g / slope) + (k - 1 - others) * b, misfit=misfit,
+        sum_gp=(line * x * y).sum(1), sum_g=sum_g, sum_p=sum_p, sum_pp=sum_pp, on_line=n, p_label=p_label,
+        g_label=g_label,
     )  # fmt: skip
 
 
@@ -400,15 +367,13 @@ def _lines_of_two(at: Tensor, live: Tensor, x: Tensor, y: Tensor) -> tuple[Tenso
     slope, misfit = torch.full_like(x, torch.nan), torch.zeros_like(x)
     for groups in ((live,), (live & (at == 0), live & (at == 1))):
         for rows in groups:
-            if int(rows.sum()) < 2:
-                continue
             dx, dy = x[rows] - x[rows].mean(), y[rows] - y[rows].mean()
             sxx = (dx * dx).sum()
-            if float(sxx) <= 1e-12:
+            if int(rows.sum()) < 2 or float(sxx) <= 1e-12:
                 continue
-            shared = (dx * dy).sum() / sxx
-            left = (dy - shared * dx).square().mean().sqrt() / y[rows].square().mean().sqrt().clamp(min=1e-300)
-            slope[rows], misfit[rows] = shared, left
+            slope[rows] = shared = (dx * dy).sum() / sxx
+            left = (dy - shared * dx).square().mean().sqrt()
+            misfit[rows] = left / y[rows].square().mean().sqrt().clamp(min=1e-300)
         if float(misfit.max()) < 3e-3:
             break
     return slope, misfit

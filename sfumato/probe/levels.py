@@ -1,21 +1,20 @@
 """The levels of a target: two, for the label and for every other class, or one for each class.
 
-Class weights and a prior give each class its own level. Both readers look for them: a probe in its table of targets of
-each label, and a watcher in the gradients of rows.
+Class weights and a prior give each class its own level. A probe looks for them in the targets that it fitted to each
+label, and a watcher in the gradients of rows.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from sfumato.conventions.row_losses import own_class
-from sfumato.probe.call.loss import Array
-from sfumato.probe.read.gradients import Reading
-from sfumato.probe.result import in_figures
+from sfumato.probe.call import Array
+from sfumato.probe.gradients import Reading
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class Levels:
     """The two levels of a target at one K."""
 
     classes: int  # K
-    kind: str  # "softmax", "softmax without padding" or "sigmoid"
+    kind: str  # "softmax", "softmax without padding" or "sigmoid", as the space of a convention
     true: float  # q of the label; for sigmoids divided by S
     other: float  # q of each other class
     mass: float  # Σq
@@ -45,14 +44,9 @@ class Levels:
         return abs(self.other) <= least_share(self.classes, coarse=self.coarse) * max(abs(self.true), 1e-9)
 
     @property
-    def is_balanced(self) -> bool:
-        """Whether Σq is S, so that the gradient of a softmax sums to 0."""
-        return abs(self.mass - self.factor) <= 1e-5 * abs(self.factor)
-
-    @property
     def drifts(self) -> bool:
-        """Whether no logits make the gradient 0: that of a softmax does not sum to 0. Sigmoids need no balance."""
-        return self.kind != "sigmoid" and not self.is_balanced
+        """Whether no logits make the gradient 0: Σq is not S, so that it does not sum to 0. Sigmoids need not."""
+        return self.kind != "sigmoid" and abs(self.mass - self.factor) > 1e-5 * abs(self.factor)
 
 
 def least_share(classes: int, *, coarse: bool = False) -> float:
@@ -60,13 +54,17 @@ def least_share(classes: int, *, coarse: bool = False) -> float:
     return (2e-5 if coarse else 2e-6) * min(1.0, 25 / classes)
 
 
+def in_figures(numbers: Iterable[float], most: int = 6, *, digits: int = 4) -> str:
+    """The first numbers of a distribution, without the rounding of a fit."""
+    figures = [f"{round(float(each), 9) + 0.0:.{digits}g}" for each in numbers]
+    return f"({', '.join(figures[:most])}{', …' if len(figures) > most else ''})"
+
+
 def levels(reading: Reading) -> Levels | None:
     """The two levels of a reading; None where targets have more than two, or differ between labels."""
     alive = np.flatnonzero(reading.alive)
-    if reading.kind == "other" or len(alive) == 0:
-        return None
     masses = reading.masses[alive]
-    if np.ptp(masses) > 1e-4 * np.abs(masses).max():
+    if reading.kind == "other" or len(alive) == 0 or np.ptp(masses) > 1e-4 * np.abs(masses).max():
         return None
     factor, k = float(masses.mean()), reading.classes
     q, labels = reading.targets[alive], reading.live_labels
@@ -79,11 +77,21 @@ def levels(reading: Reading) -> Levels | None:
     if np.ptp(own) > close or (rest.count() and float(np.ma.max(rest) - np.ma.min(rest)) > close):
         return None
     unit = factor if reading.kind == "sigmoid" else 1.0
-    true = _without_rounding(float(own.mean()) / unit)
-    other = _without_rounding(float(rest.mean()) / unit if rest.count() else 0.0)
+    # Without the rounding of the fit.
+    both = (float(own.mean()) / unit, float(rest.mean()) / unit if rest.count() else 0.0)
+    true, other = (0.0 if abs(each) < 1e-11 else float(f"{each:.12g}") for each in both)
     mass = float(f"{true + (k - 1 - (pad is not None)) * other:.12g}")
     kind = reading.kind if pad is None else "softmax without padding"
     return Levels(k, kind, true, other, mass, pad, factor, reading.coarse)
+
+
+def _padding(rest: Any) -> int | None:
+    """The only class to which no other label gives mass, while the other classes get some."""
+    size = float(np.ma.max(np.ma.abs(rest))) if rest.count() else 0.0
+    if rest.shape[1] < 4 or size < 1e-9:
+        return None
+    (empty,) = np.nonzero(np.ma.abs(rest).max(axis=0).filled(np.inf) < 1e-7 * size)
+    return int(empty[0]) if len(empty) == 1 else None
 
 
 def as_typed(value: float, *, coarse: bool = False) -> float:
@@ -96,21 +104,6 @@ def as_typed(value: float, *, coarse: bool = False) -> float:
         if abs(short - value) <= close * abs(value):
             return short
     return value
-
-
-def _padding(rest: Any) -> int | None:
-    """The only class to which no other label gives mass, while the other classes get some."""
-    k = rest.shape[1]
-    size = float(np.ma.max(np.ma.abs(rest))) if rest.count() else 0.0
-    if k < 4 or size < 1e-9:
-        return None
-    (empty,) = np.nonzero(np.ma.abs(rest).max(axis=0).filled(np.inf) < 1e-7 * size)
-    return int(empty[0]) if len(empty) == 1 else None
-
-
-def _without_rounding(value: float) -> float:
-    """A level without the rounding of its fit."""
-    return 0.0 if abs(value) < 1e-11 else float(f"{value:.12g}")
 
 
 @dataclass(frozen=True)
@@ -135,10 +128,8 @@ def without_weights(reading: Reading) -> Weighted | None:
     if reading.kind != "softmax" or reading.labels != tuple(range(k)) or k < 3 or not reading.alive.all():
         return None
     q, own = reading.targets, np.eye(k, dtype=bool)
-    if np.abs(q[~own]).max() < 1e-9:
-        base = np.eye(k)
-        weights = np.ones(k)
-    else:
+    base, weights = np.eye(k), np.ones(k)
+    if np.abs(q[~own]).max() >= 1e-9:
         if q.min() <= 0:
             return None
         logs = np.ma.masked_array(np.log(q), own)
@@ -154,12 +145,10 @@ def without_weights(reading: Reading) -> Weighted | None:
         other = 1 / (np.exp(extra.mean()) + k - 1)
         base = np.where(own, 1 - (k - 1) * other, other)
         weights = np.exp(b) / np.exp(b).mean()
-    clean = replace(reading, targets=base, masses=np.ones(k), offset=float("nan"))
-    return Weighted(clean, weights)
+    return Weighted(replace(reading, targets=base, masses=np.ones(k), offset=float("nan")), weights)
 
 
-@dataclass(frozen=True)
-class Prior:
+class Prior(NamedTuple):
     """A target spread over a prior."""
 
     eps: float  # strength ε
@@ -173,11 +162,9 @@ class Prior:
 
 def prior_of(reading: Reading) -> Prior | None:
     """The prior that the targets of a softmax are spread over; None where they have another form, or too few labels."""
-    k = reading.classes
     if reading.kind != "softmax" or not reading.alive.all() or len(reading.labels) < 3:
         return None
-    q = reading.optima
-    own = own_class(reading.labels, k)
+    q, own = reading.optima, own_class(reading.labels, reading.classes)
     columns = np.asarray(np.ma.masked_array(q, own).mean(axis=0))
     eps = float(columns.sum())
     left = q - np.where(own, 1 - eps, 0.0) - columns
@@ -207,7 +194,7 @@ class ClassLevels(NamedTuple):
 
     spread: ClassSpread
     eps: float  # over all classes
-    factor: Tensor  # c of the rows of each label, (K,)
+    factor: Array  # c of the rows of each label, (K,)
     misfit: float
 
 
@@ -219,32 +206,25 @@ def class_levels(p: Tensor, g: Tensor, label: Tensor) -> ClassLevels | None:
     prior π, β_k = c·ε·π_k and all S_y are c.
     """
     rows, k = p.shape
-    if k > MAX_CLASSES or k < 3 or rows < 2 * k:
+    if not 3 <= k <= MAX_CLASSES or rows < 2 * k:
         return None
-    p, g, label = p[:MAX_ROWS].double(), g[:MAX_ROWS].double(), label[:MAX_ROWS]
-    rows = len(p)
-    index = torch.arange(k, device=p.device).expand(rows, k)
-    is_other = index != label[:, None]
-    count = int(is_other.sum())
-    design = torch.zeros(count, 2 * k, dtype=torch.float64, device=p.device)
-    at = torch.arange(count, device=p.device)
-    design[at, label[:, None].expand(rows, k)[is_other]] = p[is_other]
-    design[at, k + index[is_other]] = -1.0
-    there = torch.bincount(label, minlength=k) > 0
-    design = design[:, torch.cat([there, torch.ones_like(there)])]
-    solution = torch.linalg.lstsq(design, g[is_other][:, None], driver="gelsd").solution[:, 0]
-    misfit = float((design @ solution - g[is_other]).norm() / g[is_other].norm().clamp(min=1e-300))
-    own, beta = solution[: int(there.sum())], solution[int(there.sum()) :]
-    slopes = torch.zeros(k, dtype=torch.float64, device=p.device)
-    slopes[there] = own
-    whole = float(beta.sum())
-    if misfit > CLOSE or whole <= 0 or float(own.min()) <= 0:
+    x, y = (each[:MAX_ROWS].double().cpu().numpy() for each in (p, g))
+    own = own_class(label[:MAX_ROWS].cpu().numpy(), k)
+    there = own.any(axis=0)
+    of_classes = np.broadcast_to(-np.eye(k), (len(x), k, k))
+    design = np.concatenate([x[:, :, None] * own[:, None, there], of_classes], axis=2)[~own]
+    solution = np.linalg.lstsq(design, y[~own], rcond=None)[0]
+    misfit = float(np.linalg.norm(design @ solution - y[~own]) / max(np.linalg.norm(y[~own]), 1e-300))
+    slope, beta = np.split(solution, [int(there.sum())])
+    whole, factor = float(beta.sum()), np.zeros(k)
+    if misfit > CLOSE or whole <= 0 or slope.min() <= 0:
         return None
-    if float(own.max() - own.min()) < 1e-3 * float(own.mean()):
-        return ClassLevels(ClassSpread.PRIOR, whole / float(own.mean()), slopes, misfit)
-    hard, level = own - whole, beta[there]
-    ratio = float((hard * level).sum() / (level * level).sum())
-    if float((hard - ratio * level).norm()) > 10 * CLOSE * float(hard.norm()) or ratio <= 0:
+    factor[there] = slope
+    if np.ptp(slope) < 1e-3 * slope.mean():
+        return ClassLevels(ClassSpread.PRIOR, whole / float(slope.mean()), factor, misfit)
+    hard, level = slope - whole, beta[there]
+    ratio = float(hard @ level / (level @ level))
+    if np.linalg.norm(hard - ratio * level) > 10 * CLOSE * np.linalg.norm(hard) or ratio <= 0:
         return None
     eps = k / (k + ratio)
-    return ClassLevels(ClassSpread.WEIGHTS, eps, (slopes - whole) / (1 - eps), misfit)
+    return ClassLevels(ClassSpread.WEIGHTS, eps, (factor - whole) / (1 - eps), misfit)

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sfumato.probe.read.rows import Form, _labels_of_few, form_of, read_rows, temperature_of
+from sfumato.probe.rows import Form, _labels_of_few, form_of, read_rows, temperature_of
 
 
 def rows(classes: int, eps: float, *, scale: float = 1.0, dtype: torch.dtype = torch.float32, count: int = 24):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sfumato.probe.read.extra_terms import (
+from sfumato.probe.gradients import (
     CONFIDENCE,
     DECAY,
     FOCAL,

@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sfumato.probe.call.understand import understand
-from sfumato.probe.checks.numerics import at_infinity, far_out, gradient_of_value, in_half
-from sfumato.probe.read.gradients import read
+from sfumato.probe.gradients import read
+from sfumato.probe.numerics import at_infinity, far_out, gradient_of_value, in_half
+from sfumato.probe.understand import understand
 from tests.probe.losses import codes
 
 K = 5

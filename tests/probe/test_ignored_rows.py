@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 
 import sfumato as sf
-from sfumato.probe.call.understand import understand
-from sfumato.probe.checks.ignored_rows import ignored_by
-from sfumato.probe.read.gradients import read
+from sfumato.probe.gradients import read
+from sfumato.probe.labels import ignored_by
+from sfumato.probe.understand import understand
 from tests.probe.losses import codes
 
 K = 5

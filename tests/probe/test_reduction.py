@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 
 from sfumato.probe import ProbeError
-from sfumato.probe.call.find import of
-from sfumato.probe.call.understand import understand
-from sfumato.probe.checks.target import reduction_of
-from sfumato.probe.read.gradients import read
+from sfumato.probe.find_loss import of
+from sfumato.probe.gradients import read
+from sfumato.probe.reduction import reduction_of
+from sfumato.probe.understand import understand
 from tests.probe.losses import codes
 
 K = 5

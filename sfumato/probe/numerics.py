@@ -6,10 +6,9 @@ import numpy as np
 import torch
 
 from sfumato.conventions.row_losses import own_class
-from sfumato.probe.call.loss import Loss
-from sfumato.probe.read.extra_terms import log_partition
-from sfumato.probe.read.gradients import Reading
-from sfumato.probe.read.levels import least_share
+from sfumato.probe.call import Loss
+from sfumato.probe.gradients import Reading, log_partition
+from sfumato.probe.levels import least_share
 from sfumato.probe.result import ProbeFinding, defect, note, warning
 
 MAX_CLASSES = 64
@@ -63,19 +62,18 @@ def in_half(loss: Loss, classes: int, rows: int = 32) -> Iterator[ProbeFinding]:
 def at_infinity(loss: Loss, reading: Reading) -> Iterator[ProbeFinding]:
     """A class at −∞, as masked ones are: the loss is +inf if it has mass, and otherwise as if it were not there."""
     k = reading.classes
-    if not reading.live_labels or k < 3:
+    if k < 3:
         return
-    label = reading.live_labels[0]
-    masked = (label + 1) % k
+    labels = np.array(reading.live_labels[:1])
+    masked = (labels[0] + 1) % k
     z = np.random.default_rng(43).normal(size=(1, k))
     z[0, masked] = -np.inf
-    labels = np.array([label])
     value = loss.value(z, labels)
     if np.isnan(value):
         yield defect("masked-class-nan", "a class at −∞ that is not the label makes the loss NaN")
     elif reading.kind != "other":  # of another kind nobody knows which mass the class has
         lost = not loss.differences and not np.isfinite(loss.gradient(z, labels)).all()
-        own = np.abs(reading.targets[reading.labels.index(label)])
+        own = np.abs(reading.targets[reading.labels.index(labels[0])])
         has_mass = own[masked] > least_share(k) * own.max()
         if has_mass and np.isinf(value):
             rest = "and the gradient NaN" if lost else "with a finite gradient"
@@ -92,7 +90,7 @@ def at_infinity(loss: Loss, reading: Reading) -> Iterator[ProbeFinding]:
 
 def far_out(loss: Loss, reading: Reading) -> Iterator[ProbeFinding]:
     """Large logits: an overflow that a shift would have spared, and probabilities that are clipped."""
-    if not reading.live_labels or reading.kind == "other" or reading.extra is not None:
+    if reading.kind == "other" or reading.extra is not None:
         return
     label, k = reading.live_labels[0], reading.classes
     labels = np.array([label])

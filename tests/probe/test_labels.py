@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch.nn.functional as F
 
-from sfumato.probe.call.understand import understand
-from sfumato.probe.checks.labels import odd_labels, side_effects
-from sfumato.probe.read.gradients import read
+from sfumato.probe.gradients import read
+from sfumato.probe.labels import odd_labels, side_effects
+from sfumato.probe.understand import understand
 from tests.probe.losses import codes
 
 K = 5
