@@ -39,9 +39,9 @@ def audit(
     Prints a letter, findings first, and writes a page and a JSON file named after the input, over no other.
 
     Args:
-        logits: An .npz (logits, labels), .npy, .safetensors, .pt, CSV or Parquet file, also as timm's inference
-            script and Transformers' predict give them; the folder of a comparison, of which all seeds are read; or -
-            for standard input.
+        logits: An .npz (logits, labels), .npy, .safetensors, .pt, CSV, Parquet or Feather file, also as timm's
+            inference script and Transformers' predict give them; the folder of a comparison, of which all seeds are
+            read; or - for standard input.
         labels: A file of labels, where the other has none.
         kind: What the scores are, where the file does not say; by default logits.
         rows: Whether the model was trained on these rows; by default taken as heldout.
@@ -93,9 +93,9 @@ def audit(
         read.append(f"Compared with {second.name} on the same rows{which}.")
     told["read"] = read
     if logits != "-" and Path(logits).is_dir():
-        from sfumato.evaluate.auditing.over_seeds import audit_run
+        from sfumato.evaluate.auditing.audit import audit_run
 
-        told["arms"] = [arm.to_dict() for arm in audit_run(Path(logits))]
+        told["arms"] = audit_run(Path(logits))
     text = jsonlib.dumps(told, ensure_ascii=False, allow_nan=False)
     page = render_audit(told, found.figures, read, _free(Path(out), logits, first.name, text + "\n"))
     write(page.with_suffix(".json"), text + "\n")
@@ -109,7 +109,7 @@ def audit(
 
 def _free(folder: Path, given: str, name: str, text: str) -> Path:
     """The page of an audit: named after what was read, and numbered where another audit has that name."""
-    stem = "audit" if given == "-" else f"{Path(name).stem}-audit"
+    stem = "audit" if given == "-" else f"{Path(name.removesuffix('.gz')).stem}-audit"
     for number in itertools.count(1):
         page = folder / (f"{stem}.html" if number == 1 else f"{stem}-{number}.html")
         told = page.with_suffix(".json")

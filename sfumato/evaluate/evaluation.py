@@ -1,14 +1,13 @@
 """All the numbers of one model on one set of rows, in a single object, or one of them by its name.
 
-Numbers "after temperature" are cross-fitted: the temperature of a row comes from the rows of the other folds, so no row
-is scored with a temperature that was fitted to it. The fold of a row is a hash of its content, so the folds depend
-neither on the order of rows nor on a seed, and equal rows are in one fold.
+Numbers "after temperature" are cross-fitted: the temperature of a row comes from the rows of the other folds. The fold
+of a row is a hash of its content, so that folds depend neither on the order of rows nor on a seed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,13 +29,10 @@ class Evaluation:
     ``probs``. A temperature and the numbers after it are None too where the NLL is infinite at every T, and the numbers
     after temperature where one fold holds all rows.
 
-    Attributes:
-        rows, classes: the numbers N and K.
-        metrics: every metric by name.
-        ece_noise_low, ece_noise_high: ends of the central 95 % of the ECE that a perfectly calibrated model would show.
-        temperature_at_bound: whether the temperature is an end of the range searched.
-        tied: share of the rows in which another class has the same largest logit.
-        intervals: the ends of the 95 % interval of each metric, which takes the rows as random and the model as it is.
+    ``rows`` and ``classes`` are N and K; ``tied`` is the share of the rows in which another class has the same largest
+    logit. The ECE of a perfectly calibrated model lies between ``ece_noise_low`` and ``ece_noise_high`` 95 % of the
+    time. ``intervals`` are the 95 % intervals of the metrics, which take the rows as random and the model as it is.
+    ``temperature_at_bound`` tells whether the temperature is an end of the range searched.
     """
 
     rows: int
@@ -49,13 +45,11 @@ class Evaluation:
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]], repr=False)
 
     def __getattr__(self, name: str) -> Any:
-        """The metric of that name."""
         if name not in METRICS:
             raise AttributeError(f'an evaluation has no "{name}".{did_you_mean(name, METRICS)}')
         return self.metrics[name]
 
     def __dir__(self) -> list[str]:
-        """The attributes and the metrics."""
         return [*super().__dir__(), *METRICS]
 
     def to_dict(self) -> dict[str, int | float | bool | None]:
@@ -65,9 +59,7 @@ class Evaluation:
         >>> result.to_dict()["accuracy"]
         0.5
         """
-        own = {
-            each.name: getattr(self, each.name) for each in fields(self) if each.name not in ("metrics", "intervals")
-        }
+        own = {name: value for name, value in vars(self).items() if name not in ("metrics", "intervals")}
         return {**own, **self.metrics}
 
 
@@ -119,14 +111,8 @@ def evaluate(
 
     Source: the definitions of the functions in this package; γ as in Müller et al. 2019, arXiv 1906.02629.
     """
-    measured = measure(
-        logits=logits,
-        probs=probs,
-        labels=labels,
-        label_probs=label_probs,
-        label_counts=label_counts,
-        weights=weights,
-    )
+    truth = {"labels": labels, "label_probs": label_probs, "label_counts": label_counts}
+    measured = measure(logits=logits, probs=probs, **truth, weights=weights)
     by_name = compute_metrics(measured)
     floor = by_name["ece_noise_floor"]
     return Evaluation(
@@ -174,15 +160,8 @@ def metric(
     if name not in METRICS:
         hint = did_you_mean(name, METRICS)
         raise ValueError(f'there is no metric "{name}".{hint} Metrics: {", ".join(METRICS)}')
-    measured = measure(
-        logits=logits,
-        probs=probs,
-        labels=labels,
-        label_probs=label_probs,
-        label_counts=label_counts,
-        weights=weights,
-    )
-    result = compute_metric(name, measured)
+    truth = {"labels": labels, "label_probs": label_probs, "label_counts": label_counts}
+    result = compute_metric(name, measure(logits=logits, probs=probs, **truth, weights=weights))
     if result is None:
         raise ValueError(f"these scores have no {name}: it needs {METRICS[name].needs}")
     return Interval(result.value, result.low, result.high)

@@ -65,12 +65,9 @@ _STRONGEST_DECAY = 0.03  # weight decay beyond this trains nothing
 class Smoothing:
     """A strength of label smoothing read off logits.
 
-    Attributes:
-        eps_all: ε spread over all K classes, as torch's ``label_smoothing``.
-        eps_others: the ε of the same target spread over the K − 1 wrong classes.
-        low, high: the ends of the interval of ``eps_all``.
-        rows: which rows it was read from, ``"train"`` or ``"heldout"``.
-        explanations: what else fits these logits as well, a sentence each that begins with its name.
+    ``eps_all`` is ε spread over all K classes, as torch's ``label_smoothing``, with the interval ``low`` to ``high``;
+    ``eps_others`` is that of the same target spread over the K − 1 wrong classes. ``rows`` are the rows it was read
+    from, ``"train"`` or ``"heldout"``, and ``explanations`` what else fits these logits as well, a sentence each.
     """
 
     eps_all: float
@@ -83,27 +80,15 @@ class Smoothing:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the inference rests on.
+    """What the inference rests on; there is a strength only where the answer is ``"strength"``."""
 
-    Attributes:
-        answer: ``"strength"``; ``"no sign"``, where smoothing by :data:`RULED_OUT` or more would show; or
-            ``"cannot tell"``.
-        smoothing: the strength; None for the other two answers.
-        reason: why this is the answer, a sentence without its full stop.
-        gap: median logit gap of the rows looked at, nats; NaN where there are too few.
-        varied: robust deviation of the gap over its median.
-        spread: median deviation of the wrong logits within a row over the gap; None for two classes.
-        eps_of_gap: the ε over all classes that the size of the gap alone would fit, if every row had reached its
-            optimum; None where there are too few rows.
-    """
-
-    answer: Answer
+    answer: Answer  # "no sign": smoothing by RULED_OUT or more would show
     smoothing: Smoothing | None
-    reason: str
-    gap: float
-    varied: float
-    spread: float | None
-    eps_of_gap: float | None
+    reason: str  # a sentence without its full stop
+    gap: float = np.nan  # median logit gap of the rows looked at, nats; NaN where there are too few
+    varied: float = np.nan  # robust deviation of the gap over its median
+    spread: float | None = None  # median deviation of the wrong logits within a row over the gap; None for two classes
+    eps_of_gap: float | None = None  # the ε over all that the gap alone would fit if every row were at its optimum
 
     @property
     def sentence(self) -> str:
@@ -113,14 +98,9 @@ class Evidence:
 
 SOFT_LABELS = Evidence(
     "cannot tell",
-    None,
+    None,  # a model that learnt to agree with annotators has softened logits, too
     "the labels of these rows are soft, and what smoothing does to logits is known for hard labels",
-    np.nan,
-    np.nan,
-    None,
-    None,
 )
-"""What is said of rows with soft labels: a model that learnt to agree with annotators has softened logits, too."""
 
 
 def infer_smoothing(*, logits: Scores, labels: Labels, rows: RowKind) -> Smoothing | None:
@@ -166,10 +146,10 @@ def judge(rows: Rows, classes: int, kind: RowKind) -> Evidence:
     if (usable := int(np.count_nonzero(keep))) < LEAST_ROWS or 2 * usable < np.count_nonzero(rows.correct):
         counted = f"only {plural(usable, 'row')} can be used" if usable else "no row can be used"
         why = f"{counted}, and at least {LEAST_ROWS} rows, and half of the right ones, are needed"
-        return Evidence("cannot tell", None, why, np.nan, np.nan, None, None)
+        return Evidence("cannot tell", None, why)
     if (rows.predicted == rows.predicted[0]).all() and not (rows.label == rows.label[0]).all():
         why = f"the model names class {rows.predicted[0]} in every row, whatever the label, so it has learnt no targets"
-        return Evidence("cannot tell", None, why, np.nan, np.nan, None, None)
+        return Evidence("cannot tell", None, why)
     gap, over_others = rows.gap[keep], classes / (classes - 1)  # ε over all is so many times ε over the others
     shape = _Shape.of(gap, rows.norm[keep], classes)
     measured = (shape.gap, shape.varied, shape.spread, eps_of_gap(shape.gap, classes))
@@ -289,11 +269,9 @@ def _labels_not_learnt(rows: Rows, whole: float, typical: float) -> str:
 
 
 def _without_strength(shape: _Shape, unlike: str, whole: float | None, classes: int) -> Evidence:
-    """No sign, where smoothing by ``RULED_OUT`` would have held the logits back; elsewhere, that it cannot be told.
-
-    At the optimum of a smoothed loss no row's gap exceeds the closed form, however much the classes overlap. And the ε
-    that training rows give as a whole falls to the strength during training and not below. Either is an upper bound.
-    """
+    """No sign, where smoothing by ``RULED_OUT`` would have held the logits back; elsewhere, that it cannot be told."""
+    # At the optimum of a smoothed loss no row's gap exceeds the closed form, however much the classes overlap. And what
+    # training rows give as a whole falls to the strength during training and not below. Either is an upper bound.
     alone, over_others = eps_of_gap(shape.gap, classes), classes / (classes - 1)
     measured = (shape.gap, shape.varied, shape.spread, alone)
     if alone < _RULED_OUT_BY_GAP:

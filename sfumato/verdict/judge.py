@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from sfumato.evaluate.scores.model_file import ModelFile, ScoredRows
-from sfumato.evaluate.scores.row_hash import row_hash
-from sfumato.evaluate.scores.score_matrix import ScoreMatrix
+from sfumato.evaluate.scores.score_matrix import ScoreMatrix, row_hash
 from sfumato.evaluate.scores.soft_labels import SOFT_TRUTH
 from sfumato.evaluate.statistics.margins import Margins
 from sfumato.extras import lab_imports

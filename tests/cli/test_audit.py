@@ -400,6 +400,12 @@ def test_a_file_of_another_kind_with_the_name_of_an_audit_is_left_alone(here, ca
     assert (here / "val-audit.json").read_bytes() == b"\xff\xfe"
 
 
+def test_the_page_of_a_packed_table_is_named_without_its_endings(here, capsys):
+    z, y = sample(n=300)
+    np.savetxt("val.csv.gz", np.column_stack([z, y]), delimiter=",", header="0,1,2,3,4,5,label", comments="")
+    assert run(capsys, "val.csv.gz")[1].rstrip().endswith("wrote val-audit.html and val-audit.json")
+
+
 @pytest.mark.parametrize(
     ("probs", "said"),
     [

@@ -26,8 +26,8 @@ def optimum(eps, classes, over, n=200):
     return np.where(np.eye(classes, dtype=bool)[y], true, other) + rng.normal(size=(n, 1)) * 5, y
 
 
-@pytest.mark.parametrize("classes", [2, 3, 10, 1000])
-@pytest.mark.parametrize("eps", [0.02, 0.1, 0.4])
+@pytest.mark.parametrize("classes", [2, 3, 1000])
+@pytest.mark.parametrize("eps", [0.02, 0.4])
 @pytest.mark.parametrize("over", ["all", "others"])
 @pytest.mark.parametrize("rows", ["train", "heldout"])
 def test_at_the_closed_form_the_strength_is_exact_under_both_conventions(classes, eps, over, rows):
@@ -74,39 +74,37 @@ def models():
     return {eps: train(eps) for eps in (0.0, 0.05, 0.15, 0.4)}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("eps", [0.05, 0.15, 0.4])
-def test_from_training_rows_the_strength_is_within_a_tenth(models, eps):
-    logits, labels = models[eps]["train"]
-    found = ev.infer_smoothing(logits=logits, labels=labels, rows="train")
-    assert found.eps_all == pytest.approx(eps, rel=0.1)
-    assert found.low <= eps <= found.high
+@pytest.fixture(scope="module")
+def stopped():
+    return {(eps, epochs): train(eps, epochs=epochs) for eps, epochs in ((0.0, 2), (0.1, 2), (0.0, 6))}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("eps", [0.05, 0.15, 0.4])
-def test_from_held_out_rows_the_interval_holds_the_strength(models, eps):
-    logits, labels = models[eps]["heldout"]
-    found = ev.infer_smoothing(logits=logits, labels=labels, rows="heldout")
-    assert found.low <= eps <= found.high
-    assert found.high - found.low < 0.6 * eps
+def answer(parts, rows):
+    logits, labels = parts[rows]
+    return judge(ev.per_row(logits=logits, labels=labels), 10, rows).answer
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rows", ["train", "heldout"])
-@pytest.mark.parametrize("temperature", [1.0, 4.0, 0.5])
-def test_one_hot_shows_no_sign_at_any_temperature(models, rows, temperature):
-    logits, labels = models[0.0][rows]
-    assert ev.infer_smoothing(logits=logits / temperature, labels=labels, rows=rows) is None
+@pytest.mark.parametrize("eps", [0.05, 0.15, 0.4])
+def test_the_interval_holds_the_strength(models, eps, rows):
+    logits, labels = models[eps][rows]
+    found = ev.infer_smoothing(logits=logits, labels=labels, rows=rows)
+    assert found.low <= eps <= found.high
+    assert found.high - found.low < 0.6 * eps
+    if rows == "train":
+        assert found.eps_all == pytest.approx(eps, rel=0.1)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("epochs", [2, 6])
-def test_one_hot_stopped_early_shows_no_sign(epochs):
-    stopped = train(0.0, epochs=epochs)
-    for rows in ("train", "heldout"):
-        logits, labels = stopped[rows]
-        assert ev.infer_smoothing(logits=logits, labels=labels, rows=rows) is None
+@pytest.mark.parametrize("rows", ["train", "heldout"])
+def test_one_hot_shows_no_strength_at_any_temperature_and_when_stopped_early(models, stopped, rows):
+    for temperature in (1.0, 4.0, 0.5):
+        logits, labels = models[0.0][rows]
+        assert ev.infer_smoothing(logits=logits / temperature, labels=labels, rows=rows) is None
+    assert answer(stopped[0.0, 6], rows) != "strength"
+    for eps in (0.0, 0.1):  # short training cannot be told from smoothing
+        assert answer(stopped[eps, 2], rows) == "cannot tell"
 
 
 def free_features(classes, each, decay_w, decay_h):
@@ -183,33 +181,15 @@ def noisy_models(request):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rows", ["train", "heldout"])
-def test_a_model_smoothed_on_data_whose_classes_overlap_is_never_told_no_sign(noisy_models, rows):
-    logits, labels = noisy_models[0.1][rows]
-    assert judge(ev.per_row(logits=logits, labels=labels), 10, rows).answer != "no sign"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("rows", ["train", "heldout"])
-def test_a_model_without_smoothing_on_data_whose_classes_overlap_gets_no_strength(noisy_models, rows):
-    logits, labels = noisy_models[0.0][rows]
-    assert judge(ev.per_row(logits=logits, labels=labels), 10, rows).answer != "strength"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("rows", ["train", "heldout"])
-def test_short_training_cannot_be_told_from_smoothing(rows):
-    for eps in (0.0, 0.1):
-        logits, labels = train(eps, epochs=2)[rows]
-        assert judge(ev.per_row(logits=logits, labels=labels), 10, rows).answer == "cannot tell"
+def test_where_classes_overlap_smoothing_is_never_denied_and_no_smoothing_gets_no_strength(noisy_models, rows):
+    assert answer(noisy_models[0.1], rows) != "no sign"
+    assert answer(noisy_models[0.0], rows) != "strength"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rows", ["train", "heldout"])
 def test_a_model_trained_to_the_end_without_smoothing_shows_no_sign_and_a_smoothed_one_its_strength(models, rows):
-    answers = {}
-    for eps, parts in models.items():
-        logits, labels = parts[rows]
-        answers[eps] = judge(ev.per_row(logits=logits, labels=labels), 10, rows).answer
+    answers = {eps: answer(parts, rows) for eps, parts in models.items()}
     assert answers == {0.0: "no sign", 0.05: "strength", 0.15: "strength", 0.4: "strength"}
 
 
@@ -268,16 +248,16 @@ def test_on_training_rows_wrong_classes_may_differ_by_so_many_nats(rows, apart, 
 
 
 @pytest.mark.parametrize(
-    ("rows", "eps", "answer"),
+    ("rows", "eps", "expected"),
     [
         ("train", 0.0151, "strength"), ("train", 0.0149, "no sign"), ("heldout", 0.0151, "strength"),
         ("heldout", 0.0149, "cannot tell"), ("heldout", 0.0051, "cannot tell"), ("heldout", 0.0049, "no sign"),
     ],
 )  # fmt: skip
-def test_a_strength_below_fifteen_thousandths_is_not_named(rows, eps, answer):
+def test_a_strength_below_fifteen_thousandths_is_not_named(rows, eps, expected):
     found = judge(rows_of(0.01, 0.01, eps=eps, gap=gap_of(0.02)), 10, rows)
-    assert found.answer == answer
-    assert (found.smoothing is None) == (answer != "strength")
+    assert found.answer == expected
+    assert (found.smoothing is None) == (expected != "strength")
 
 
 def gap_of(eps, classes=10):
@@ -285,23 +265,23 @@ def gap_of(eps, classes=10):
 
 
 @pytest.mark.parametrize("rows", ["train", "heldout"])
-@pytest.mark.parametrize(("eps", "answer"), [(0.0026, "cannot tell"), (0.0024, "no sign")])
-def test_logits_far_larger_than_smoothing_leaves_them_show_no_sign(rows, eps, answer):
+@pytest.mark.parametrize(("eps", "expected"), [(0.0026, "cannot tell"), (0.0024, "no sign")])
+def test_logits_far_larger_than_smoothing_leaves_them_show_no_sign(rows, eps, expected):
     # docs/audit.md: an eighth of 0.02, since trained models overshoot the closed form
     found = judge(rows_of(0.5, 0.1, eps=0.1, gap=gap_of(eps)), 10, rows)
-    assert found.answer == answer
+    assert found.answer == expected
     assert found.eps_of_gap == pytest.approx(eps, rel=1e-9)
 
 
 @pytest.mark.parametrize(
-    ("rows", "whole", "answer"),
+    ("rows", "whole", "expected"),
     [("train", 0.014, "no sign"), ("train", 0.016, "cannot tell"), ("train", -0.014, "no sign"),
      ("train", -0.016, "cannot tell"), ("heldout", 0.014, "cannot tell")],
 )  # fmt: skip
-def test_training_rows_that_as_a_whole_fit_no_strength_show_no_sign(rows, whole, answer):
+def test_training_rows_that_as_a_whole_fit_no_strength_show_no_sign(rows, whole, expected):
     # three quarters of 0.02: batch normalisation and dropout read a quarter low
     found = judge(rows_of(0.5, 0.1, eps=whole, gap=gap_of(0.1)), 10, rows)
-    assert found.answer == answer
+    assert found.answer == expected
 
 
 def test_where_it_cannot_be_told_the_size_of_the_gap_says_which_strength_it_would_fit():

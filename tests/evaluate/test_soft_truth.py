@@ -13,12 +13,7 @@ from scipy.special import log_softmax, softmax, xlogy
 import sfumato.evaluate as ev
 from sfumato.evaluate.metrics.calibration import by_chance, draws_of_a_row, ece_without_each, in_bins
 from sfumato.evaluate.metrics.registry import compute_metric, compute_metrics
-from sfumato.evaluate.metrics.selective import (
-    RankedGroups,
-    best_area,
-    best_area_of,
-    best_area_part,
-)
+from sfumato.evaluate.metrics.selective import RankedGroups, best_area, best_area_of, best_area_part
 from sfumato.evaluate.metrics.temperature import NllSlope, jackknife
 from sfumato.evaluate.scores.measure import measure
 from sfumato.evaluate.scores.soft_labels import SoftLabels, Truth
@@ -135,18 +130,10 @@ def test_one_hot_soft_labels_give_every_number_of_the_hard_labels(data):
             np.testing.assert_allclose(found.part, truth.part, rtol=1e-9, atol=1e-12, err_msg=metric)
     assert soft["kl"].value == soft["nll"].value
     assert soft["agreement"].value == soft["accuracy"].value
-
-
-@examples(40)
-@given(st.data())
-def test_columns_of_one_hot_soft_labels_are_those_of_hard_labels_to_the_bit(data):
-    rng, z = drawn(data.draw)
-    y = rng.integers(z.shape[1], size=len(z))
-    hard = measure(logits=z, labels=y).rows
-    soft = measure(logits=z, label_counts=3 * np.eye(z.shape[1], dtype=int)[y]).rows
-    for name, column in vars(hard).items():
-        assert np.array_equal(getattr(soft, name), column, equal_nan=True), name
-    assert np.array_equal(soft.right, hard.right)
+    columns = measure(logits=z, labels=y).rows, measure(logits=z, label_counts=3 * hot.astype(int)).rows
+    for column, truth in vars(columns[0]).items():
+        assert np.array_equal(getattr(columns[1], column), truth, equal_nan=True), column
+    assert np.array_equal(columns[1].right, columns[0].right)
 
 
 @examples(40)
@@ -200,6 +187,9 @@ def test_the_temperature_is_that_of_least_cross_entropy():
         lambda t: -(q * log_softmax(z / np.exp(t), axis=1)).sum(), bounds=(-3, 3), options={"xatol": 1e-12}
     )
     assert ev.evaluate(logits=z, label_counts=counts).temperature == pytest.approx(np.exp(best.x), rel=1e-6)
+    # of annotators who disagree there is an optimum also where no prediction is wrong
+    found = ev.evaluate(logits=z, label_probs=0.8 * np.eye(7)[z.argmax(axis=1)] + 0.2 / 7)
+    assert (found.accuracy, found.temperature_at_bound) == (1.0, False)
 
 
 def test_numbers_after_temperature_are_cross_fitted_cross_entropies():
@@ -211,13 +201,6 @@ def test_numbers_after_temperature_are_cross_fitted_cross_entropies():
     q, log_p = counts / counts.sum(axis=1, keepdims=True), log_softmax(z / found.fitted.value, axis=1)
     assert found.after.nll.mean() == pytest.approx(-(q * log_p).sum(axis=1).mean(), rel=5e-3)
     assert (found.after.nll != -(q * log_p).sum(axis=1)).any()
-
-
-def test_a_temperature_has_an_optimum_where_no_prediction_is_wrong_and_annotators_disagree():
-    z = np.random.default_rng(0).normal(size=(50, 3)) * 9
-    q = 0.8 * np.eye(3)[z.argmax(axis=1)] + 0.2 / 3
-    found = ev.evaluate(logits=z, label_probs=q)
-    assert (found.accuracy, found.temperature_at_bound) == (1.0, False)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -272,17 +255,13 @@ def test_the_best_order_is_the_integral_of_sorted_risks_against_minus_the_logari
     assert best_area_of(risk) == pytest.approx(float(truth), abs=1e-12)
 
 
-def test_the_parts_of_the_best_area_have_it_as_their_mean():
-    risk, w = np.random.default_rng(0).uniform(size=50).round(1), np.random.default_rng(1).uniform(0, 2, 50)
-    for weights in (None, w):
-        mean = np.average(best_area_part(risk, weights), weights=weights)
-        assert mean == pytest.approx(best_area_of(risk, weights), abs=1e-13)
-
-
 def test_no_order_of_soft_rows_beats_the_best_one_by_more_than_one_row():
     risk = np.random.default_rng(2).uniform(size=5000)
     assert RankedGroups(-risk, 1 - risk).eaurc() == pytest.approx(0.0, abs=2e-3)
     assert RankedGroups(np.arange(5000.0), 1 - risk).eaurc() > 0.1
+    for weights in (None, np.random.default_rng(1).uniform(0, 2, 5000)):
+        mean = np.average(best_area_part(risk, weights), weights=weights)
+        assert mean == pytest.approx(best_area_of(risk, weights), abs=1e-12)
 
 
 def test_the_noise_floor_is_the_error_of_calibrated_models_at_the_spread_that_the_soft_labels_have():
@@ -320,23 +299,6 @@ def test_hard_labels_are_worth_one_draw_each():
     assert draws_of_a_row(np.array([0.2, 0.9]), np.array([3, 4])) == 1
 
 
-def test_metrics_of_what_is_wrong_are_named_by_disagreement():
-    z, counts = sample()
-    told = ev.audit(logits=z, label_counts=counts).to_dict()
-    labels = [row.label for row in numbers_table(told).rows]
-    assert "rows answered at 1 % disagreement (coverage)" in labels
-    assert "answered and disagreed with (AUGRC × 1000)" in labels
-    assert not any("wrong" in label for label in labels)
-
-
-def test_an_audit_of_soft_labels_does_not_tell_smoothing():
-    z, counts = sample()
-    found = ev.audit(logits=z, label_counts=counts).to_dict()
-    assert found["inferred_smoothing"] is None
-    assert found["smoothing_evidence"]["answer"] == "cannot tell"
-    assert found["smoothing_evidence"]["reason"].startswith("The labels of these rows are soft")
-
-
 def test_an_overconfident_model_is_told_how_far_annotators_agree():
     z, counts = sample(n=2000)
     found = ev.audit(logits=4 * z, label_counts=counts)
@@ -344,6 +306,11 @@ def test_an_overconfident_model_is_told_how_far_annotators_agree():
     assert found.findings[0].code == "over-confident"
     assert f"it claims {100 * mean:.1f} % and agrees with" in found.findings[0].text
     assert "of the annotators, a difference of +" in found.findings[0].text
+    assert (found.evidence.smoothing, found.evidence.answer) == (None, "cannot tell")
+    assert found.evidence.sentence.startswith("The labels of these rows are soft")
+    labels = [row.label for row in numbers_table(found.to_dict()).rows]
+    assert "rows answered at 1 % disagreement (coverage)" in labels
+    assert not any("wrong" in label for label in labels)
 
 
 def test_an_audit_where_annotators_disagree_does_not_blame_the_ranking():
@@ -361,17 +328,3 @@ def test_a_metric_of_soft_labels_is_missing_for_hard_ones_and_says_what_it_needs
     assert ev.metric("kl", logits=z, label_counts=counts).value == ev.evaluate(logits=z, label_counts=counts).kl
     with pytest.raises(ValueError, match="have no kl: it needs label_probs or label_counts"):
         ev.metric("kl", logits=z, labels=counts.argmax(axis=1))
-
-
-@pytest.mark.slow
-def test_many_long_rows_are_read_in_float64_with_soft_labels():
-    rng = np.random.default_rng(0)
-    z = rng.normal(size=(1 << 14, 512)).astype(np.float32)
-    y = rng.integers(512, size=len(z))
-    q = np.zeros(z.shape, dtype=np.float32)
-    q[np.arange(len(z)), y] = 0.75
-    q[np.arange(len(z)), (y + 1) % 512] = 0.25
-    found = measure(logits=z, label_probs=q)
-    log_p = log_softmax(z.astype(np.float64), axis=1)
-    truth = -0.75 * log_p[np.arange(len(z)), y] - 0.25 * log_p[np.arange(len(z)), (y + 1) % 512]
-    assert found.rows.nll == pytest.approx(truth, abs=1e-12)

@@ -1,8 +1,12 @@
-"""The audit of a model: reads its scores, judges them, and gathers what the letter, the page and the JSON say."""
+"""The audit of a model, perhaps against another, and of every seed of a run: what the letter, page and JSON show."""
 
 from __future__ import annotations
 
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +22,7 @@ from sfumato.evaluate.metrics.compute import Interval, MetricValue
 from sfumato.evaluate.metrics.registry import compute_metrics, over_groups
 from sfumato.evaluate.scores.measure import BINS, Measured, measure
 from sfumato.evaluate.scores.per_row import Rows, SoftRows
+from sfumato.evaluate.scores.read_scores import FileError, read_scores, seeds_of_run
 from sfumato.evaluate.scores.score_matrix import Labels, Scores, refuse_probabilities, take_rows
 from sfumato.evaluate.statistics.groups import RowGroups
 from sfumato.evaluate.statistics.margins import Margins
@@ -61,19 +66,23 @@ class Audit:
         """One JSON object; what is not finite is None.
 
         >>> logits = np.array([[2.0, 0.0], [0.0, 1.0], [3.0, 0.0], [0.0, 4.0]] * 9)
-        >>> found = audit(logits=logits, labels=np.array([0, 1, 1, 1] * 9))
-        >>> told = found.to_dict()
-        >>> told["schema"], told["rows"], told["metrics"]["accuracy"]["value"], told["inferred_smoothing"]
+        >>> result = audit(logits=logits, labels=np.array([0, 1, 1, 1] * 9)).to_dict()
+        >>> result["schema"], result["rows"], result["metrics"]["accuracy"]["value"], result["inferred_smoothing"]
         ('sfumato.audit/1', 36, 0.75, None)
         """
-        told: dict[str, Any] = {
+        smoothing = None
+        if self.evidence.smoothing is not None:
+            smoothing = asdict(self.evidence.smoothing)
+            smoothing["explanations"] = list(smoothing["explanations"])
+            del smoothing["rows"]  # this is "assumed_rows"
+        result: dict[str, Any] = {
             "schema": SCHEMA,
             "rows": self.rows,
             "classes": self.classes,
             "tied_rows": self.tied,
             "groups": self.groups,
             "metrics": {name: _ends(number) for name, number in self.metrics.items()},
-            "inferred_smoothing": None,
+            "inferred_smoothing": smoothing,
             "smoothing_evidence": {
                 "answer": self.evidence.answer,
                 "reason": self.evidence.sentence,
@@ -85,16 +94,12 @@ class Audit:
             "notes": list(self.notes),
             "assumed_rows": self.kind,
         }
-        if self.evidence.smoothing is not None:
-            smoothing = asdict(self.evidence.smoothing)
-            del smoothing["rows"]  # told as "assumed_rows"
-            told["inferred_smoothing"] = {**smoothing, "explanations": list(smoothing["explanations"])}
         if self.differences:
-            told["differences"] = {
+            result["differences"] = {
                 name: {**_ends(number), "finding": number.finding, "margin": number.margin}
                 for name, number in self.differences.items()
             }
-        return told
+        return result
 
 
 def audit(
@@ -117,18 +122,11 @@ def audit(
 
     .. math:: \theta - \theta' \pm t_{N-1} \sqrt{\tfrac{1}{N(N-1)} \sum_i (v_i - v_i' - \overline{v - v'})^2}
 
-    Args:
-        logits: as for :func:`sfumato.evaluate.evaluate`.
-        probs: as for :func:`sfumato.evaluate.evaluate`.
-        labels: as for :func:`sfumato.evaluate.evaluate`.
-        label_probs: soft labels instead, (N, K), as for :func:`sfumato.evaluate.evaluate`.
-        label_counts: counts of annotators instead, (N, K), as for :func:`sfumato.evaluate.evaluate`.
-        rows: ``"train"`` if the model was trained on these rows, ``"heldout"`` if not.
-        features: inputs of the last layer, (N, D), for how classes cluster.
-        against: scores of another model on the same rows, (N, K).
-        against_kind: whether these scores are ``"logits"`` or ``"probs"``.
-        margins: which differences to the other model are too small to matter; None for the defaults.
-        group: (N,) values that rows share which vary together (a patient, a document): intervals count the groups.
+    Scores and labels are those of :func:`sfumato.evaluate.evaluate`. ``rows`` is ``"train"`` if the model was trained
+    on these rows, ``"heldout"`` if not. ``features`` are inputs of the last layer, (N, D), for how classes cluster.
+    ``against`` are scores of another model on the same rows, (N, K), ``"logits"`` or ``"probs"`` by ``against_kind``,
+    and ``margins`` which differences to it are too small to matter; None for the defaults. ``group`` has (N,) values
+    that rows share which vary together (a patient, a document): intervals count the groups.
 
     Raises:
         TypeError, ValueError, IndexError: as :func:`sfumato.evaluate.evaluate`; ValueError also for probabilities given
@@ -138,11 +136,8 @@ def audit(
     >>> logits = rng.normal(size=(2000, 5)) * 3
     >>> p = np.exp(logits / 2) / np.exp(logits / 2).sum(axis=1, keepdims=True)
     >>> labels = (p.cumsum(axis=1) < rng.random((2000, 1))).sum(axis=1)
-    >>> found = audit(logits=logits, labels=labels)
-    >>> [finding.code for finding in found.findings]
-    ['over-confident']
-    >>> print(found.findings[0].advice[:29])
-    Divide the logits by T = 1.97
+    >>> [(finding.code, finding.advice[:29]) for finding in audit(logits=logits, labels=labels).findings]
+    [('over-confident', 'Divide the logits by T = 1.97')]
 
     Source: the metrics of this package; the paired difference is Quenouille's and Tukey's jackknife.
     """
@@ -238,3 +233,41 @@ def _ends(number: Interval) -> dict[str, float | None]:
 
 def _finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
+
+
+def audit_run(folder: Path) -> list[dict[str, Any]]:
+    """For each arm of the folder of a comparison, its metrics over the seeds, and how many seeds find what."""
+    arms: list[dict[str, Any]] = []
+    for arm, paths in seeds_of_run(folder).items():
+        audits: dict[int, Audit] = {}
+        for seed, path in paths.items():
+            file = read_scores(str(path))
+            if file.soft is None and file.labels is None:
+                raise FileError(f"{path} has no labels")
+            audits[seed] = audit(logits=file.scores, **file.truth)
+        arms.append(over_seeds(arm, audits))
+    return arms
+
+
+def over_seeds(name: str, audits: Mapping[int, Audit]) -> dict[str, Any]:
+    """The audits of one arm, by seed, as one JSON object; what is not finite is None."""
+    seeds = sorted(audits)
+    results = [audits[seed] for seed in seeds]
+    shared = [metric for metric in results[0].metrics if all(metric in each.metrics for each in results)]
+    return {
+        "name": name,
+        "seeds": seeds,
+        "metrics": {metric: _mean_and_sd([each.metrics[metric].value for each in results]) for metric in shared},
+        "findings": dict(Counter(finding.code for each in results for finding in each.findings)),
+        "smoothing_answers": dict(Counter(each.evidence.answer for each in results)),
+    }
+
+
+def _mean_and_sd(values: Sequence[float]) -> dict[str, Any]:
+    """Mean and standard deviation, with n − 1; the deviation of one seed is None."""
+    finite = bool(np.isfinite(values).all())
+    return {
+        "mean": statistics.fmean(values) if finite else None,
+        "sd": statistics.stdev(values) if finite and len(values) > 1 else None,
+        "values": [_finite(value) for value in values],
+    }

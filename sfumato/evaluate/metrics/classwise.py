@@ -44,10 +44,7 @@ def ece_classwise(probs: Scores, labels: Labels, *, bins: int = 15, weights: npt
 
 
 class ClasswiseSums:
-    """Running sums of :func:`ece_classwise`, so that one pass over the logits serves it and other metrics together.
-
-    Attributes:
-        groups: the number of groups in which the rows are kept, for the jackknife over groups.
+    """Running sums of :func:`ece_classwise` by groups of rows, over which there is a jackknife.
 
     >>> sums = ClasswiseSums(classes=2, bins=15)
     >>> sums.add(np.array([[0.8, 0.2], [0.6, 0.4]]), np.array([0, 1]))
@@ -72,31 +69,19 @@ class ClasswiseSums:
         group: npt.NDArray[np.int64] | None = None,
         soft: Column | None = None,
     ) -> None:
-        """Add rows: probabilities (n, K) and labels (n,), with weights and groups. No array is changed or kept.
-
-        Soft labels q, (n, K), stand in the place of 1[y = k].
-        """
+        """Add rows: probabilities (n, K) and labels (n,), or soft labels (n, K); no array is changed or kept."""
         held = np.zeros(len(label), dtype=np.int64) if group is None else group % self.groups
         mass = np.ones(len(label)) if weights is None else weights
-        if soft is None:
-            self.add_labels(held, mass, label)
-            self.add_parts(*self.parts(p, label, weights, held))
-            return
-        self._mass += np.bincount(held, weights=mass, minlength=self.groups)
-        self._total -= self._by_group(soft, mass, held)
-        sums, own, col, value, _, one = self.parts(p, label, weights, held)
-        self.add_parts(sums, own, col, value, soft[p > self.edges[1]], one)
-
-    def parts(
-        self, p: Column, label: npt.NDArray[np.int64], weights: Column | None, group: npt.NDArray[np.int64]
-    ) -> SumsOfBlock:
-        """What these rows add: the arguments of :meth:`add_parts`."""
-        one = np.ones(len(label)) if weights is None else weights
-        p_sums = self._by_group(p, one, group)
         # At most bins − 1 entries of a row can be above the first edge. Only these are sorted into bins: the sum of
         # the first bin is the total less the sums of the others.
         row, col = np.nonzero(p > self.edges[1])
-        return p_sums, group[row], col, p[row, col], label[row] == col, one[row]
+        if soft is None:
+            self.add_labels(held, mass, label)
+        else:
+            self._mass += np.bincount(held, weights=mass, minlength=self.groups)
+            self._total -= self._by_group(soft, mass, held)
+        is_label = label[row] == col if soft is None else soft[row, col]
+        self.add_parts(self._by_group(p, mass, held), held[row], col, p[row, col], is_label, mass[row])
 
     def _by_group(self, values: Column, mass: Column, group: npt.NDArray[np.int64]) -> Column:
         """Weighted sums over the rows of each group, (G, K)."""
@@ -121,10 +106,7 @@ class ClasswiseSums:
         is_label: npt.NDArray[Any],
         mass: Column,
     ) -> None:
-        """Add the weighted sums of probabilities of each group, (G, K), and the entries above the first edge.
-
-        ``is_label`` says of each entry whether it is that of the label, or how much of a soft label it has.
-        """
+        """Add the weighted sums of probabilities of each group, (G, K), and the entries above the first edge."""
         self._total += p_sums
         bin_ = np.minimum(np.searchsorted(self.edges, p, side="left") - 1, self._bins - 1)
         place = (group * self._classes + col) * self._bins + bin_

@@ -41,8 +41,8 @@ def nc1(features: Any, labels: Labels) -> float:
 
     Source: Papyan, Han and Donoho 2020, arXiv 2008.08186, as in the code of Zhou et al. 2022.
     """
-    h, y, classes, count, means = _class_means(features, labels)
-    centred = means - means.mean(axis=0)
+    h, y, count, means = _class_means(features, labels)
+    classes, centred = len(means), means - means.mean(axis=0)
     within = np.zeros((h.shape[1], h.shape[1]))
     for at, block in _blocks(h):
         off = block - means[y[at]]
@@ -67,8 +67,8 @@ def nc2(features: Any, labels: Labels) -> float:
 
     Source: Papyan, Han and Donoho 2020, arXiv 2008.08186; the form of Zhou et al. 2022, on means instead of weights.
     """
-    _, _, classes, _, means = _class_means(features, labels)
-    centred = means - means.mean(axis=0)
+    *_, means = _class_means(features, labels)
+    classes, centred = len(means), means - means.mean(axis=0)
     gram = centred @ centred.T
     size = float(np.linalg.norm(gram))
     if size == 0:
@@ -91,8 +91,8 @@ def class_separation(features: Any, labels: Labels) -> float:
 
     Source: Kornblith et al. 2021, arXiv 2010.16402, section 3.4.
     """
-    h, y, classes, count, _ = _class_means(features, labels)
-    sums = np.zeros((classes, h.shape[1]))
+    h, y, count, means = _class_means(features, labels)
+    sums = np.zeros_like(means)
     for at, block in _blocks(h):
         size = np.linalg.norm(block, axis=1)
         zero = np.flatnonzero(size == 0)
@@ -105,7 +105,8 @@ def class_separation(features: Any, labels: Labels) -> float:
     return 0.0 if between == 0 else 1 - within / between
 
 
-def _class_means(features: Any, labels: Labels) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], int, Column, Column]:
+def _class_means(features: Any, labels: Labels) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], Column, Column]:
+    """The features, the number of each row's class, and the rows (C,) and means (C, D) of the classes."""
     h, y = as_numpy(features), as_numpy(labels)
     if h.ndim != 2 or not len(h):
         raise ValueError(f"features must be (N, D) and not empty, got shape {h.shape}")
@@ -121,7 +122,7 @@ def _class_means(features: Any, labels: Labels) -> tuple[npt.NDArray[Any], npt.N
         if len(odd):
             raise ValueError(f"features are not finite in row {at.start + int(odd[0])}")
         np.add.at(sums, code[at], block)
-    return h, code.astype(np.int64), len(numbers), count, sums / count[:, None]
+    return h, code.astype(np.int64), count, sums / count[:, None]
 
 
 def _blocks(h: npt.NDArray[Any]) -> Iterator[tuple[slice, Column]]:

@@ -1,12 +1,8 @@
-"""Every metric is one row of this table: what it is, the function that computes it, how and where it is shown.
+"""Every metric is one row of this table, in the order in which they are shown: its definition, computation and words.
 
-Everything that lists metrics goes by this table: :func:`sfumato.evaluate.evaluate`, audits, the tables of comparisons,
-JSON, the glossary and docs/metrics.md. To add a metric, add its row. The rows stand in the order in which they are
-shown.
-
-The texts are of hard labels y. With soft labels q, −log p_y is −Σ_k q_k·log p_k, 1[y=k] is q_k, and a row is right as
-far as q of its predicted class says. What asks for a class (accuracy, its balanced form, F1, top 5, the logit gap)
-takes the mode of q, the lowest class of equal ones.
+Everything that lists metrics goes by it: audits, comparisons, JSON, the glossary and docs/metrics.md. The texts are of
+hard labels y. With soft labels q, −log p_y is −Σ_k q_k·log p_k, 1[y=k] is q_k, and a row is right as far as q of its
+predicted class says. What asks for a class takes the mode of q, the lowest class of equal ones.
 """
 
 from __future__ import annotations
@@ -50,49 +46,29 @@ class Explained(NamedTuple):
 class Definition:
     """What a metric is.
 
-    Attributes:
-        text: the definition; p is softmax(z), y the label, w the row weights, W their sum, conf the largest p.
-        better: ``"higher"``, ``"lower"``, or None where neither is better.
-        lowest, highest: the ends of its range.
-        interval: how its interval is made.
-        words: what it is called, in words that need no paper.
-        term: what the field calls it, where that is another word; empty where it is not.
-        shown: how its value is printed.
-        column: the column of ``Rows`` whose mean the metric is, empty where it is no plain mean.
-        measure: computes the value and what each row adds to it where that is more than a mean of ``column``.
-        without_each: the value and pseudo-values of one seed, for a comparison, where the metric is no plain mean.
-        family: the part of docs/metrics.md that has it.
-        explained: its entry in the glossary, or None.
-        soft_words: what it is called where labels are soft, if that is something else.
-        over_seeds: whether an audit of a run shows it over the seeds of each arm.
-        paired: whether two models are compared in it row by row, so that what each row adds to it must be known.
-        headline: whether it decides between two models. This is fixed in advance.
-        scaled: whether it is of softmax(z/T_f).
-        needs: what scores without it lack.
-
     >>> METRICS["accuracy"].ends(0.99, 0.02)
     (0.97, 1.0)
     """
 
-    text: str
-    better: str | None
+    text: str  # the definition; p is softmax(z), y the label, w the row weights, W their sum, conf the largest p
+    better: str | None  # "higher", "lower", or None where neither is better
     lowest: float
     highest: float
-    interval: str
-    words: str
-    term: str
+    interval: str  # how its interval is made
+    words: str  # what it is called, in words that need no paper
+    term: str  # what the field calls it, where that is another word
     shown: Shown
-    column: str = ""
-    measure: Measure | None = None
-    without_each: Callable[[Rows], tuple[float, Column]] | None = None
-    family: str = "Right or wrong"
-    explained: Explained | None = None
-    soft_words: str = ""
-    over_seeds: bool = False
-    paired: bool = False
-    headline: bool = False
-    scaled: bool = False
-    needs: str = "logits, a finite NLL, and rows of more than one content"
+    column: str = ""  # the column of Rows whose mean the metric is, if it is one, so that seeds can be averaged
+    measure: Measure | None = None  # its value and what each row adds to it, if that is more than the mean of a column
+    without_each: Callable[[Rows], tuple[float, Column]] | None = None  # value and pseudo-values, if it is no mean
+    family: str = "Right or wrong"  # the part of docs/metrics.md that has it
+    explained: Explained | None = None  # its entry in the glossary
+    soft_words: str = ""  # what it is called where labels are soft, if that is something else
+    over_seeds: bool = False  # whether an audit of a run shows it over the seeds of each arm
+    paired: bool = False  # whether two models are compared in it row by row
+    headline: bool = False  # whether it decides between two models, which is fixed in advance
+    scaled: bool = False  # whether it is of softmax(z/T_f)
+    needs: str = "logits, a finite NLL, and rows of more than one content"  # what scores without it lack
 
     @property
     def label(self) -> str:
@@ -401,10 +377,7 @@ _MANY_ROWS = 100_000
 
 
 def compute_metrics(found: Measured, *, parts: bool = False) -> dict[str, MetricValue]:
-    """Every metric that these columns have, in the order in which they are shown; ``parts`` keeps those of paired ones.
-
-    Sorting many rows takes most of the time, so two threads share the work, a family at a time.
-    """
+    """Every metric that these columns have, in the order of the table; ``parts`` keeps those of paired ones."""
 
     def measured(names: list[str]) -> dict[str, MetricValue]:
         # parts are as long as the rows, so a part that nobody asks for is dropped before the next is made
@@ -418,6 +391,7 @@ def compute_metrics(found: Measured, *, parts: bool = False) -> dict[str, Metric
     families: dict[str, list[str]] = {}
     for name, defined in METRICS.items():
         families.setdefault(defined.family, []).append(name)
+    # sorting many rows takes most of the time, so two threads share the work, a family at a time
     with ThreadPoolExecutor(2 if len(found.rows) > _MANY_ROWS else 1) as pool:
         by_name = {name: value for each in pool.map(measured, families.values()) for name, value in each.items()}
     return {name: by_name[name] for name in METRICS if name in by_name}

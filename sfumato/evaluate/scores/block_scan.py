@@ -1,13 +1,7 @@
 """One visit to every row of many long rows of logits, in blocks that the kernel reads, hashes and reduces.
 
-The compiled kernel (``kernel/scan.hpp``) works in float32, which holds logits of at most 32 bits. The difference
-z − z_top is rounded once, by half a unit of its size; exp adds one unit and a sum over classes a few. The sum
-s = Σ_{k≠top} e^{z_k − z_top} is kept apart from the 1 of the largest class, as in float64, so its relative error is
-about (2 + max |z − z_top|)·6e-8, with a random sign for each row. Everything after the sums (logarithms, ratios, means,
-bins, ranks) is float64. A mean over N rows is then good to about 1e-7. Rows with a lead above 50 nats, whose s float32
-would lose, are computed again in float64. Without the kernel, :mod:`~sfumato.evaluate.scores.per_row` reads every row.
-
-The numbers of a row depend on that row alone, and sums over rows are taken in the order of the rows.
+The compiled kernel (``kernel/scan.hpp``, which bounds its errors) works in float32. A mean over N rows is good to about
+1e-7. The numbers of a row depend on that row alone, and sums over rows are taken in the order of the rows.
 """
 
 from __future__ import annotations
@@ -24,8 +18,7 @@ import numpy.typing as npt
 
 from sfumato.evaluate.metrics.classwise import ClasswiseSums, SumsOfBlock
 from sfumato.evaluate.scores.per_row import Rows, empty_rows
-from sfumato.evaluate.scores.row_hash import GROUPS, group_of, multipliers
-from sfumato.evaluate.scores.score_matrix import SHORT_ROW, Column, ScoreMatrix
+from sfumato.evaluate.scores.score_matrix import GROUPS, SHORT_ROW, Column, ScoreMatrix, group_of, multipliers
 from sfumato.kernel import library
 
 MIN_ELEMENTS = 1 << 23  # logits from which scores are scanned in blocks
@@ -49,11 +42,7 @@ def suits(source: ScoreMatrix) -> bool:
 
 @dataclass
 class Scan:
-    """The columns of a scan of the logits ``source``.
-
-    ``label_deficit`` and ``centre`` are as in :class:`~sfumato.evaluate.metrics.temperature.NllSlope`. On request there
-    is the expansion of every row about one β, and ``by_class`` with the hashes that group its rows.
-    """
+    """The columns of a scan of the logits ``source``; ``label_deficit`` and ``centre`` are as in ``NllSlope``."""
 
     source: ScoreMatrix
     rows: Rows

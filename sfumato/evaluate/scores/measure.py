@@ -29,8 +29,19 @@ from sfumato.evaluate.metrics.temperature import (
 from sfumato.evaluate.scores import block_scan
 from sfumato.evaluate.scores.column_checks import Column, as_numpy, check_weights, mean
 from sfumato.evaluate.scores.per_row import Rows, scan
-from sfumato.evaluate.scores.row_hash import FOLDS, GROUPS, group_of, row_hash
-from sfumato.evaluate.scores.score_matrix import IGNORED, Labels, RowError, ScoreMatrix, Scores, check_labels, take_rows
+from sfumato.evaluate.scores.score_matrix import (
+    FOLDS,
+    GROUPS,
+    IGNORED,
+    Labels,
+    RowError,
+    ScoreMatrix,
+    Scores,
+    check_labels,
+    group_of,
+    row_hash,
+    take_rows,
+)
 from sfumato.evaluate.scores.soft_labels import SoftLabels, Truth, truth_of
 from sfumato.evaluate.statistics.groups import RowGroups
 
@@ -101,9 +112,7 @@ def measure(
     source, counted = ScoreMatrix(logits=logits, probs=probs), None
     if labels is not None:
         labels, counted = without_ignored(labels)
-    truth = truth_of(
-        source.rows, source.classes, source.name, labels=labels, label_probs=label_probs, label_counts=label_counts
-    )
+    truth = truth_of(source, labels=labels, label_probs=label_probs, label_counts=label_counts)
     w = check_weights(weights, source.rows)
     if truth.soft is not None and not truth.soft.all_count:
         counted = truth.soft.counted
@@ -111,9 +120,8 @@ def measure(
         return _measured(source, truth, w)
     source = ScoreMatrix(**{source.name: take_rows(source.values, counted)})
     try:
-        measured = _measured(
-            source, truth.part(counted), None if w is None else check_weights(w[counted], len(counted))
-        )
+        w = None if w is None else check_weights(w[counted], len(counted))
+        measured = _measured(source, truth.part(counted), w)
     except RowError as error:
         raise error.numbered(counted) from None
     measured.counted = counted
@@ -136,12 +144,11 @@ def without_ignored(labels: Labels) -> tuple[Labels, npt.NDArray[np.int64] | Non
 
 
 def _measured(source: ScoreMatrix, truth: Truth, w: Column | None) -> Measured:
-    by_class = ClasswiseSums(source.classes, BINS, GROUPS // 2)
     if truth.soft is None and block_scan.suits(source):
-        measured = _fast_measured(source, truth.labels, w, by_class)
+        measured = _fast_measured(source, truth.labels, w)
         if measured is not None:
             return measured
-        by_class = ClasswiseSums(source.classes, BINS, GROUPS // 2)
+    by_class = ClasswiseSums(source.classes, BINS, GROUPS // 2)
     hashes = np.concatenate([row_hash(source.raw(start, stop)) for start, stop in source.steps()])
     group = group_of(hashes)
 
@@ -175,7 +182,7 @@ def scan_columns(*, logits: Scores, labels: Labels) -> tuple[Rows, int]:
 def columns_at(
     source: ScoreMatrix, labels: npt.NDArray[np.int64], temperature: Temperature, *, soft: SoftLabels | None = None
 ) -> tuple[Rows, Rows]:
-    """The columns of the scores as they are, and divided by a temperature, on checked input; both from one scan."""
+    """The columns of checked scores as they are, and divided by a temperature."""
     if soft is None and block_scan.suits(source) and not temperature.at_bound:
         beta = 1 / temperature.value
         scanned = block_scan.scan(source, labels, beta=beta)
@@ -185,10 +192,9 @@ def columns_at(
     return scan(source, labels, soft=soft), scan(source, labels, temperature.value, soft=soft)
 
 
-def _fast_measured(
-    source: ScoreMatrix, label: npt.NDArray[np.int64], weights: Column | None, by_class: ClasswiseSums
-) -> Measured | None:
+def _fast_measured(source: ScoreMatrix, label: npt.NDArray[np.int64], weights: Column | None) -> Measured | None:
     """As :func:`measure`, in blocks; None where only the exact search finds the temperature."""
+    by_class = ClasswiseSums(source.classes, BINS, GROUPS // 2)
     try:
         beta = _bracketed(source, label, weights)
     except ValueError:
@@ -240,17 +246,15 @@ def _several_folds(fold: npt.NDArray[np.int64], weights: Column | None) -> bool:
 
 def _bracketed(source: ScoreMatrix, label: npt.NDArray[np.int64], weights: Column | None) -> float:
     """β near the optimum, by a fit on few rows and one step on a part of the others."""
-    small, large = (max(1, source.rows * source.classes // elements) for elements in _SAMPLES)
-    beta = 1 / fit(NllSlope(source.part(small), label[::small], _every(weights, small)), small=True).value
-    part = ScoreMatrix(logits=source.part(large))
-    scanned = block_scan.scan(part, label[::large], beta=beta)
-    assert scanned.expansion is not None
-    better, _ = from_series(scanned.expansion.beta, scanned.expansion.cumulants, slice(None), _every(weights, large))
+    (few, few_weights), (many, many_weights) = (
+        (step, None if weights is None else weights[::step])
+        for step in (max(1, source.rows * source.classes // elements) for elements in _SAMPLES)
+    )
+    beta = 1 / fit(NllSlope(source.part(few), label[::few], few_weights), small=True).value
+    near = block_scan.scan(ScoreMatrix(logits=source.part(many)), label[::many], beta=beta).expansion
+    assert near is not None
+    better, _ = from_series(near.beta, near.cumulants, slice(None), many_weights)
     return better if beta / 2 < better < 2 * beta else beta
-
-
-def _every(weights: Column | None, step: int) -> Column | None:
-    return None if weights is None else weights[::step]
 
 
 def _describe(result: Measured, cumulants: tuple[Column, ...], label_deficit: Column) -> None:

@@ -1,7 +1,6 @@
 """One trained model as a verdict takes it: scores of test rows and, if there are any, validation rows, groups, ids.
 
-Whatever a file holds becomes logits (N, K) with labels (N,): probabilities become their logarithms, sequences (B, T, V)
-become rows, and rows whose label is −100 are left out.
+Probabilities become their logarithms, sequences (B, T, V) become rows, and rows whose label is −100 are left out.
 """
 
 from __future__ import annotations
@@ -15,14 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from sfumato.evaluate.scores.column_checks import as_numpy, is_tensor
-from sfumato.evaluate.scores.converted_scores import HeadScores, as_probabilities, logarithms
 from sfumato.evaluate.scores.read_scores import (
     HEAD,
     SCORES,
+    HeadScores,
     as_labels,
+    as_probabilities,
     choose,
     contents,
     labels_of,
+    logarithms,
     soft_of,
     unused_labels,
 )
@@ -42,16 +43,11 @@ from sfumato.messages import Note
 from sfumato.text import listing, plural
 
 VALIDATION = tuple(f"val_{each}" for each in ("logits", "probs", "labels", *SOFT, "group", "features"))
-"""Names of the arrays of validation rows."""
 
 
 @dataclass(frozen=True)
 class ScoredRows:
-    """Rows of one part: ``logits`` (N, K), ``labels`` (N,), and ``group`` (N,) or None where each row is its own.
-
-    ``soft`` are soft labels (N, K), whose modes the labels are, or None. ``numbers`` are those of the rows in their
-    file, or None where the file has these rows alone and in this order.
-    """
+    """Rows of one part, with soft labels whose modes the labels are, and their numbers in a file with other rows."""
 
     logits: Any
     labels: npt.NDArray[np.int64]
@@ -75,19 +71,15 @@ class ScoredRows:
 
 @dataclass(frozen=True)
 class ModelFile:
-    """One model from one file: test rows to judge on, validation rows for the temperature, ids to match rows by.
-
-    ``ignored`` is the first row that does not count, by its number in the file; ``classes`` are the columns of a table
-    that were taken for classes, if these are not numbered.
-    """
+    """One model from one file: test rows to judge on, validation rows for the temperature, ids to match rows by."""
 
     name: str
     test: ScoredRows
     validation: ScoredRows | None = None
     id: npt.NDArray[Any] | None = None
-    ignored: int | None = None
+    ignored: int | None = None  # the first row that does not count
     notes: tuple[Note, ...] = ()
-    classes: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()  # columns of a table that were taken for classes
 
 
 def read_model(path: str | os.PathLike[str], *, kind: str | None = None, group: str = "group") -> ModelFile:
@@ -99,10 +91,7 @@ def read_model(path: str | os.PathLike[str], *, kind: str | None = None, group: 
 
 
 def model_of(arrays: Mapping[str, Any], name: str, *, kind: str | None = None, group: str = "group") -> ModelFile:
-    """The model of arrays by their names; ``group`` names those whose equal values mark rows that vary together.
-
-    FileError, which begins with ``name``, if something is missing or does not fit.
-    """
+    """The model of arrays by their names; ``group`` names those whose equal values mark rows that vary together."""
     known = {*SCORES, *LABELS, *SOFT, *HEAD, *VALIDATION, group, "id", "classes", ""}
     unused = sorted(str(key) for key in arrays if str(key) not in known)
     held = {str(key): _array(value, f"{name}: {key}") for key, value in arrays.items() if value is not None}

@@ -63,12 +63,12 @@ class Rows:
 
     @property
     def score(self) -> Column:
-        """The column that orders rows by confidence without saturating: ``log_confidence``."""
+        """The column that orders rows by confidence without saturating."""
         return self.log_confidence
 
     @property
     def right(self) -> npt.NDArray[Any]:
-        """How far each row is right, which calibration and ranking count: ``correct``, 0 or 1."""
+        """How far each row is right, which calibration and ranking count."""
         return self.correct
 
     @property
@@ -82,15 +82,11 @@ class Rows:
 
 @dataclass(frozen=True)
 class SoftRows(Rows):
-    r"""What a model said about rows whose labels are soft, :math:`q`.
+    r"""What a model said about rows whose labels are soft, :math:`q`, of which ``label`` is the mode.
 
-    The label is the mode of q. ``nll`` is the cross entropy :math:`-\sum_k q_k \log p_k`, ``brier`` is
-    :math:`\sum_k (p_k - q_k)^2`, and ``slope`` is :math:`(E_p[z] - \langle q, z \rangle)/T`. All else is as in
-    :class:`Rows`, whose numbers these are where q is one-hot.
-
-    Attributes:
-        agreed: q of the predicted class, which is 0 or 1 where q is one-hot.
-        entropy: :math:`-\sum_k q_k \log q_k`, in nats: the least that ``nll`` can be.
+    ``nll`` is the cross entropy :math:`-\sum_k q_k \log p_k`, ``brier`` is :math:`\sum_k (p_k - q_k)^2`, and ``slope``
+    is :math:`(E_p[z] - \langle q, z \rangle)/T`. ``agreed`` is q of the predicted class, and ``entropy`` is
+    :math:`-\sum_k q_k \log q_k`, in nats: the least that ``nll`` can be.
     """
 
     agreed: Column
@@ -180,8 +176,8 @@ def empty_rows(label: npt.NDArray[np.int64], *, soft: bool = False) -> Rows:
     """Columns to be filled for these labels, which are the modes where labels are ``soft``."""
     kind = SoftRows if soft else Rows
     types: dict[str, type[Any]] = {"predicted": np.int64, "rank": np.int64, "correct": np.bool_, "tied": np.bool_}
-    others = (field.name for field in fields(kind) if field.name != "label")
-    return kind(label, **{name: np.empty(len(label), dtype=types.get(name, np.float64)) for name in others})
+    names = [field.name for field in fields(kind)][1:]
+    return kind(label, *(np.empty(len(label), dtype=types.get(name, np.float64)) for name in names))
 
 
 def scan(

@@ -1,7 +1,4 @@
-"""Scores and labels from a file or a run folder: the arrays of a file, and which of them are scores and labels.
-
-The first bytes of a file show its format, not its name. A large matrix stays in its file and is read in blocks.
-"""
+"""Scores and labels from a file or a run folder: the arrays of a file, and which of them are scores and labels."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ import re
 import sys
 import tempfile
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -21,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from sfumato.evaluate.scores.column_checks import as_numpy, is_tensor
-from sfumato.evaluate.scores.converted_scores import HeadScores, as_probabilities
+from sfumato.evaluate.scores.score_matrix import SUM_TOLERANCE, ScoreMatrix, Stored, plain, widen
 from sfumato.evaluate.scores.score_tables import EXTRA_COLUMNS, LABELS, LOGITS, PROBS, Contents, read_score_table
 from sfumato.evaluate.scores.soft_labels import SOFT, SoftLabels
-from sfumato.io.arrays import Array, StoredMatrix, copied, read_npy, read_npz, read_safetensors, read_torch
+from sfumato.io.arrays import Array, StoredMatrix, copied, read_npy, read_npz, read_safetensors, read_torch, spool
 from sfumato.io.arrays import FileError as FileError
 from sfumato.messages import Note
 from sfumato.text import did_you_mean
@@ -66,9 +63,8 @@ class ScoreFile:
 def read_scores(path: str, *, kind: str | None = None, group: str | None = None) -> ScoreFile:
     """Scores from a file, a run folder, or ``-`` for standard input; FileError if that cannot be used.
 
-    The file is ``.npz``, ``.npy``, ``.safetensors``, ``.pt``, ``.csv`` or ``.parquet``. ``kind`` is ``"logits"``,
-    ``"probs"`` or ``"percent"``, if the file does not say so or is wrong. ``group`` names the array or column of rows
-    that vary together; without it, one called ``"group"`` is taken if there is one.
+    ``kind`` is ``"logits"``, ``"probs"`` or ``"percent"``, if the file does not say so or is wrong. ``group`` names the
+    array or column of rows that vary together, by default ``"group"`` if there is one.
     """
     place, notes = path, list[Note]()
     if path != "-" and os.path.isdir(path):
@@ -92,8 +88,8 @@ def read_scores(path: str, *, kind: str | None = None, group: str | None = None)
     if kind != "logits":
         scores, more = as_probabilities(scores, kind, name)
         kind, notes = "probs", [*notes, *more]
-    group_of_rows = None if groups is None else as_numpy(groups)
-    return ScoreFile(name, kind, scores, labels, arrays.get("features"), rows, notes, group_of_rows, soft)
+    groups = None if groups is None else as_numpy(groups)
+    return ScoreFile(name, kind, scores, labels, arrays.get("features"), rows, notes, groups, soft)
 
 
 def read_labels(path: str) -> npt.NDArray[Any] | SoftLabels:
@@ -154,10 +150,7 @@ def as_labels(values: Array) -> npt.NDArray[Any]:
 
 
 def contents(path: str, name: str, extra: Sequence[str] = ()) -> Contents:
-    """What a file holds: its arrays by name, the kind of its scores if it says so, and notes on what was read.
-
-    ``extra`` names columns of a table, or arrays, that are not classes and are read as they are.
-    """
+    """The arrays of a file by name, the kind of its scores if it says so, and notes; ``extra`` are no classes."""
     try:
         file: IO[bytes] = copied(sys.stdin.buffer) if path == "-" else open(path, "rb")  # noqa: SIM115
     except FileNotFoundError:
@@ -169,6 +162,7 @@ def contents(path: str, name: str, extra: Sequence[str] = ()) -> Contents:
 
 
 def _by_first_bytes(file: IO[bytes], path: str, name: str, extra: Sequence[str]) -> Contents:
+    """What a file holds, whose format its first bytes show, and not its name."""
     size = os.fstat(file.fileno()).st_size
     wanted = (*SCORES, *_OTHER, *extra)
     head = file.read(8)
@@ -180,8 +174,9 @@ def _by_first_bytes(file: IO[bytes], path: str, name: str, extra: Sequence[str])
         if _is_torch(file):
             return read_torch(path if path != "-" else file, name), None, []
         return read_npz(file, name, wanted), None, []
-    parquet = head.startswith(b"PAR1")
-    if not parquet and len(head) == 8 and file.read(1) == b"{" and not head.lstrip().startswith((b"{", b"[")):
+    feather = head.startswith(b"ARROW1") and path.lower().endswith((".feather", ".arrow"))
+    arrow = feather or head.startswith(b"PAR1")
+    if not arrow and len(head) == 8 and file.read(1) == b"{" and not head.lstrip().startswith((b"{", b"[")):
         return read_safetensors(file, name, size, wanted), None, []
     if head.startswith(b"\x80") or path.endswith((".pkl", ".pickle", ".joblib")):
         raise FileError(
@@ -193,22 +188,21 @@ def _by_first_bytes(file: IO[bytes], path: str, name: str, extra: Sequence[str])
     if head.lstrip().startswith((b"{", b"[{")):
         raise FileError(f"{name} is JSON, which is not read; save the table as CSV or Parquet")
     utf_16 = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    if not parquet and b"\0" in head and not utf_16 and not path.endswith(".gz"):
-        raise FileError(f"{name}: unsupported file format; scores are npz, npy, safetensors, pt, CSV or Parquet")
+    if not arrow and b"\0" in head and not utf_16 and not path.endswith(".gz"):
+        raise FileError(
+            f"{name}: unsupported file format; scores are npz, npy, safetensors, pt, CSV, Parquet or Feather"
+        )
     if path != "-":
-        return read_score_table(path, name, extra, parquet=parquet)
+        return read_score_table(path, name, extra, arrow=arrow)
     with tempfile.TemporaryDirectory() as folder:  # tables are read by path
         table = Path(folder) / "standard_input"
         file.seek(0)
         table.write_bytes(file.read())
-        return read_score_table(str(table), name, extra, parquet=parquet)
+        return read_score_table(str(table), name, extra, arrow=arrow)
 
 
 def choose(arrays: dict[str, Array], name: str, *, sequences: bool = False) -> tuple[str, Array]:
-    """The name and the scores among the arrays of a file; ``sequences`` may have more dimensions than two.
-
-    ``features`` and ``head_weight`` stand for the logits that they give.
-    """
+    """The name and the scores among the arrays of a file; ``sequences`` may have more dimensions than two."""
     for key in (*SCORES, ""):
         if key in arrays and (key or len(arrays) == 1):
             scores = arrays[key]
@@ -272,3 +266,88 @@ def _is_torch(file: IO[bytes]) -> bool:
             return any(each.endswith("data.pkl") for each in archive.namelist())
     except Exception:  # damage shows up as any of a dozen types; the reader of the archive will say what it is
         return False
+
+
+def as_probabilities(scores: Any, kind: str, name: str) -> tuple[Any, list[Note]]:
+    """Probabilities, or numbers of kind ``"percent"``, whose rows are divided by their sums where these are rounded.
+
+    FileError if percentages are called probabilities, or the other way round. Other faults are left to the audit.
+    """
+    try:
+        source = ScoreMatrix(probs=scores)
+    except (TypeError, ValueError):
+        return scores, []  # of a type or shape that the audit refuses
+    head = source.block(*next(source.steps()))
+    sums, whole = head.sum(axis=1), 100.0 if kind == "percent" else 1.0
+    if not np.isfinite(sums).all() or (head < 0).any():
+        return scores, []  # the audit names the row
+    decimals = next((d for d in range(7) if (np.abs(head * 10**d - np.rint(head * 10**d)) < 1e-6).all()), None)
+    rounding = 0.0 if decimals is None else 0.501 * source.classes * 10.0**-decimals
+    slack = max(SUM_TOLERANCE * whole, rounding)
+    if kind == "probs" and (np.abs(sums - 100) <= max(slack, 1.0)).all():
+        raise FileError(f"{name}: the scores of each row sum to about 100, so they are percentages; say --kind percent")
+    off = float(np.abs(sums - whole).max())
+    if kind == "probs" and (off <= SUM_TOLERANCE or off > slack):
+        return scores, []
+    what = "percentages" if kind == "percent" else f"probabilities rounded to {decimals} decimals"
+
+    def divided() -> Iterator[npt.NDArray[Any]]:
+        for start, stop in source.steps():
+            block = source.block(start, stop)
+            sums = block.sum(axis=1)
+            if not (near := np.abs(sums - whole) <= slack).all():
+                row = int(near.argmin())
+                raise FileError(
+                    f"{name}: the scores of row {start + row} sum to {sums[row]:.6g}, and "
+                    f"{what.partition(' ')[0]} sum to {whole:g}"
+                )
+            yield block / sums[:, None]
+
+    note = Note(code="divided-by-sum", text=f"These are {what}, and each row was divided by its sum.")
+    return spool(divided(), "float64"), [note]
+
+
+def logarithms(source: ScoreMatrix) -> Any:
+    """Probabilities as logits, each row of which is checked; those of a file stay in one."""
+    blocks = (chunk.shifted for chunk in source)
+    return spool(blocks, "float64") if isinstance(source.values, Stored) else np.concatenate(list(blocks))
+
+
+class HeadScores:
+    """The logits ``features @ head_weight.T + head_bias`` of a linear last layer, multiplied in blocks of rows.
+
+    They are float32, or float64 where the weight is. ``features`` (N, D) may stay in their file; the weight is (K, D),
+    as ``torch.nn.Linear`` has it, and the bias (K,) or None.
+    """
+
+    def __init__(self, features: Any, weight: Any, bias: Any, name: str) -> None:
+        weight = widen(_plain(weight))
+        self._weight = weight if weight.dtype == np.float64 else weight.astype(np.float32)
+        self._bias = None if bias is None else widen(_plain(bias)).astype(self._weight.dtype)
+        self._features = features
+        shape = tuple(int(n) for n in features.shape)
+        if len(shape) != 2 or weight.ndim != 2 or shape[1] != weight.shape[1]:
+            raise FileError(
+                f"{name}: features {shape} and head_weight {weight.shape} do not fit; they are (N, D) and (K, D), as "
+                "torch.nn.Linear has its weight"
+            )
+        if self._bias is not None and self._bias.shape != (len(weight),):
+            raise FileError(f"{name}: head_bias must be ({len(weight)},), one number per class, got {self._bias.shape}")
+        self.shape, self.type_name = (len(features), len(weight)), self._weight.dtype.name
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def read(self, start: int, stop: int, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
+        """Rows from ``start`` to ``stop``, into ``out`` if given."""
+        block = widen(_plain(self._features, slice(start, stop))).astype(self._weight.dtype)
+        product = np.matmul(block, self._weight.T, out=None if out is None else out[: stop - start])
+        if self._bias is not None:
+            product += self._bias
+        return product
+
+
+def _plain(values: Any, rows: slice = slice(None)) -> npt.NDArray[Any]:
+    if isinstance(values, StoredMatrix):
+        return values.read(*rows.indices(len(values))[:2])
+    return plain(values[rows]) if is_tensor(values) else np.asarray(values[rows])

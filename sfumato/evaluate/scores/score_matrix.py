@@ -1,14 +1,14 @@
-"""Logits or probabilities of any float type, checked and handed out as float64 chunks of rows.
+"""Logits or probabilities of any float type, checked and handed out as float64 chunks of rows of about a megabyte.
 
 Every number in this package starts from a row of log probabilities up to a constant, shifted so that its largest entry
-is 0. A chunk is about a megabyte, so memory stays bounded however many rows a file has. Scores may be a numpy array, a
-torch tensor, or anything :class:`Stored`.
+is 0. Scores may be a numpy array, a torch tensor, or anything :class:`Stored`, so memory stays bounded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -47,10 +47,12 @@ SUM_TOLERANCE = 1e-4
 RESOLUTION = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23}
 _LOOKED_AT = 4096  # rows that are looked at to tell logits from probabilities
 _NAMED = 8  # the number of bad rows that an error names
+FOLDS = 5
+GROUPS = 20  # of rows by their content, a multiple of FOLDS
 
 
 class RowError(ValueError):
-    """Rows that cannot be used; :meth:`numbered` calls them by their numbers in the table they were taken from.
+    """Rows that cannot be used; ``text`` has ``{row}`` for the first of them, and may have ``{others}`` for all.
 
     >>> error = RowError("probs in row {row} are negative{others}", [0, 2])
     >>> print(error.numbered(np.array([5, 6, 9])))
@@ -58,7 +60,6 @@ class RowError(ValueError):
     """
 
     def __init__(self, text: str, rows: Sequence[int]) -> None:
-        """``text`` has ``{row}`` where the first row stands, and may have ``{others}`` where all rows do."""
         super().__init__(text.replace("{row}", str(rows[0])).replace("{others}", others(rows)))
         self.text, self.rows = text, rows
 
@@ -66,7 +67,7 @@ class RowError(ValueError):
         return type(self), (self.text, self.rows)
 
     def numbered(self, numbers: npt.NDArray[np.int64] | None) -> RowError:
-        """The same error with other numbers of rows: row i is called ``numbers[i]``."""
+        """The same error with the numbers of the rows in the table they were taken from: row i is ``numbers[i]``."""
         return self if numbers is None else type(self)(self.text, numbers[list(self.rows)].tolist())
 
 
@@ -118,20 +119,16 @@ class ScoreMatrix:
 
     def __iter__(self) -> Iterator[Chunk]:
         for start, stop in self.steps():
-            yield self.chunk(start, self.raw(start, stop))
-
-    def chunk(self, start: int, raw: npt.NDArray[Any]) -> Chunk:
-        """Rows from ``start`` on, as :meth:`raw` gave them, checked and shifted."""
-        block = self._floats(raw)
-        if self.name == "probs":
-            self._check_probs(start, block)
-            with np.errstate(divide="ignore"):
-                block = np.log(block)
-        largest = block.max(axis=1)
-        # max propagates NaN, so N numbers show NaN, +inf and rows that are −inf throughout
-        if not np.isfinite(largest).all():
-            raise self.not_finite(start)
-        return Chunk(start, block - largest[:, None], block.argmax(axis=1))
+            block = self.block(start, stop)
+            if self.name == "probs":
+                self._check_probs(start, block)
+                with np.errstate(divide="ignore"):
+                    block = np.log(block)
+            largest = block.max(axis=1)
+            # max propagates NaN, so N numbers show NaN, +inf and rows that are −inf throughout
+            if not np.isfinite(largest).all():
+                raise self.not_finite(start)
+            yield Chunk(start, block - largest[:, None], block.argmax(axis=1))
 
     def buffer(self, rows: int) -> npt.NDArray[Any] | None:
         """Room for so many rows as :meth:`raw` gives them; None for scores that are in memory."""
@@ -150,12 +147,9 @@ class ScoreMatrix:
 
     def block(self, start: int, stop: int) -> Column:
         """Rows ``start`` to ``stop`` as given, in float64; nobody may write to them."""
-        return self._floats(self.raw(start, stop))
-
-    def _floats(self, raw: npt.NDArray[Any]) -> Column:
         order = "F" if self.classes < SHORT_ROW else "C"
         with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet NaN, which a later check names
-            return np.asarray(widen(raw), dtype=np.float64, order=order)
+            return np.asarray(widen(self.raw(start, stop)), dtype=np.float64, order=order)
 
     def raw(self, start: int, stop: int, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
         """Rows ``start`` to ``stop`` in their own type, bfloat16 as uint16; only stored rows are read into ``out``."""
@@ -171,7 +165,7 @@ class ScoreMatrix:
         values = self.values[::step]
         return widen(plain(values)) if is_tensor(values) else values
 
-    def not_finite(self, start: int = 0) -> RowError:
+    def not_finite(self, start: int) -> RowError:
         """The error for the rows of logits that are not finite, from the chunk of ``start`` on."""
         bad, first = list[int](), ""
         for begin, stop in self.steps():
@@ -190,21 +184,17 @@ class ScoreMatrix:
         return RowError(first, bad)
 
     def _check_probs(self, start: int, block: Column) -> None:
-        odd = np.isnan(block)
-        if odd.any():
+        for odd in (np.isnan(block), block < 0):
+            if not odd.any():
+                continue
             row, col = (int(i) for i in np.argwhere(odd)[0])
-            rows = np.flatnonzero(odd.any(axis=1)) + start
-            raise RowError(f"probs are not a number in row {{row}}, class {col}{{others}}", rows.tolist())
-        if (block < 0).any():
-            row, col = (int(i) for i in np.argwhere(block < 0)[0])
-            rows = np.flatnonzero((block < 0).any(axis=1)) + start
-            alike = 2 * len(rows) > len(block)  # of logits, most rows have a negative one
-            way_out = "for logits use logits=" if alike else "a probability is in [0, 1]: mend the row or leave it out"
-            raise RowError(
-                f"probs are negative in row {{row}}: {block[row, col]:.6g} at class {col}"
-                f"{'' if alike else '{others}'}; {way_out}",
-                rows.tolist(),
-            )
+            rows = (np.flatnonzero(odd.any(axis=1)) + start).tolist()
+            if np.isnan(block[row, col]):
+                raise RowError(f"probs are not a number in row {{row}}, class {col}{{others}}", rows)
+            text = f"probs are negative in row {{row}}: {block[row, col]:.6g} at class {col}"
+            if 2 * len(rows) > len(block):  # of logits, most rows have a negative one
+                raise RowError(f"{text}; for logits use logits=", rows)
+            raise RowError(f"{text}{{others}}; a probability is in [0, 1]: mend the row or leave it out", rows)
         total = block.sum(axis=1)
         # rounding to half precision alone moves the sum of a row so far
         tolerance = max(SUM_TOLERANCE, 4 * RESOLUTION.get(self.type_name, 0.0))
@@ -280,10 +270,6 @@ def take_rows(scores: Any, rows: npt.NDArray[Any]) -> Any:
     if isinstance(scores, Stored):
         source = ScoreMatrix(logits=scores)
         return spool(_taken_blocks(source, rows), source.type_name)
-    if is_tensor(scores):
-        import torch
-
-        return scores[torch.from_numpy(rows)]
     return scores[rows]
 
 
@@ -297,6 +283,45 @@ def _taken_blocks(source: ScoreMatrix, rows: npt.NDArray[Any]) -> Iterator[npt.N
     else:
         for start in range(0, len(rows), 1024):
             yield np.concatenate([source.raw(int(row), int(row) + 1) for row in rows[start : start + 1024]])
+
+
+def row_hash(raw: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
+    """A 64-bit hash of the bytes of every row of a contiguous (n, K) array: no order of rows and no seed matters.
+
+    It assigns rows to folds, so neither a row nor a copy of it helps to choose the temperature that scores the row. The
+    words of 8 bytes times fixed odd random numbers are summed modulo 2^64 (Dietzfelbinger's multilinear hash), and the
+    sum is mixed.
+    """
+    data = np.ascontiguousarray(raw).view(np.uint8)
+    words, rest = divmod(data.shape[1], 8)
+    odd = multipliers(data.shape[1])
+    if rest == 0:
+        total = data.view(np.uint64) @ odd[:words]
+    else:
+        whole = np.ascontiguousarray(data[:, : 8 * words]).view(np.uint64)
+        tail = np.zeros((len(data), 8), dtype=np.uint8)
+        tail[:, :rest] = data[:, 8 * words :]
+        total = whole @ odd[:words] + tail.view(np.uint64)[:, 0] * odd[words]
+    total ^= total >> np.uint64(33)
+    for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
+        total *= np.uint64(factor)
+        total ^= total >> np.uint64(33)
+    return total
+
+
+def group_of(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    """The group, 0 to 19, of every row."""
+    return (hashes % np.uint64(GROUPS)).astype(np.int64)
+
+
+@lru_cache(maxsize=8)
+def multipliers(row_bytes: int) -> npt.NDArray[np.uint64]:
+    """The factors of the words of a row, and one for the bytes left over: SplitMix64 from 1 on, made odd."""
+    with np.errstate(over="ignore"):
+        z = np.arange(1, row_bytes // 8 + 2, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return (z ^ (z >> np.uint64(31))) | np.uint64(1)
 
 
 def widen(raw: npt.NDArray[Any]) -> npt.NDArray[Any]:

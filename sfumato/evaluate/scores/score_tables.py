@@ -1,8 +1,4 @@
-"""Scores and labels from a CSV or Parquet table, as pandas or timm's inference.py write them.
-
-:mod:`sfumato.io.tables` reads the columns. Here is which of them are scores (a column per class, or one of lists),
-labels, soft labels, and columns that are read as they are. The scores are put into a matrix in blocks of rows.
-"""
+"""Scores and labels from a table, as pandas or timm's inference.py write them: which of its columns are what."""
 
 from __future__ import annotations
 
@@ -35,10 +31,10 @@ Contents: TypeAlias = tuple[dict[str, Any], str | None, list[Note]]
 """Arrays of a file by their names, ``"logits"`` or ``"probs"`` if the file says which, and notes on what was read."""
 
 
-def read_score_table(path: str, name: str, extra: Sequence[str] = (), *, parquet: bool = False) -> Contents:
-    """Scores and labels of a table, and the ``extra`` columns."""
+def read_score_table(path: str, name: str, extra: Sequence[str] = (), *, arrow: bool = False) -> Contents:
+    """Scores and labels of a CSV table, or of an ``arrow`` one (Parquet, Feather), and the ``extra`` columns."""
     try:
-        frame = (read_arrow if parquet else read_csv)(path, file=name, name=Path(name).stem, header=False)
+        frame = (read_arrow if arrow else read_csv)(path, file=name, name=Path(name).stem, header=False)
     except DataError as error:
         raise FileError(str(error)) from None
     return _ScoreTable(frame, {*EXTRA_COLUMNS, *(each.lower() for each in extra)}).contents()
@@ -65,23 +61,27 @@ class _ScoreTable:
         self.soft = self._soft_columns(lower)
         lists = [place for place, each in enumerate(lower) if each in PROBS + LOGITS]
         self.scores, self.index = self._score_columns(lower, lists)
-        self.named_labels = self.label is not None and self._number_of(self.label, 0) is None
+        self.named_labels = self.label is not None and not self._is_numbers(self.label, slice(0, 1))
         if self.label is not None and self.named_labels and self.kind is not None:
             text = f'The column "{self.names[self.label]}" holds names, as of predictions, and is not read.'
             self.notes.append(Note(code="column-unused", text=text))
             self.label = None
         self.has_scores = bool(lists) or len(self.scores) > 1
         labelled = self.label is not None or self.soft is not None
-        self.one_column = labelled and len(self.scores) == 1 and self._is_numbers(self.scores[0])
+        self.one_column = labelled and len(self.scores) == 1 and self._is_numbers(self.scores[0], slice(0, self.rows))
         if self.one_column:
-            self._take_one_column()
+            values = self._numbers(self.scores[0], slice(0, self.rows))  # of class 1; the other class has the rest
+            self.has_scores, self.kind = True, "probs" if ((values >= 0) & (values <= 1)).all() else "logits"
+            what = "probability of class 1" if self.kind == "probs" else "logit of class 1 against class 0"
+            text = f'The column "{self.names[self.scores[0]]}" was taken for the {what}.'
+            self.notes.append(Note(code="column-taken-for", text=text))
         elif self.header and not lists and self.kind is None and len(self.scores) > 1:
             self._take_named_columns()
         if not self.has_scores and not labelled:
             if len(self.scores) != 1:
                 raise FileError(f"{frame.file} has no column of scores; columns: {', '.join(self.names)}")
             self.label = self.scores[0]
-            self.named_labels = self._number_of(self.label, 0) is None
+            self.named_labels = not self._is_numbers(self.label, slice(0, 1))
 
     def contents(self) -> Contents:
         """The arrays of the table by name."""
@@ -132,20 +132,13 @@ class _ScoreTable:
         index = [] if self.kind is None else [place for _, place in sorted(numbered.get("index", []))]
         return [place for _, place in classes], index
 
-    def _take_one_column(self) -> None:
-        """One score per row is that of class 1; the other class has the rest."""
-        values = self._numbers(self.scores[0], slice(0, self.rows))
-        self.has_scores, self.kind = True, "probs" if ((values >= 0) & (values <= 1)).all() else "logits"
-        what = "probability of class 1" if self.kind == "probs" else "logit of class 1 against class 0"
-        text = f'The column "{self.names[self.scores[0]]}" was taken for the {what}.'
-        self.notes.append(Note(code="column-taken-for", text=text))
-
     def _take_named_columns(self) -> None:
         """Columns without numbers in their names are taken for classes, but for those that plainly are not."""
         at = slice(0, min(_BLOCK, self.rows))
         columns = {place: self._numbers(place, at) for place in self.scores}
         labels = None if self.label is None else self._labels(self.label, at)
-        whole = {place for place, values in columns.items() if _is_whole(values)}
+        # only whole numbers, some of them other than 0 and 1, which probabilities can be
+        whole = {place for place, x in columns.items() if (x == np.rint(x)).all() and (np.abs(x) > 1).any()}
         for place, values in columns.items() if at.stop >= _SAMPLE else ():
             column = f'{self.frame.file}: column "{self.names[place]}"'
             if (values == np.rint(values)).all() and len(np.unique(values)) == len(values):
@@ -200,15 +193,9 @@ class _ScoreTable:
     def _cells(self, place: int, at: slice) -> Any:
         return plain_type(self.frame.columns[place].slice(at.start, at.stop - at.start))
 
-    def _number_of(self, place: int, row: int) -> float | None:
+    def _is_numbers(self, place: int, at: slice) -> bool:
         try:
-            return float(self._numbers(place, slice(row, row + 1))[0])
-        except FileError:
-            return None
-
-    def _is_numbers(self, place: int) -> bool:
-        try:
-            return len(self._numbers(place, slice(0, self.rows))) == self.rows
+            return bool(len(self._numbers(place, at)))
         except FileError:
             return False
 
@@ -285,7 +272,7 @@ class _ScoreTable:
         labels = [known.get(str(cell).strip(), -1) for cell in cells]
         if -1 in labels:
             row = labels.index(-1)
-            number = self._number_of(place, at.start + row) is not None
+            number = self._is_numbers(place, slice(at.start + row, at.start + row + 1))
             where = f'{self.frame.where(at.start + row)}, column "{self.names[place]}"'
             what = "a number, where others are words" if number else "not a number"
             also = ", or all of them are names of columns of scores" if len(names) > 1 else ""
@@ -298,8 +285,3 @@ def _shared_prefix(names: Iterable[str]) -> int:
     low, high = min(names), max(names)  # what these two share at the start, all share
     same = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), len(low))
     return max(low.rfind(mark, 0, same) for mark in "_-. ") + 1
-
-
-def _is_whole(values: npt.NDArray[np.float64]) -> bool:
-    """Whether a column has only whole numbers, some of them other than 0 and 1, which probabilities can be."""
-    return bool((values == np.rint(values)).all() and (np.abs(values) > 1).any())

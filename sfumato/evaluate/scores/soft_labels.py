@@ -1,9 +1,4 @@
-"""Soft labels: for each row a distribution q over the classes, from probabilities or from counts of annotators.
-
-This is where soft labels in memory and in files are checked. A metric needs ⟨q, z⟩ for the log loss and the
-temperature, q of the predicted class for calibration and ranking, and the entropy of q for the divergence. The mode of
-q serves where only a class will do. A one-hot q gives the numbers of the hard label.
-"""
+"""Soft labels: for each row a distribution q over the classes, from probabilities or from counts of annotators."""
 
 from __future__ import annotations
 
@@ -18,11 +13,13 @@ from sfumato.evaluate.scores.score_matrix import (
     RESOLUTION,
     SHORT_ROW,
     Labels,
+    ScoreMatrix,
     Stored,
     check_labels,
     plain,
     widen,
 )
+from sfumato.theory.noise import distribution_fault
 
 SOFT = ("label_probs", "label_counts")
 """What soft labels are called, in files and as arguments."""
@@ -128,26 +125,20 @@ class Truth(NamedTuple):
 
 
 def truth_of(
-    rows: int,
-    classes: int,
-    name: str,
-    *,
-    labels: Labels | None = None,
-    label_probs: Any = None,
-    label_counts: Any = None,
+    source: ScoreMatrix, *, labels: Labels | None = None, label_probs: Any = None, label_counts: Any = None
 ) -> Truth:
-    """The truth of so many rows of scores called ``name``, from exactly one of the labels."""
+    """The truth of the rows of scores, from exactly one of the labels."""
     values = [each for each in (labels, label_probs, label_counts) if each is not None]
     if len(values) != 1:
         raise TypeError("give exactly one of labels=, label_probs= and label_counts=: each of them is the whole truth")
     if labels is not None:
-        return Truth(check_labels(labels, rows, classes, name))
+        return Truth(check_labels(labels, source.rows, source.classes, source.name))
     which = SOFT[0] if label_counts is None else SOFT[1]
     soft = values[0] if isinstance(values[0], SoftLabels) else SoftLabels(values[0], which)
-    if (len(soft), soft.classes) != (rows, classes):
+    if (len(soft), soft.classes) != (source.rows, source.classes):
         raise ValueError(
-            f"{soft.name} must be ({rows}, {classes}), one number per row and class of {name}, got shape "
-            f"({len(soft)}, {soft.classes})"
+            f"{soft.name} must be ({source.rows}, {source.classes}), one number per row and class of {source.name}, "
+            f"got shape ({len(soft)}, {soft.classes})"
         )
     return Truth(soft.mode, soft)
 
@@ -160,27 +151,24 @@ def _in_memory(values: Any) -> npt.NDArray[Any]:
 
 def _validate(block: Column, start: int, name: str, type_name: str) -> None:
     """Refuse a block with a value that is not a count or probability, or with rows that do not sum to 1."""
-    counts = name == "label_counts"
-    odd = ~(np.isfinite(block) & (block >= 0))
-    if counts:
-        odd |= (block != np.rint(block)) | (block >= _MAX_WHOLE)
-    if odd.any():
-        row, col = (int(i) for i in np.argwhere(odd)[0])
-        what = (
-            "counts are whole numbers from 0 on; for probabilities use label_probs"
-            if counts
-            else "probabilities are from 0 to 1"
-        )
-        raise ValueError(f"{name} in row {start + row} have {block[row, col]:.6g} for class {col}: {what}")
-    if counts:
+    if name == "label_counts":
+        odd = ~((block >= 0) & (block < _MAX_WHOLE) & (block == np.rint(block)))
+        if odd.any():
+            row, col = (int(i) for i in np.argwhere(odd)[0])
+            what = "counts are whole numbers from 0 on; for probabilities use label_probs"
+            raise ValueError(f"{name} in row {start + row} have {block[row, col]:.6g} for class {col}: {what}")
         return
-    total = block.sum(axis=1)
-    off = np.flatnonzero(np.abs(total - 1) > max(_TOLERANCE, 4 * RESOLUTION.get(type_name, 0.0)))
-    if len(off):
-        row = int(off[0])
-        way_out = "divide each row by its sum"
-        if not total[row]:
-            way_out = "leave the row out, or use label_counts, of which a row of zeros does not count"
-        elif name == "label_probs" and (block[row] == np.rint(block[row])).all():
-            way_out = "for counts of annotators use label_counts"
-        raise ValueError(f"{name} in row {start + row} sum to {total[row]:.6g}, not to 1; {way_out}")
+    with np.errstate(invalid="ignore"):
+        fault = distribution_fault(block, max(_TOLERANCE, 4 * RESOLUTION.get(type_name, 0.0)))
+    if fault is None:
+        return
+    kind, place, value = fault
+    where = f"{name} in row {start + place[0]}"
+    if kind == "entry":
+        raise ValueError(f"{where} have {value:.6g} for class {place[1]}: probabilities are from 0 to 1")
+    way_out = "divide each row by its sum"
+    if not value:
+        way_out = "leave the row out, or use label_counts, of which a row of zeros does not count"
+    elif (block[place] == np.rint(block[place])).all():
+        way_out = "for counts of annotators use label_counts"
+    raise ValueError(f"{where} sum to {value:.6g}, not to 1; {way_out}")

@@ -1,9 +1,10 @@
-"""Calibration error: against loops over bins and arithmetic by hand."""
+"""Calibration errors: against loops over bins, the integral of the smooth error, and arithmetic by hand."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.integrate import trapezoid
 from scipy.stats import binom, binomtest, norm
 
 import sfumato.evaluate as ev
@@ -32,21 +33,28 @@ def test_ece_is_a_loop_over_bins(bins):
     assert ev.ece(confidence, correct, bins=bins) == pytest.approx(ece_by_loop(confidence, correct, bins), abs=1e-14)
 
 
-def test_edges_belong_to_the_bin_below_and_0_and_1_to_the_outer_bins():
-    table = ev.reliability([0.0, 0.25, 0.5, 0.75, 1.0], [True] * 5, bins=4)
-    assert table.count.tolist() == [2, 1, 1, 1]
+@pytest.mark.parametrize(
+    ("metric", "confidence", "correct", "value"),
+    [
+        (ev.ece, [1.0, 1.0], [True, True], 0.0),
+        (ev.ece, [1.0, 1.0], [False, False], 1.0),
+        (ev.ece, [0.75], [True], 0.25),
+        (ev.ece_equal_mass, [0.6, 0.9], [True, False], (0.4 + 0.9) / 2),  # fewer rows than bins
+        (ev.signed_gap, [1.0, 1.0], [True, False], 0.5),
+        (ev.signed_gap, [0.5, 0.5], [True, True], -0.5),
+        (lambda *given: ev.smooth_ece(*given).value, [1.0, 1.0], [True, True], 0.0),
+        (lambda *given: ev.smooth_ece(*given).value, [0.7, 0.8, 0.9], [False] * 3, 0.8),  # of one sign: of the means
+    ],
+)
+def test_errors_of_a_few_rows_are_those_by_hand(metric, confidence, correct, value):
+    assert metric(confidence, correct) == pytest.approx(value, abs=1e-9)
 
 
-def test_ece_of_a_model_that_is_sure_and_right_is_0():
-    assert ev.ece([1.0, 1.0], [True, True]) == 0.0
-
-
-def test_ece_of_a_model_that_is_sure_and_wrong_is_1():
-    assert ev.ece([1.0, 1.0], [False, False]) == 1.0
-
-
-def test_ece_of_one_row_is_its_distance():
-    assert ev.ece([0.75], [True]) == 0.25
+def test_edges_belong_to_the_bin_below_and_an_empty_bin_is_nan():
+    assert ev.reliability([0.0, 0.25, 0.5, 0.75, 1.0], [True] * 5, bins=4).count.tolist() == [2, 1, 1, 1]
+    table = ev.reliability([0.9], [True], bins=2)
+    assert table.count.tolist() == [0, 1]
+    assert np.isnan([table.confidence[0], table.accuracy[0], table.low[0], table.high[0]]).all()
 
 
 def test_equal_mass_bins_are_runs_of_the_sorted_rows():
@@ -64,17 +72,13 @@ def test_order_of_tied_rows_does_not_matter(random):
     correct = [random.random() < 0.6 for _ in range(30)]
     order = random.sample(range(30), 30)
     moved = [confidence[i] for i in order], [correct[i] for i in order]
-    for metric in (ev.ece, ev.ece_equal_mass, ev.signed_gap):
-        assert metric(*moved) == pytest.approx(metric(confidence, correct), abs=1e-14)
+    for metric in (ev.ece, ev.ece_equal_mass, ev.signed_gap, lambda *given: ev.smooth_ece(*given).value):
+        assert metric(*moved) == pytest.approx(metric(confidence, correct), abs=1e-13)
     assert ev.noise_floor(moved[0], resamples=10) == ev.noise_floor(confidence, resamples=10)
 
 
-def test_equal_mass_with_fewer_rows_than_bins_is_the_mean_distance():
-    assert ev.ece_equal_mass([0.6, 0.9], [True, False]) == pytest.approx((0.4 + 0.9) / 2)
-
-
 @pytest.mark.parametrize("n", [2, 3, 60])
-def test_jackknife_is_the_ece_without_each_row(n):
+def test_values_without_each_row_are_errors_of_the_other_rows(n):
     confidence, correct = sample(2, n)
     truth = [ece_by_loop(np.delete(confidence, i), np.delete(correct, i), 15) for i in range(n)]
     np.testing.assert_allclose(ece_without_each(confidence, correct, 15), truth, atol=1e-14)
@@ -87,35 +91,32 @@ def test_wilsons_interval_is_scipys():
         assert (table.low[b], table.high[b]) == pytest.approx((truth.low, truth.high), abs=1e-12)
 
 
-def test_an_empty_bin_is_nan_and_counts_0():
-    table = ev.reliability([0.9], [True], bins=2)
-    assert table.count.tolist() == [0, 1]
-    assert np.isnan([table.confidence[0], table.accuracy[0], table.low[0], table.high[0]]).all()
+@pytest.mark.parametrize("k", [2, 3, 12])
+def test_the_class_wise_error_is_the_mean_of_binary_errors(k):
+    rng = np.random.default_rng(k)
+    p, y = rng.dirichlet(np.full(k, 0.3), size=200), rng.integers(k, size=200)
+    for bins in (1, 15):
+        truth = np.mean([ece_by_loop(p[:, c], y == c, bins) for c in range(k)])
+        assert ev.ece_classwise(p, y, bins=bins) == pytest.approx(truth, abs=1e-13)
 
 
 def test_noise_floor_of_one_bin_is_the_mean_absolute_deviation_of_a_binomial():
     n, p = 50, 0.8
     k = np.arange(n + 1)
-    weight = binom.pmf(k, n, p)
-    truth = float((weight * abs(k / n - p)).sum())
+    truth = float((binom.pmf(k, n, p) * abs(k / n - p)).sum())
     floor = ev.noise_floor(np.full(n, p), resamples=20_000, seed=5)
     # the standard error of the mean of 20 000 resamples is below 0.00025
     assert floor.mean == pytest.approx(truth, abs=0.001)
     assert (floor.low, floor.high) == pytest.approx((0.0, 0.12), abs=0.021)
 
 
-def test_the_upper_end_of_a_noise_floor_leaves_out_one_redraw_in_forty():
-    n, p = 2000, 0.8
-    floor = ev.noise_floor(np.full(n, p), resamples=4000)
-    spread = np.sqrt(p * (1 - p) / n)  # the error of one bin is |normal| of this deviation
-    assert floor.high == pytest.approx(spread * norm.ppf(0.5 + 0.975 / 2), rel=0.05)
-
-
 @pytest.mark.parametrize("rows", [5000, 20_000])  # of the first, labels are redrawn; of the second, their sum
-def test_noise_floor_of_many_rows_is_the_mean_of_a_folded_normal(rows):
+def test_noise_floor_of_many_rows_is_that_of_a_folded_normal(rows):
     p = 0.94
     floor = ev.noise_floor(np.full(rows, p), resamples=4000)
-    assert floor.mean == pytest.approx(np.sqrt(2 / np.pi * p * (1 - p) / rows), rel=0.04)
+    spread = np.sqrt(p * (1 - p) / rows)
+    assert floor.mean == pytest.approx(np.sqrt(2 / np.pi) * spread, rel=0.04)
+    assert floor.high == pytest.approx(spread * norm.ppf(0.5 + 0.975 / 2), rel=0.05)  # one redraw in forty is above
 
 
 def test_noise_floor_of_a_sure_model_is_0():
@@ -127,13 +128,43 @@ def test_noise_floor_drawn_in_small_blocks_has_the_same_mean(monkeypatch):
     confidence, _ = sample(7, 300)
     whole = ev.noise_floor(confidence, resamples=400)
     monkeypatch.setattr("sfumato.evaluate.metrics.calibration._DRAWS", 64)
-    parts = ev.noise_floor(confidence, resamples=400)
-    assert parts.mean == pytest.approx(whole.mean, rel=0.1)
+    assert ev.noise_floor(confidence, resamples=400).mean == pytest.approx(whole.mean, rel=0.1)
 
 
-def test_signed_gap_tells_over_from_under_confidence():
-    assert ev.signed_gap([1.0, 1.0], [True, False]) == 0.5
-    assert ev.signed_gap([0.5, 0.5], [True, True]) == -0.5
+def sure(n=60):
+    rng = np.random.default_rng(0)
+    confidence = np.concatenate([rng.beta(4, 1, size=n - 6), [0.0, 1.0, 1.0, 1.0, 0.5, 0.5]])
+    return confidence, rng.random(n) < confidence**2
+
+
+def by_integral(confidence, correct, sigma, weights=None):
+    """∫|Σ w·(confidence − correct)·K(t, confidence)|/W, K with images out to 2n ± c for |n| ≤ 2, on 16 385 points."""
+    t = np.linspace(0, 1, 16_385)
+    density = np.zeros_like(t)
+    w = np.ones(len(confidence)) if weights is None else weights
+    for c, right, weight in zip(confidence, correct, w, strict=True):
+        kernel = sum(np.exp(-0.5 * ((t - 2 * n - s * c) / sigma) ** 2) for n in range(-2, 3) for s in (1, -1))
+        density += weight * (c - right) * kernel / (sigma * np.sqrt(2 * np.pi))
+    return trapezoid(np.abs(density), t) / w.sum()
+
+
+@pytest.mark.parametrize(("sigma", "error"), [(0.01, 1e-5), (0.05, 1e-5), (0.4, 1e-5), (0.05, 1e-6)])
+def test_the_smooth_error_at_a_bandwidth_is_the_integral(sigma, error):
+    confidence, correct = sure()
+    if error < 1e-5:  # on points of its grid
+        confidence = np.round(confidence * 4096) / 4096
+    found = ev.smooth_ece(confidence, correct, bandwidth=sigma).value
+    assert found == pytest.approx(by_integral(confidence, correct, sigma), abs=error)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_smooth_error_equals_its_bandwidth_and_rows_add_up_to_it(weighted):
+    confidence, correct = sure(200)
+    weights = np.random.default_rng(1).uniform(0, 3, 200) if weighted else None
+    found = ev.smooth_ece(confidence, correct, weights=weights)
+    assert found.value == pytest.approx(found.bandwidth, abs=1e-7)
+    assert np.average(found.part, weights=weights) == pytest.approx(found.value, abs=1e-9)
+    assert found.value == pytest.approx(by_integral(confidence, correct, found.bandwidth, weights), abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -147,6 +178,7 @@ def test_signed_gap_tells_over_from_under_confidence():
         (lambda: ev.ece([0.5], [True], bins=0), "bins must be at least 1, got 0"),
         (lambda: ece_without_each(np.array([0.5]), np.array([True]), 15), "at least 2 rows, got 1"),
         (lambda: ev.noise_floor([0.5], resamples=0), "resamples must be at least 1, got 0"),
+        (lambda: ev.smooth_ece([0.5], [True], bandwidth=0), "bandwidth must be positive, got 0"),
     ],
 )
 def test_wrong_input_is_named(call, message):

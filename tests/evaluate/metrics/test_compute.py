@@ -13,6 +13,10 @@ def test_the_quantile_of_t_is_as_near_as_it_says(df, error):
     assert error / 3 < abs(t95(df) - stdtrit(df, 0.975)) < error
 
 
+def test_the_quantile_of_t_is_exact_for_few_degrees_of_freedom():
+    assert [t95(df) for df in (*range(1, 9), 2.5)] == pytest.approx([stdtrit(df, 0.975) for df in (*range(1, 9), 2.5)])
+
+
 def test_intervals_end_where_a_metric_ends():
     everywhere = np.array([-1e6, 1e6])
     ends = {name: defined.ends(0.4, half_width(everywhere, None)) for name, defined in METRICS.items()}

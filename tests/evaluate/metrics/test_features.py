@@ -81,24 +81,16 @@ def test_many_rows_in_blocks_give_the_same_number(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("h", "y", "message"),
+    ("metric", "h", "y", "message"),
     [
-        (np.ones((3, 2)), np.array([0, 0, 0]), "at least 2 classes are needed, got 1"),
-        (np.ones((3, 2)), np.array([0, 1]), r"labels must be \(3,\), one a row of features, got shape \(2,\)"),
-        (np.ones(3), np.array([0, 1, 0]), r"features must be \(N, D\) and not empty, got shape \(3,\)"),
-        (np.array([[1.0], [np.nan]]), np.array([0, 1]), "features are not finite in row 1"),
+        (ev.nc1, np.ones((3, 2)), np.array([0, 0, 0]), "at least 2 classes are needed, got 1"),
+        (ev.nc1, np.ones((3, 2)), np.array([0, 1]), r"labels must be \(3,\), one a row of features, got shape \(2,\)"),
+        (ev.nc1, np.ones(3), np.array([0, 1, 0]), r"features must be \(N, D\) and not empty, got shape \(3,\)"),
+        (ev.nc1, np.array([[1.0], [np.nan]]), np.array([0, 1]), "features are not finite in row 1"),
+        (ev.class_separation, np.array([[1.0, 0.0], [0.0, 0.0]]), np.array([0, 1]), "features are all 0 in row 1"),
+        (ev.nc2, np.ones((4, 2)), np.array([0, 1, 0, 1]), "means of all classes are equal"),
     ],
 )
-def test_features_that_cannot_be_used_are_named(h, y, message):
+def test_features_that_cannot_be_used_are_named(metric, h, y, message):
     with pytest.raises(ValueError, match=message):
-        ev.nc1(h, y)
-
-
-def test_a_row_without_direction_is_named():
-    with pytest.raises(ValueError, match="features are all 0 in row 1"):
-        ev.class_separation(np.array([[1.0, 0.0], [0.0, 0.0]]), np.array([0, 1]))
-
-
-def test_equal_means_have_no_angle():
-    with pytest.raises(ValueError, match="means of all classes are equal"):
-        ev.nc2(np.ones((4, 2)), np.array([0, 1, 0, 1]))
+        metric(h, y)

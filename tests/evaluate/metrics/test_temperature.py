@@ -66,50 +66,33 @@ def test_temperature_of_small_hard_samples_is_the_root_or_a_bound(seed, scale, n
         assert found.value == (1e3 if low >= 0 else 1e-3)
 
 
-def test_two_classes_have_a_closed_form():
-    for right in (51, 75, 99):
-        y = (np.arange(100) >= right).astype(int)
-        found = ev.fit_temperature(logits=np.array([[3.0, 0.0]] * 100), labels=y).value
-        assert found == pytest.approx(3 / np.log(right / (100 - right)), rel=1e-12)
+@pytest.mark.parametrize(("lead", "right"), [(3.0, 51), (3.0, 75), (3.0, 99), (800.0, 99)])
+def test_two_classes_have_a_closed_form(lead, right):
+    y = (np.arange(100) >= right).astype(int)
+    found = ev.fit_temperature(logits=np.array([[lead, 0.0]] * 100), labels=y).value
+    assert found == pytest.approx(lead / np.log(right / (100 - right)), rel=1e-12)
 
 
-def test_one_error_at_a_lead_of_800_has_the_closed_form():
-    z, y = np.array([[800.0, 0.0]] * 100), np.array([0] * 99 + [1])
-    assert ev.fit_temperature(logits=z, labels=y).value == pytest.approx(800 / np.log(99), rel=1e-12)
+@pytest.mark.parametrize(
+    ("row", "labels", "value", "at_bound"),
+    [
+        ([1e-5, 0.0], [0, 0, 0], 1e-3, True),  # no error
+        ([800.0, 0.0], [0, 0, 0], 1e-3, True),
+        ([0.0, 1.0], [1], 1e-3, True),
+        ([1.0, 0.0], [1, 1, 1], 1e3, True),  # worse than chance
+        ([1.0, 1.0, 1.0, 1.0], [0, 1, 2], 1.0, False),  # rows that show nothing
+    ],
+)
+def test_rows_without_an_optimum_have_a_bound_or_1(row, labels, value, at_bound):
+    found = ev.fit_temperature(logits=np.array([row] * len(labels)), labels=np.array(labels))
+    assert (found.value, found.at_bound) == (value, at_bound)
 
 
-@pytest.mark.parametrize("lead", [1e-5, 1.0, 800.0])
-def test_no_error_means_the_lower_bound(lead):
-    found = ev.fit_temperature(logits=np.array([[lead, 0.0]] * 3), labels=np.zeros(3, dtype=int))
-    assert (found.value, found.at_bound) == (1e-3, True)
-
-
-def test_labels_worse_than_chance_mean_the_upper_bound():
-    found = ev.fit_temperature(logits=np.array([[1.0, 0.0]] * 3), labels=np.ones(3, dtype=int))
-    assert (found.value, found.at_bound) == (1e3, True)
-
-
-def test_rows_that_say_nothing_leave_the_temperature_at_1():
-    found = ev.fit_temperature(logits=np.ones((3, 4)), labels=np.array([0, 1, 2]))
-    assert (found.value, found.at_bound) == (1.0, False)
-
-
-def test_one_row():
-    assert ev.fit_temperature(logits=np.array([[0.0, 1.0]]), labels=np.array([1])).at_bound
-
-
-def test_order_of_rows_does_not_matter():
+def test_order_of_rows_does_not_matter_and_the_scale_of_the_logits_is_that_of_the_temperature():
     z, y = sample(2.0)
     order = np.random.default_rng(3).permutation(len(y))
-    moved = ev.fit_temperature(logits=z[order], labels=y[order]).value
-    assert moved == pytest.approx(ev.fit_temperature(logits=z, labels=y).value, rel=1e-12)
-
-
-def test_logits_times_a_number_have_the_temperature_times_it():
-    z, y = sample(1.0)
-    assert ev.fit_temperature(logits=8 * z, labels=y).value == pytest.approx(
-        8 * ev.fit_temperature(logits=z, labels=y).value, rel=1e-12
-    )
+    moved = ev.fit_temperature(logits=8 * z[order], labels=y[order]).value
+    assert moved == pytest.approx(8 * ev.fit_temperature(logits=z, labels=y).value, rel=1e-12)
 
 
 def test_classes_ruled_out_change_nothing():
@@ -147,22 +130,10 @@ def test_small_fit_without_error_minimises_the_nll_with_one_uniform_row():
     assert not found.at_bound
 
 
-def test_small_fit_of_saturated_rows_is_the_rule_of_succession():
-    found = ev.fit_temperature_small(logits=np.array([[800.0, 0.0]] * 9), labels=np.zeros(9, dtype=int))
-    assert found.value == pytest.approx(800 / np.log(19), rel=1e-10)
-
-
-def test_small_fit_takes_rows_with_classes_ruled_out():
-    z = np.array([[2.0, 0.0, -np.inf]] * 9)
-    found = ev.fit_temperature_small(logits=z, labels=np.zeros(9, dtype=int))
-    assert found.value == pytest.approx(2 / np.log(19), rel=1e-10)
-
-
-def test_pseudo_values_average_to_the_temperature():
-    z, y = sample(2.0)
-    fit = ev.fit_temperature(logits=z, labels=y).value
-    values = jackknife(NllSlope(z, y), fit)
-    assert values.mean() == pytest.approx(fit, rel=1e-12)
+@pytest.mark.parametrize("row", [[800.0, 0.0], [2.0, 0.0, -np.inf]])
+def test_small_fit_of_equal_rows_is_the_rule_of_succession(row):
+    found = ev.fit_temperature_small(logits=np.array([row] * 9), labels=np.zeros(9, dtype=int))
+    assert found.value == pytest.approx(row[0] / np.log(19), rel=1e-10)
 
 
 def test_pseudo_values_are_those_of_refits_without_a_row():
@@ -170,6 +141,7 @@ def test_pseudo_values_are_those_of_refits_without_a_row():
     fit = ev.fit_temperature(logits=z, labels=y).value
     values = jackknife(NllSlope(z, y), fit)
     refits = np.array([300 * fit - 299 * root(np.delete(z, i, 0), np.delete(y, i)) for i in range(0, 300, 15)])
+    assert values.mean() == pytest.approx(fit, rel=1e-12)
     # the infinitesimal jackknife leaves out terms of relative order 1/N times a row's influence
     np.testing.assert_allclose(values[::15] - fit, refits - fit, rtol=0.1, atol=0.02)
 

@@ -17,8 +17,7 @@ from sfumato.evaluate.metrics.temperature import NllSlope, Temperature, from_ser
 from sfumato.evaluate.scores import block_scan, measure
 from sfumato.evaluate.scores.block_scan import Expansion
 from sfumato.evaluate.scores.per_row import per_row, scan
-from sfumato.evaluate.scores.row_hash import group_of
-from sfumato.evaluate.scores.score_matrix import ScoreMatrix
+from sfumato.evaluate.scores.score_matrix import ScoreMatrix, group_of
 from sfumato.evaluate.scores.soft_labels import SoftLabels
 from sfumato.kernel import library
 from tests import needs

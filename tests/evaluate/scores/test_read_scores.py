@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from pyarrow import feather
 from safetensors.numpy import save_file as save_numpy
 from safetensors.torch import save_file
 
@@ -53,6 +54,8 @@ def write(folder, kind, z, y):
         np.savetxt(path, np.column_stack([y, z[:, ::-1]]), delimiter="\t", header=head, comments="", fmt="%.9g")
     elif kind == "parquet":
         pq.write_table(pa.table({f"logit_{k}": z[:, k] for k in range(K)} | {"label": y}), path)
+    elif kind == "feather":
+        feather.write_feather(pa.table({f"logit_{k}": z[:, k] for k in range(K)} | {"label": y}), path)
     elif kind == "list.parquet":
         pq.write_table(pa.table({"logits": list(z), "label": y}), path)
     return path
@@ -60,7 +63,7 @@ def write(folder, kind, z, y):
 
 KINDS = (
     *("npz", "compressed.npz", "hf.npz", "safetensors", "pt", "pair.pt"),
-    *("csv", "tsv", "parquet", "list.parquet"),
+    *("csv", "tsv", "parquet", "feather", "list.parquet"),
 )
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from sfumato.evaluate.scores.score_matrix import ScoreMatrix
 from sfumato.evaluate.scores.soft_labels import SoftLabels, truth_of
 
 
@@ -77,9 +78,9 @@ def test_the_first_bad_row_is_named_beyond_the_first_chunk():
 @pytest.mark.parametrize("given", [{}, {"labels": np.array([0]), "label_counts": [[1, 0]]}])
 def test_none_and_several_labels_are_refused(given):
     with pytest.raises(TypeError, match="give exactly one of labels=, label_probs= and label_counts="):
-        truth_of(1, 2, "logits", **given)
+        truth_of(ScoreMatrix(logits=np.zeros((1, 2))), **given)
 
 
 def test_soft_labels_of_another_shape_than_the_scores_are_refused():
     with pytest.raises(ValueError, match=r"label_counts must be \(2, 3\), .* of logits, got shape \(1, 2\)"):
-        truth_of(2, 3, "logits", label_counts=[[1, 0]])
+        truth_of(ScoreMatrix(logits=np.zeros((2, 3))), label_counts=[[1, 0]])
