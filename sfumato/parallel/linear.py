@@ -50,8 +50,9 @@ def linear_cross_entropy(
         target: class indices (…) over all ranks, or a :class:`Target` whose rows are not dense; the same on all ranks.
         local_bias: this rank's part of b, (n,).
         softcap, z_loss: as of :func:`sfumato.linear_cross_entropy`.
-        group, start, num_classes, weight, num_items, **options: as of :func:`sfumato.parallel.cross_entropy`, whose
-            results and errors these are as well; a gradient with ``create_graph=True`` is a RuntimeError.
+        group, start, num_classes, weight, num_items: as of :func:`sfumato.parallel.cross_entropy`, whose results and
+            errors these are as well; a gradient with ``create_graph=True`` is a RuntimeError.
+        **options: as there.
 
     >>> import torch, sfumato as sf
     >>> from torch import distributed

@@ -33,6 +33,11 @@ def distilled(z: Tensor, y: Tensor, **options) -> Tensor:
     return sf.distillation_loss(z, y, teacher, 0.3, 2.0, **options)
 
 
+def last_layer(loss: Callable[..., Tensor], z: Tensor, y: Tensor, **options) -> Tensor:
+    """A loss of a layer that gives its input."""
+    return loss(z.movedim(1, -1) if z.dim() > 1 else z, torch.eye(K, dtype=z.dtype), y, **options)
+
+
 LOSSES: dict[str, Callable[..., Tensor]] = {
     "hard": sf.cross_entropy,
     "over all": functools.partial(sf.cross_entropy, label_smoothing=0.1),
@@ -42,6 +47,8 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
     "forward": functools.partial(sf.noisy_cross_entropy, transition=TABLE),
     "backward": functools.partial(sf.noisy_cross_entropy, transition=TABLE, correction="backward"),
     "online": online,
+    "last layer": functools.partial(last_layer, functools.partial(sf.linear_cross_entropy, label_smoothing=0.1)),
+    "smoothing term": functools.partial(last_layer, functools.partial(sf.smoothing_term, eps=0.1, over="others")),
 }
 LOSSES |= {
     f"{name} {i}": functools.partial(getattr(sf.penalty, name), **strengths)
