@@ -1,8 +1,4 @@
-"""The glossary: every term of the pages and documents, explained once in plain words.
-
-What a metric is called comes from the registry of the metrics. An entry says what the number is, its range and which
-way is better.
-"""
+"""The glossary: every term of the pages and documents in plain words; those of metrics are in their registry."""
 
 from __future__ import annotations
 
@@ -24,7 +20,6 @@ class Entry(NamedTuple):
 
 
 def _metric(name: str, explained: Explained) -> Entry:
-    """The entry of a metric, found by its name in words, by its term and by the other words for it."""
     defined = METRICS[name]
     words = [defined.label, defined.words, *filter(None, [defined.soft_words]), *explained.also]
     soft = None if explained.soft is None else (defined.soft_words or defined.heading, explained.soft)

@@ -12,11 +12,7 @@ _WHOLE = 1e7  # the least number that is written with an exponent
 
 
 def nearest(word: str, names: Iterable[str], *, cutoff: float = 0.6) -> str | None:
-    """The name that a mistyped word is closest to, capitals aside; None where no name is close.
-
-    >>> nearest("lable", ["Label", "petal"])
-    'Label'
-    """
+    """The name that a mistyped word is closest to, capitals aside; None where no name is close."""
     import difflib  # not above: every command imports this file, and few mistype
 
     by_lower = {name.lower(): name for name in names}
@@ -25,51 +21,30 @@ def nearest(word: str, names: Iterable[str], *, cutoff: float = 0.6) -> str | No
 
 
 def did_you_mean(word: str, names: Iterable[str], *, cutoff: float = 0.6) -> str:
-    """A question with the nearest name, after a space; nothing where no name is near.
-
-    >>> did_you_mean("lable", ["label", "petal"])
-    ' Did you mean "label"?'
-    """
+    """A question with the nearest name, after a space; nothing where no name is near."""
     found = nearest(word, names, cutoff=cutoff)
     return "" if found is None else f' Did you mean "{found}"?'
 
 
 def plural(count: int, noun: str, nouns: str | None = None) -> str:
-    """The count with its noun.
-
-    >>> plural(1, "row"), plural(1200, "class"), plural(2, "entry", "entries")
-    ('1 row', '1,200 classes', '2 entries')
-    """
+    """The count with its noun."""
     more = nouns or f"{noun}{'es' if noun.endswith('s') else 's'}"
     return f"{count:,} {noun if count == 1 else more}"
 
 
 def short(text: str, most: int = 40, *, end: str = "...") -> str:
-    """A name or a cell, cut where it is too long for its place.
-
-    >>> short("abcdefgh", most=6), short("chrysanthemum", 8, end="…")
-    ('abc...', 'chrysan…')
-    """
+    """A name or a cell, cut where it is too long for its place."""
     return text if len(text) <= most else text[: most - len(end)].rstrip() + end
 
 
 def listing(names: Sequence[str], most: int = 20, *, longest: int = 40) -> str:
-    """Names as one line, cut where there are too many to read.
-
-    >>> listing(["a", "b", "c"], most=2)
-    'a, b and 1 more'
-    """
+    """Names as one line, cut where there are too many to read."""
     shown = ", ".join(short(name, longest) for name in names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 def wrapped(text: str, width: int, *, first: str = "", rest: str = "") -> str:
-    """A paragraph for a terminal of so many columns, at least 40; ``first`` and ``rest`` begin its lines.
-
-    >>> print(wrapped("Keep one-hot labels: smoothing makes no difference.", 40, rest="  "))
-    Keep one-hot labels: smoothing makes no
-      difference.
-    """
+    """A paragraph for a terminal of so many columns, at least 40; ``first`` and ``rest`` begin its lines."""
     import textwrap  # not above: every command imports this file, and few need a paragraph
 
     return textwrap.fill(
@@ -79,21 +54,13 @@ def wrapped(text: str, width: int, *, first: str = "", rest: str = "") -> str:
 
 
 def joined(names: Sequence[str], word: str = "and") -> str:
-    """Names as part of a sentence.
-
-    >>> joined(["a"]), joined(["a", "b", "c"]), joined(["a", "b"], "or")
-    ('a', 'a, b and c', 'a or b')
-    """
+    """Names as part of a sentence."""
     *most, last = names
     return f"{', '.join(most)} {word} {last}" if most else last
 
 
 def typed_line(*words: str) -> str:
-    """A command as a person types it in this system's shell; Windows quotes a word by double quotes alone.
-
-    >>> typed_line("sfumato", "report", "my runs")
-    "sfumato report 'my runs'"
-    """
+    """A command as a person types it in this system's shell; Windows quotes a word by double quotes alone."""
     if os.name == "nt":
         from subprocess import list2cmdline
 
@@ -104,32 +71,20 @@ def typed_line(*words: str) -> str:
 
 
 def one_line(error: BaseException, most: int = 200) -> str:
-    r"""The kind and the text of somebody else's error, in one line.
-
-    >>> one_line(ValueError("no\nsuch thing")), one_line(KeyError())
-    ('ValueError: no such thing', 'KeyError')
-    """
+    """The kind and the text of somebody else's error, in one line."""
     text = short(" ".join(str(error).split()), most)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def duration(seconds: float) -> str:
-    """A time for a person.
-
-    >>> duration(4), duration(250), duration(9000)
-    ('4 s', '4 min', '2.5 h')
-    """
+    """A time for a person."""
     if seconds < 100:
         return f"{max(1, round(seconds))} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def number(value: float | None, digits: int = 3, *, sign: bool = False, zero: bool = False) -> str:
-    """A number as tables print it.
-
-    >>> number(0.1724), number(-0.118), number(0.019, sign=True), number(float("inf")), number(None)
-    ('.172', '−.118', '+.019', '∞', '–')
-    """
+    """A number as tables print it."""
     if value is None or math.isnan(value):
         return NOT_APPLICABLE
     size = abs(value)

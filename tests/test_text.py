@@ -4,7 +4,25 @@ import math
 
 import pytest
 
-from sfumato.text import between, decimal, factor, plural, share, temperature, typed_line
+from sfumato.text import (
+    between,
+    decimal,
+    did_you_mean,
+    duration,
+    factor,
+    joined,
+    listing,
+    nearest,
+    number,
+    one_line,
+    percent,
+    plural,
+    share,
+    short,
+    temperature,
+    typed_line,
+    wrapped,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -58,9 +76,26 @@ def test_a_temperature_is_never_told_as_0(value, text):
     assert temperature(value) == text
 
 
-def test_a_count_of_things():
-    assert [plural(n, "row") for n in (0, 1, 10_000)] == ["0 rows", "1 row", "10,000 rows"]
-    assert plural(2, "class", "classes") == "2 classes"
+@pytest.mark.parametrize(
+    ("made", "text"),
+    [
+        (plural(1, "row"), "1 row"), (plural(10_000, "row"), "10,000 rows"), (plural(0, "class"), "0 classes"),
+        (plural(2, "entry", "entries"), "2 entries"), (nearest("lable", ["Label", "petal"]), "Label"),
+        (did_you_mean("lable", ["label", "petal"]), ' Did you mean "label"?'), (did_you_mean("x", ["label"]), ""),
+        (short("abcdefgh", 6), "abc..."), (short("chrysanthemum", 8, end="…"), "chrysan…"),
+        (listing(["a", "b", "c"], 2), "a, b and 1 more"), (joined(["a"]), "a"), (joined(["a", "b", "c"]), "a, b and c"),
+        (joined(["a", "b"], "or"), "a or b"), (one_line(ValueError("no\nsuch thing")), "ValueError: no such thing"),
+        (one_line(KeyError()), "KeyError"), (duration(4), "4 s"), (duration(250), "4 min"), (duration(9000), "2.5 h"),
+        (wrapped("Keep one-hot labels: smoothing makes no difference.", 40, rest="  "),
+         "Keep one-hot labels: smoothing makes no\n  difference."),
+        (number(0.1724), ".172"), (number(-0.118), "−.118"), (number(1.31), "1.310"), (number(-0.0001), ".000"),
+        (number(math.inf), "∞"), (number(math.nan), "–"), (number(None), "–"), (number(0.019, sign=True), "+.019"),
+        (number(-0.002, sign=True), "−.002"), (number(0.0, sign=True), ".000"),
+        (number(0.6, 1, sign=True, zero=True), "+0.6"), (percent(0.9612), "96.1 %"), (percent(None), "–"),
+    ],
+)  # fmt: skip
+def test_words_and_numbers(made, text):
+    assert made == text
 
 
 def test_a_command_to_type_is_quoted_as_the_system_reads_it(monkeypatch):

@@ -13,18 +13,7 @@ from types import FrameType
 
 from cyclopts import CycloptsError, MissingArgumentError, UnknownOptionError, UnusedCliTokensError
 
-from sfumato.cli import (
-    audit,
-    common,
-    compare,
-    doctor,
-    explain,
-    init,
-    judge,
-    option_sources,
-    probe,
-    report,
-)
+from sfumato.cli import audit, common, compare, doctor, explain, init, judge, option_sources, probe, report
 from sfumato.cli.common import (
     FAILURE,
     FINDING,
@@ -44,13 +33,9 @@ COMMANDS = (audit, compare, doctor, explain, init, judge, probe, report)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line.
+    """Run the command line, by default the words of the process.
 
-    Args:
-        arguments: words after the program's name; those of the process if None.
-
-    Returns:
-        Exit code: 0 ok, 1 failure, 2 usage, 3 a finding under --strict, 130 interrupted.
+    Returns 0 for ok, 1 for a failure, 2 for wrong usage, 3 for a finding under --strict, and 130 if interrupted.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     common.typed[:] = words
@@ -66,16 +51,8 @@ def _run(words: list[str]) -> int:
         result = app(words, exit_on_error=False, print_error=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else OK
-    except MissingArgumentError as error:
-        lacking = "" if error.argument is None else error.argument.field_info.name
-        return _fail(_LACKING.get(lacking, " ".join(str(error).split())), USAGE)
-    except UnusedCliTokensError as error:
-        extra = " ".join(error.unused_tokens or ())
-        return _fail(f'"{extra}" is more than the command takes; options begin with --, as in --help', USAGE)
-    except UnknownOptionError as error:
-        return _fail(_unknown(words, error), USAGE)
     except CycloptsError as error:
-        return _fail(" ".join(str(error).split()), USAGE)
+        return _fail(_misused(words, error), USAGE)
     except BrokenPipeError:
         close_stdout()
         return OK
@@ -88,14 +65,22 @@ def _run(words: list[str]) -> int:
         return _fail(str(error), code)
 
 
-def _unknown(words: Sequence[str], error: UnknownOptionError) -> str:
-    """What is wrong with an option, and where to look: doctor takes but some of those that compare takes."""
+def _misused(words: Sequence[str], error: CycloptsError) -> str:
+    """What is wrong with the words, and where to look: doctor takes but some of the options that compare takes."""
+    said = " ".join(str(error).split())
+    if isinstance(error, MissingArgumentError):
+        lacking = "" if error.argument is None else error.argument.field_info.name
+        return _LACKING.get(lacking, said)
+    if isinstance(error, UnusedCliTokensError):
+        extra = " ".join(error.unused_tokens or ())
+        return f'"{extra}" is more than the command takes; options begin with --, as in --help'
+    if not isinstance(error, UnknownOptionError):
+        return said
     from sfumato.lab.options import schema
 
     typed = (error.token.keyword or error.token.value).split("=", 1)[0]
     if words[:1] == ["doctor"] and typed.removeprefix("--").replace("-", "_") in schema():
         return f"{typed} is an option of compare, and doctor has no use for it; leave it out"
-    said = " ".join(str(error).split())
     return said if "?" in said else f"{said} Options: sfumato {' '.join([*words[:1], '--help'])}"
 
 
@@ -129,14 +114,13 @@ def _exit_code(error: Exception) -> int | None:
     from sfumato.lab.errors import ArmError, OptionError, TrackingError, TrainingError, WorkerError
 
     # Where a module was never imported, nothing of it was raised, and it may need packages that are not installed.
-    of = ("sfumato.io.arrays", "sfumato.runs.read", "sfumato.runs.folder")
-    files, runs, folder = map(sys.modules.get, of)
-    if files is not None and isinstance(error, files.FileError):
-        return USAGE
-    if runs is not None and isinstance(error, runs.ReportError):
-        return FAILURE
-    if folder is not None and isinstance(error, folder.RunError):
-        return USAGE
+    for module, name, code in (
+        ("sfumato.io.arrays", "FileError", USAGE),
+        ("sfumato.runs.read", "ReportError", FAILURE),
+        ("sfumato.runs.folder", "RunError", USAGE),
+    ):
+        if module in sys.modules and isinstance(error, getattr(sys.modules[module], name)):
+            return code
     if isinstance(error, (UsageError, DataError, MissingExtraError, OptionError, NotADirectoryError)):
         return USAGE
     failures = (ArmError, TrainingError, WorkerError, WriteError, TrackingError, OSError)

@@ -14,6 +14,7 @@ from sfumato.cli.common import FINDING, OK, FileName, Flag, UsageError, app, clo
 from sfumato.extras import require_lab
 from sfumato.lab.options import schema
 from sfumato.messages import texts
+from sfumato.text import plural
 
 if TYPE_CHECKING:
     from sfumato.evaluate.auditing.audit import Audit
@@ -53,6 +54,9 @@ def audit(
         json: Print one JSON object instead of the letter.
     """
     require_lab("audit")
+    from sfumato.evaluate.auditing.audit import audit as run
+    from sfumato.evaluate.auditing.audit import audit_run
+    from sfumato.evaluate.statistics.margins import Margins
     from sfumato.report.audit_page import as_letter, render_audit, write
 
     schema()["margin"].check(margin)
@@ -60,16 +64,12 @@ def audit(
         _check_run(logits)
     first = _scores(logits, kind, labels, group=group)
     second = None if against is None else _scores(against, kind, beside=first)
-    assumed: Literal["train", "heldout"] = rows or first.rows or "heldout"
     try:
-        from sfumato.evaluate.auditing.audit import audit as run
-        from sfumato.evaluate.statistics.margins import Margins
-
         found = run(
             logits=first.scores if first.kind == "logits" else None,
             probs=first.scores if first.kind == "probs" else None,
             **first.truth,
-            rows=assumed,
+            rows=rows or first.rows or "heldout",
             features=first.features,
             against=None if second is None else second.scores,
             against_kind="logits" if second is None or second.kind == "logits" else "probs",
@@ -80,21 +80,8 @@ def audit(
         told = str(error).replace("for logits use logits=", "these look like logits: say --kind logits")
         raise UsageError(f"{first.name}: {told}") from None
     told = found.to_dict()
-    read = _what_was_read(first, found, said=rows is not None)
-    if second is not None:
-        other_kind = (second.labels is not None or second.soft is not None) and (second.soft is None) != (
-            first.soft is None
-        )
-        which = (
-            f", both against the {'hard' if first.soft is None else 'soft'} labels of {first.name}"
-            if other_kind
-            else ""
-        )
-        read.append(f"Compared with {second.name} on the same rows{which}.")
-    told["read"] = read
+    told["read"] = read = _what_was_read(first, found, second, said=rows is not None)
     if logits != "-" and Path(logits).is_dir():
-        from sfumato.evaluate.auditing.audit import audit_run
-
         told["arms"] = audit_run(Path(logits))
     text = jsonlib.dumps(told, ensure_ascii=False, allow_nan=False)
     page = render_audit(told, found.figures, read, _free(Path(out), logits, first.name, text + "\n"))
@@ -129,12 +116,7 @@ def _check_run(folder: str) -> None:
 
 
 def _scores(
-    path: str,
-    kind: str | None,
-    labels: str | None = None,
-    *,
-    beside: ScoreFile | None = None,
-    group: str | None = None,
+    path: str, kind: str | None, labels: str | None = None, *, beside: ScoreFile | None = None, group: str | None = None
 ) -> ScoreFile:
     """The scores of a model with their labels, from the same file or another; of the rows of another model's."""
     from sfumato.evaluate.scores.read_scores import read_labels, read_scores
@@ -156,22 +138,21 @@ def _scores(
         raise UsageError(f"{name} has {rows} rows and {beside.name} has {len(beside.scores)}")
     if known is not None and len(known) != rows:
         raise UsageError(f"{name} has {rows} rows of scores and {len(known)} labels; they must be as many")
-    if beside is not None and beside.labels is not None and found.labels is not None:
-        differ = found.labels != beside.labels
-        if differ.any():
-            row = int(differ.argmax())
-            both = f"{found.labels[row]} and {beside.labels[row]}"
-            raise UsageError(f"{name} and {beside.name} are not on the same rows: in row {row} the labels are {both}")
-    if beside is not None and beside.soft is not None and found.soft is not None:
+    row, what = None, "soft labels differ"
+    if beside is not None and found.labels is not None and beside.labels is not None:
+        unlike = found.labels != beside.labels
+        if unlike.any():
+            row = int(unlike.argmax())
+            what = f"labels are {found.labels[row]} and {beside.labels[row]}"
+    elif beside is not None and found.soft is not None and beside.soft is not None:
         row = found.soft.first_unlike(beside.soft)
-        if row is not None:
-            raise UsageError(f"{name} and {beside.name} are not on the same rows: in row {row} the soft labels differ")
+    if beside is not None and row is not None:
+        raise UsageError(f"{name} and {beside.name} are not on the same rows: in row {row} the {what}")
     return found
 
 
-def _what_was_read(file: ScoreFile, found: Audit, *, said: bool) -> list[str]:
+def _what_was_read(file: ScoreFile, found: Audit, other: ScoreFile | None, *, said: bool) -> list[str]:
     from sfumato.evaluate.scores.score_matrix import ScoreMatrix
-    from sfumato.text import plural
 
     what = "probabilities" if file.kind == "probs" else "logits"
     stored = ScoreMatrix(logits=file.scores).type_name
@@ -182,8 +163,14 @@ def _what_was_read(file: ScoreFile, found: Audit, *, said: bool) -> list[str]:
     size = f"{plural(found.rows, 'row')} of {plural(found.classes, 'class', 'classes')}"
     if found.groups is not None:
         size += f" in {plural(found.groups, 'group')}, which the intervals count"
-    return [
+    read = [
         f"{file.name}: {size}, {what} in {stored}; the largest score is {ties}.",
         f"Taken as {taken}{option}.",
         *texts(file.notes),
     ]
+    if other is not None:
+        labelled = other.labels is not None or other.soft is not None
+        of = f", both against the {'hard' if file.soft is None else 'soft'} labels of {file.name}"
+        differ = labelled and (other.soft is None) != (file.soft is None)
+        read.append(f"Compared with {other.name} on the same rows{of if differ else ''}.")
+    return read

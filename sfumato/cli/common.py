@@ -42,6 +42,7 @@ def _converter(kind: type, words: str) -> Callable[[Any, Sequence[Token]], Any]:
     """A converter that says what stands in place of a number: 1.5 for a whole one is refused, not rounded."""
 
     def convert(_: Any, tokens: Sequence[Token]) -> Any:
+        """The value of the first token."""
         try:
             return kind(tokens[0].value)
         except ValueError:

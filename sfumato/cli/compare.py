@@ -113,13 +113,12 @@ _REST = " " * 8  # before what stands below the first line of a paragraph with a
 
 def _told(summary: Summary, notes: list[Note]) -> str:
     """The result for a person: verdict first, then the numbers, then where the rest is."""
-    from sfumato.report.tables import as_text, differences_table, four_columns
+    from sfumato.report.tables import as_text, differences_table, four_columns, unsaid_warnings
 
     paired, sentences, columns = summary["paired"], summary["verdict"]["sentences"], summary.get("columns", [])
     hashes = " ".join(f"{w[:6]}/{b[:6]}" for w, b in zip(paired["weights"], paired["batches"], strict=True))
-    warnings = [warning["text"] for warning in summary.get("warnings", [])]
     told = [
-        *(f"Warning: {text}" for text in warnings if text not in sentences),
+        *(f"Warning: {text}" for text in unsaid_warnings(summary)),
         *sentences,
         *(f"Note: {text}" for text in texts(notes)),
     ]

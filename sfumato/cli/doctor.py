@@ -88,25 +88,23 @@ def _version(package: str) -> str | None:
 
 
 def _as_text(found: dict[str, Any]) -> str:
-    """The same, to read."""
-    kernel = found["kernel"]
-    path = (
-        f"compiled kernel, instruction set {kernel['isa']}"
-        if found["loss_path"] == "kernel"
-        else f"torch operations; no compiled kernel: {kernel['reason']}"
-    )
+    kernel, ray = found["kernel"], found["ray"]
+    paths = {
+        "kernel": f"compiled kernel, instruction set {kernel['isa']}",
+        "torch": f"torch operations; no compiled kernel: {kernel['reason']}",
+    }
     trackers = [f"{tool} {number}" for tool, number in found["trackers"].items() if number]
-    lines = [
-        ("loss path", path),
-        ("threads", f"{found['threads']} (torch.set_num_threads)"),
-        ("torchrun", "works here (gloo)" if found["torchrun"] else "torch was built without it"),
-        ("lab", "installed" if found["lab"] else "not installed: pip install 'sfumato[lab]'"),
-        ("--on ray", f"ray {found['ray']}" if found["ray"] else "ray is not installed: pip install 'sfumato[ray]'"),
-        ("--track", ", ".join(trackers) or f"none of {', '.join(found['trackers'])} is installed"),
-        ("GPUs", str(found["gpus"]) if found["gpus"] else "none that torch sees"),
-        ("python", found["python"]),
-        *((name, number or "not installed") for name, number in found["versions"].items()),
-        ("platform", found["platform"]),
-    ]
-    width = max(len(name) for name, _ in lines)
-    return "\n".join(f"{name:<{width}}  {value}" for name, value in lines)
+    lines = {
+        "loss path": paths[found["loss_path"]],
+        "threads": f"{found['threads']} (torch.set_num_threads)",
+        "torchrun": "works here (gloo)" if found["torchrun"] else "torch was built without it",
+        "lab": "installed" if found["lab"] else "not installed: pip install 'sfumato[lab]'",
+        "--on ray": f"ray {ray}" if ray else "ray is not installed: pip install 'sfumato[ray]'",
+        "--track": ", ".join(trackers) or f"none of {', '.join(found['trackers'])} is installed",
+        "GPUs": str(found["gpus"]) if found["gpus"] else "none that torch sees",
+        "python": found["python"],
+        **{name: number or "not installed" for name, number in found["versions"].items()},
+        "platform": found["platform"],
+    }
+    width = max(map(len, lines))
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in lines.items())

@@ -3,8 +3,6 @@
 import contextlib
 import json as jsonlib
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 from sfumato.cli.common import FINDING, OK, Flag, UsageError, Whole, app, width
 
@@ -44,7 +42,9 @@ def probe(
         strict: Exit with 3 if there is a defect.
         json: Print one JSON object instead of a table.
     """
-    from sfumato.probe import ProbeError
+    from sfumato.probe import ProbeError, as_text
+    from sfumato.probe import probe as run
+    from sfumato.probe.watching.watch import watch_named
 
     if loss is None and trainer is None:
         raise UsageError(
@@ -53,29 +53,20 @@ def probe(
         )
     if loss is not None and trainer is not None:
         raise UsageError(f'probe takes a loss or --trainer, and not both: leave out "{loss}" or --trainer')
+    wide = max(width(120), 60)
     try:
         with contextlib.redirect_stdout(sys.stderr):  # what the loss or the trainer itself prints is not a result
-            found, levels, text = _of_loss(loss, classes) if loss is not None else _of_trainer(str(trainer))
+            if loss is not None:
+                found = run(loss, classes=classes)
+                text = as_text(found, wide)
+            else:
+                found = watch_named(str(trainer))
+                text = found.as_text(wide)
+            told = found.to_dict()
     except ProbeError as error:
         raise UsageError(str(error)) from None
     if json:
-        finite = jsonlib.loads(jsonlib.dumps(found), parse_constant=lambda name: None)  # no NaN, no infinity
-        print(jsonlib.dumps(finite, ensure_ascii=False))
-    else:
-        print(text)
-    return FINDING if strict and "defect" in levels else OK
-
-
-def _of_loss(loss: str, classes: int) -> tuple[Mapping[str, Any], Sequence[str], str]:
-    from sfumato.probe import as_text
-    from sfumato.probe import probe as run
-
-    found = run(loss, classes=classes)
-    return found.to_dict(), [each.level for each in found.findings], as_text(found, max(width(120), 60))
-
-
-def _of_trainer(name: str) -> tuple[Mapping[str, Any], Sequence[str], str]:
-    from sfumato.probe.watching.watch import watch_named
-
-    seen = watch_named(name)
-    return seen.to_dict(), [each.level for each in seen.findings], seen.as_text(max(width(120), 60))
+        told = jsonlib.loads(jsonlib.dumps(told), parse_constant=lambda name: None)  # no NaN, no infinity
+        text = jsonlib.dumps(told, ensure_ascii=False)
+    print(text)
+    return FINDING if strict and any(each.level == "defect" for each in found.findings) else OK

@@ -6,13 +6,13 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from sfumato.cli.common import columns_in_short, width
 from sfumato.evaluate.metrics.registry import METRICS
-from sfumato.text import duration, wrapped
+from sfumato.text import duration, plural, wrapped
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -29,8 +29,7 @@ class Watch:
     """Shows a comparison on ``stream`` while it runs, or nothing where it is to be quiet."""
 
     def __init__(self, stream: TextIO = sys.stderr, *, quiet: bool = False) -> None:
-        self.stream = stream
-        self.quiet = quiet
+        self.stream, self.quiet = stream, quiet
         self.live: Live | None = None
         self.plan: Setup | None = None
         self.epochs: dict[tuple[int, int], dict[str, dict[str, Any]]] = {}
@@ -50,6 +49,7 @@ class Watch:
     def watcher(self) -> Watcher:
         """What a comparison is given, so that it is shown here and ends in its page."""
         from sfumato.lab.watcher import Watcher
+        from sfumato.report.changed_rows import rows_to_show
 
         def render(folder: Path) -> object:
             from sfumato.report.compare_page import render as to_page
@@ -57,12 +57,7 @@ class Watch:
             self.say("writing the report")
             return to_page(folder)
 
-        def choose(folder: Path) -> Sequence[int]:
-            from sfumato.report.changed_rows import rows_to_show
-
-            return rows_to_show(folder)
-
-        return Watcher(self.setup, self.epoch, render, choose)
+        return Watcher(self.setup, self.epoch, render, rows_to_show)
 
     def setup(self, plan: Setup) -> None:
         """Say what is about to run."""
@@ -73,39 +68,8 @@ class Watch:
                 self.done += 1
         if self.quiet:
             return
-        table, split = plan.data.table, plan.data.split
-        classes = len(table.class_names)
-        rows = [len(part) for part in (split.train, split.validation, split.test)]
-        train, validation, test = (f"{count:,}" for count in rows)
-        repeat = "repeats" if split.duplicates == 1 else "repeat"
-        twice = f", of which {split.duplicates:,} {repeat} an earlier one" if split.duplicates else ""
-        origin = "parts as given" if split.given else "split by content"
-        self._line(
-            f"data   {table.name}: {sum(rows):,} rows{twice}, {plan.data.inputs.describe()}, {classes} classes "
-            f"(train {train}, validation {validation}, test {test}; {origin})"
-        )
-        if table.columns:
-            from sfumato.lab.summary import columns_of
-
-            self._line(f"read   {columns_in_short(columns_of(plan.data))}")
-        for warning in plan.data.warnings:
-            self._line(f"warn   {warning.text}")
-        softened = [arm for arm in plan.arms if not arm.is_one_hot]
-        if len(softened) == 1 and len(plan.arms) == 2 and softened[0].penalty is None:
-            self._line(f"arms   one-hot; {softened[0].name}, {softened[0].describe(classes)}")
-        else:
-            for arm in plan.arms:
-                told = arm.describe(classes)
-                self._line(
-                    f"arm    {arm.name}" + (f"{' ' if told[0] == '(' else ', '}{told}" if arm in softened else "")
-                )
-        seeds = plan.tasks // len(plan.arms)
-        self._line(
-            f"plan   {len(plan.arms)} arms × {seeds} seeds × {plan.plan.epochs} epochs of "
-            f"{-(-rows[0] // plan.plan.batch_size):,} steps, {plan.workers} process{'es' if plan.workers > 1 else ''}"
-        )
-        if plan.finished:
-            self._line(f"kept   {len(plan.finished)} of {plan.tasks} runs, finished before")
+        for line in _before_training(plan):
+            self._line(line)
         if self.stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):  # these cannot move the cursor
             from rich.console import Console
             from rich.live import Live
@@ -217,16 +181,42 @@ class Watch:
             if epoch is None:
                 columns.append(("–", "–", "–", "–"))
                 continue
-            goal = arm.gap(classes)
-            columns.append(
-                (
-                    f"{seed}, {epoch['epoch']}/{self.plan.plan.epochs}",
-                    f"{epoch['validation_nll']:.3f}",
-                    f"{100 * epoch['validation_accuracy']:.1f} %",
-                    f"{epoch['train_gap']:.2f} → {'∞' if goal == float('inf') else f'{goal:.2f}'}",
-                )
-            )
+            goal, of = arm.gap(classes), self.plan.plan.epochs
+            loss, share = f"{epoch['validation_nll']:.3f}", f"{100 * epoch['validation_accuracy']:.1f} %"
+            gap = f"{epoch['train_gap']:.2f} → {'∞' if goal == float('inf') else f'{goal:.2f}'}"
+            columns.append((f"{seed}, {epoch['epoch']}/{of}", loss, share, gap))
         return columns
+
+
+def _before_training(plan: Setup) -> Iterator[str]:
+    """What was read, and what is about to run."""
+    table, split, epochs = plan.data.table, plan.data.split, plan.plan.epochs
+    classes, seeds = len(table.class_names), plan.tasks // len(plan.arms)
+    rows = [len(part) for part in (split.train, split.validation, split.test)]
+    train, validation, test = (f"{count:,}" for count in rows)
+    repeat = "repeats" if split.duplicates == 1 else "repeat"
+    twice = f", of which {split.duplicates:,} {repeat} an earlier one" if split.duplicates else ""
+    origin = "parts as given" if split.given else "split by content"
+    yield (
+        f"data   {table.name}: {sum(rows):,} rows{twice}, {plan.data.inputs.describe()}, {classes} classes "
+        f"(train {train}, validation {validation}, test {test}; {origin})"
+    )
+    if table.columns:
+        from sfumato.lab.summary import columns_of
+
+        yield f"read   {columns_in_short(columns_of(plan.data))}"
+    yield from (f"warn   {warning.text}" for warning in plan.data.warnings)
+    softened = [arm for arm in plan.arms if not arm.is_one_hot]
+    if len(softened) == 1 and len(plan.arms) == 2 and softened[0].penalty is None:
+        yield f"arms   one-hot; {softened[0].name}, {softened[0].describe(classes)}"
+    else:
+        for arm in plan.arms:
+            told = arm.describe(classes)
+            yield f"arm    {arm.name}" + (f"{' ' if told[0] == '(' else ', '}{told}" if arm in softened else "")
+    steps, processes = -(-rows[0] // plan.plan.batch_size), plural(plan.workers, "process")
+    yield f"plan   {len(plan.arms)} arms × {seeds} seeds × {epochs} epochs of {steps:,} steps, {processes}"
+    if plan.finished:
+        yield f"kept   {len(plan.finished)} of {plan.tasks} runs, finished before"
 
 
 def _numbers(epoch: dict[str, Any]) -> str:

@@ -24,21 +24,16 @@ def report(*runs: Path, out: Path | None = None) -> int:
 
     if not runs:
         raise UsageError("report needs RUN: the folder of a finished comparison, or several")
-    for run in runs:
-        _check(run)
+    for run in runs:  # what can be seen from the names
+        partial = run.with_name(run.name + ".partial")
+        if run.name.endswith(".partial") or (not run.exists() and partial.is_dir()):
+            raise UsageError(f"{run if run.exists() else partial} is not finished: it has no result to report yet")
+        if run.is_file():
+            folder = f"; its folder is {run.parent}" if (run.parent / "summary.json").exists() else ""
+            raise UsageError(f"{run} is a file, and report takes the folder of a run{folder}")
     try:
         page = render(runs[0], out) if len(runs) == 1 else render_merged(runs, out or Path("comparison.html"))
     except ReportError as error:
         raise UsageError(str(error)) from None
     print(page)
     return OK
-
-
-def _check(run: Path) -> None:
-    """Say at once what can be seen from the names."""
-    partial = run.with_name(run.name + ".partial")
-    if run.name.endswith(".partial") or (not run.exists() and partial.is_dir()):
-        raise UsageError(f"{run if run.exists() else partial} is not finished: it has no result to report yet")
-    if run.is_file():
-        folder = f"; its folder is {run.parent}" if (run.parent / "summary.json").exists() else ""
-        raise UsageError(f"{run} is a file, and report takes the folder of a run{folder}")

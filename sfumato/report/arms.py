@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from sfumato import evaluate
+from sfumato import evaluate, theory
 from sfumato.evaluate.scores.per_row import scan
 from sfumato.evaluate.scores.score_matrix import ScoreMatrix
 from sfumato.runs.read import Floats, Run
@@ -13,19 +13,13 @@ from sfumato.text import number
 
 
 def arm_title(arm: ArmSummary, *, strength: bool = True) -> str:
-    """What to call an arm: ``one-hot``, ``smoothed 0.1 (others)`` or, without ``strength``, ``smoothed``.
-
-    An ε is shown with what it is spread over, and always if it is part of the name.
-    """
+    """What to call an arm: ``one-hot``, ``smoothed 0.1 (others)`` or, without ``strength``, ``smoothed``."""
     if "description" in arm:
         return arm["description"]["title"]
-    name, over = arm["name"], arm["over"]
-    if not arm["eps"] or over is None:
+    name, over, eps = arm["name"], arm["over"], f"{arm['eps'] or 0:g}"
+    if not arm["eps"] or over is None or (eps in name and over.removesuffix("s") in name):
         return name
-    eps = f"{arm['eps']:g}"
-    if eps in name and over.removesuffix("s") in name:
-        return name
-    if eps in name:
+    if eps in name:  # an ε is never shown without what it is spread over
         return f"{name} ({over})"
     return f"{name} {eps} ({over})" if strength else name
 
@@ -38,8 +32,6 @@ def spread(run: Run) -> str:
 
 def torch_strength(arm: ArmSummary, num_classes: int) -> float | None:
     """The arm's ε as torch's ``label_smoothing``, over all classes; None where no single ε up to 1 says it."""
-    from sfumato import theory
-
     eps, over = arm["eps"], arm["over"]
     if "description" in arm:
         return None

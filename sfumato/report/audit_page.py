@@ -55,10 +55,10 @@ def numbers_table(told: Mapping[str, Any]) -> ResultsTable:
     metrics: Mapping[str, Mapping[str, float | None]] = told["metrics"]
     columns = 4 if any(name.endswith("_after_temperature") for name in metrics) else 2
     rows: list[Row] = []
-    for name, label, show in _SHOWN:
+    for name in (*(name for name in METRICS if not name.endswith("_after_temperature")), *FEATURE_LABELS):
         raw, scaled = metrics.get(name), metrics.get(f"{name}_after_temperature")
         if raw or scaled:
-            label = SOFT_WORDS.get(name, label) if "agreement" in metrics else label
+            label, show = _how_shown(name, soft="agreement" in metrics)
             rows.append(Row(label, (*_cells(raw, show), *_cells(scaled, show))[:columns]))
     return ResultsTable(("as it is", "95 % interval", "with T", "95 % interval")[:columns], tuple(rows))
 
@@ -66,12 +66,10 @@ def numbers_table(told: Mapping[str, Any]) -> ResultsTable:
 def differences_table(told: Mapping[str, Any]) -> ResultsTable:
     """This model less the other, paired by rows, as ``audit --against`` measured them."""
     differences: Mapping[str, Mapping[str, float | None]] = told["differences"]
-    shows = {name: (label, show) for name, label, show in _SHOWN}
     rows: list[Row] = []
     for name, entry in differences.items():
         plain = name.removesuffix("_after_temperature")
-        label, show = shows[plain]
-        label = SOFT_WORDS.get(plain, label) if "agreement" in differences else label
+        label, show = _how_shown(plain, soft="agreement" in differences)
         label += (" with T" if plain != name else "") + (", points" if show is percent else "")
         finding = Cell(str(entry.get("finding") or NOT_APPLICABLE))
         rows.append(Row(label, (*_cells(entry, _signed(show)), finding)))
@@ -82,20 +80,17 @@ OVER_SEEDS = (
     "Over the seeds of the run, each arm on the test rows: the mean, and after ± the standard deviation between seeds, "
     "which is how far another training of the same arm moves a number. What stands above is of one seed."
 )
-_OVER_SEEDS = tuple(name for name, defined in METRICS.items() if defined.over_seeds)
 
 
 def seeds_table(told: Mapping[str, Any]) -> ResultsTable:
     """Mean and standard deviation over the seeds of each arm, as ``audit`` of a run folder measures them."""
     arms: Sequence[Mapping[str, Any]] = told["arms"]
     rows: list[Row] = []
-    for name in _OVER_SEEDS:
+    for name in (name for name, defined in METRICS.items() if defined.over_seeds):
         numbers = [arm["metrics"].get(name) for arm in arms]
         if any(numbers):
-            show = shown(name)
-            cells = (cell for number in numbers for cell in _mean_and_sd(number, show))
-            label = SOFT_WORDS.get(name, _label(name)) if "agreement" in told["metrics"] else _label(name)
-            rows.append(Row(label, tuple(cells)))
+            label, show = _how_shown(name, soft="agreement" in told["metrics"])
+            rows.append(Row(label, tuple(cell for number in numbers for cell in _mean_and_sd(number, show))))
     heads = [head for arm in arms for head in (arm["name"], "±")]
     return ResultsTable(tuple(heads), tuple(rows))
 
@@ -182,18 +177,16 @@ def _paragraph(text: str, width: int, **begins: str) -> str:
     return lines.replace("\N{NO-BREAK SPACE}", " ").replace("\N{NON-BREAKING HYPHEN}", "-")
 
 
-def _label(name: str) -> str:
-    """The label of a metric in a table that has no column of units."""
-    defined = METRICS[name]
+def _how_shown(name: str, *, soft: bool) -> tuple[str, Show]:
+    """The label of a number in a table that has no column of units, and how it is printed."""
+    if name in FEATURE_LABELS:
+        return FEATURE_LABELS[name], number
+    heading, unit = METRICS[name].heading, METRICS[name].shown.unit
+    if soft and name in SOFT_WORDS:
+        return SOFT_WORDS[name], shown(name)
     if name == "ece_noise_floor":  # which stands below the ECE
-        return "  by chance alone"
-    return f"{defined.heading}, {defined.shown.unit}" if defined.shown.unit in ("nats", "0 to 2") else defined.heading
-
-
-_SHOWN: tuple[tuple[str, str, Show], ...] = (
-    *((name, _label(name), shown(name)) for name in METRICS if not name.endswith("_after_temperature")),
-    *((name, label, number) for name, label in FEATURE_LABELS.items()),
-)
+        return "  by chance alone", shown(name)
+    return (f"{heading}, {unit}" if unit in ("nats", "0 to 2") else heading), shown(name)
 
 
 def _cells(entry: Mapping[str, float | None] | None, show: Show) -> tuple[Cell, Cell]:

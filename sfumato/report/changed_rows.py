@@ -1,33 +1,30 @@
 """Which test rows two targets treat differently, by a rule that anyone can repeat from the logits.
 
 An arm's answer for a row is the one that most of its seeds give; its probability of the label is the mean over seeds
-after each seed's temperature. Without the temperature nearly every probability would change, since that is what
-smoothing does to all of them.
+after each seed's temperature.
 """
 
 import base64
 import binascii
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from sfumato.report.arms import probabilities
+from sfumato.report.arms import arm_title, probabilities
 from sfumato.runs.read import Floats, Ints, ReportError, Run, load_run, read_object
 from sfumato.runs.schema import ArmSummary
+from sfumato.text import number
 
-MAX_ROWS = 8
-"""Rows that a list shows."""
+MAX_ROWS = 8  # that a list shows
 KINDS = ("image", "text", "table")
 _PNG = "data:image/png;base64,"
+_HELD = "\N{NO-BREAK SPACE}"
 _MAX_THUMBNAIL = 400_000  # characters of a thumbnail: the page stays below 1 MB
 
 
-@dataclass(frozen=True)
-class ChangedRow:
+class ChangedRow(NamedTuple):
     """One test row, by its number in the data: of both arms the answer, its votes, and the probability of the label."""
 
     row: int
@@ -37,21 +34,13 @@ class ChangedRow:
     probability: tuple[float, float]
 
 
-@dataclass(frozen=True)
-class Changes:
-    """What changed between two arms, the largest changes first.
+class Changes(NamedTuple):
+    """What changed between two arms, the largest changes first; ``counts`` are all rows of the first three kinds."""
 
-    Only the other arm is right in the rows ``gained``, and only the base arm in the rows ``lost``. Both are wrong, with
-    different answers, in the rows ``swapped``. The rows ``shifted`` have the same answer and another probability.
-    ``counts`` are all rows of the first three kinds, of which the lists have some.
-    """
-
-    base: ArmSummary
-    other: ArmSummary
-    gained: tuple[ChangedRow, ...]
-    lost: tuple[ChangedRow, ...]
-    swapped: tuple[ChangedRow, ...]
-    shifted: tuple[ChangedRow, ...]
+    gained: tuple[ChangedRow, ...]  # only the other arm is right
+    lost: tuple[ChangedRow, ...]  # only the base arm is right
+    swapped: tuple[ChangedRow, ...]  # both are wrong, with different answers
+    shifted: tuple[ChangedRow, ...]  # the same answer, and another probability
     counts: tuple[int, int, int]
 
     @property
@@ -77,21 +66,15 @@ def changes(run: Run, base: ArmSummary, other: ArmSummary, *, most: int = MAX_RO
     was, now, same = first == labels, second == labels, first == second
 
     def pick(which: np.ndarray) -> tuple[ChangedRow, ...]:
-        return tuple(
-            ChangedRow(
-                row=int(index[i]),
-                label=int(labels[i]),
-                answers=(int(first[i]), int(second[i])),
-                votes=(int(votes_first[i]), int(votes_second[i])),
-                probability=(float(p_first[i]), float(p_second[i])),
-            )
-            for i in order[which[order]][:most]
-        )
+        rows = order[which[order]][:most]
+        pairs = (np.stack(each, axis=1)[rows].tolist() for each in ((first, second), (votes_first, votes_second)))
+        probability = np.stack((p_first, p_second), axis=1)[rows].tolist()
+        columns = (index[rows].tolist(), labels[rows].tolist(), *(map(tuple, each) for each in (*pairs, probability)))
+        return tuple(ChangedRow(*each) for each in zip(*columns, strict=True))
 
     gained, lost, swapped = now & ~was, was & ~now, ~was & ~now & ~same
     counts = (int(gained.sum()), int(lost.sum()), int(swapped.sum()))
-    shifted = pick(same & (np.abs(move) > 0))
-    return Changes(base, other, pick(gained), pick(lost), pick(swapped), shifted, counts)
+    return Changes(pick(gained), pick(lost), pick(swapped), pick(same & (np.abs(move) > 0)), counts)
 
 
 def rows_to_show(folder: str | Path) -> list[int]:
@@ -114,17 +97,56 @@ def _majority(run: Run, arm: ArmSummary) -> tuple[Ints, Ints, Floats]:
     return answer.astype(np.int64), count.astype(np.int64), mean[np.arange(len(mean)), run.labels]
 
 
-@dataclass(frozen=True)
-class Example:
-    """One row to look at: a thumbnail (data URI), a text, or names with values; the other two are empty."""
+def what_changed(run: Run) -> dict[str, Any] | None:
+    """What the page shows of the rows that two arms treat differently; nothing for a run of one arm."""
+    pair = compared(run)
+    if pair is None:
+        return None
+    found, examples = changes(run, *pair), load_examples(run.folder)
+    names = [arm_title(arm, strength=False) for arm in pair]
+    places = [run.arms.index(arm) for arm in pair]
 
-    thumbnail: str = ""
-    text: str = ""
-    values: Mapping[str, str] = field(default_factory=dict[str, str])
+    def card(row: ChangedRow) -> dict[str, Any]:
+        answers = [
+            {
+                "arm": names[i],
+                "place": places[i],
+                "answer": run.class_name(row.answers[i]),
+                "right": row.answers[i] == row.label,
+                "votes": "" if votes == len(run.seeds) else f"{votes} of {len(run.seeds)}".replace(" ", _HELD),
+                "probability": number(row.probability[i], 2),
+            }
+            for i, votes in enumerate(row.votes)
+        ]
+        example = examples.get(row.row, {})
+        return {"row": f"{row.row:,}", "label": run.class_name(row.label), "example": example, "answers": answers}
+
+    lists = (
+        (f"Only {names[1]} is right", found.gained, found.counts[0]),
+        (f"Only {names[0]} is right", found.lost, found.counts[1]),
+        ("Both are wrong, differently", found.swapped, found.counts[2]),
+        ("Same answer, another probability", found.shifted, None),
+    )
+    are = [f"{count:,}" if count else "none" for count in found.counts]
+    verbs = ["are" if count > 1 else "is" for count in found.counts]
+    shown = [kind for row in found.shown for kind in examples.get(row.row, {})]
+    return {
+        "total": sum(found.counts),
+        "gained": f"{are[0]} {verbs[0]} right only with {names[1]}",
+        "lost": f"{are[1]} only with {names[0]}",
+        "swapped": f"{are[2]} {verbs[2]} wrong with both, but differently",
+        "names": names,
+        "kind": shown[0] if shown else "none",
+        "lists": [
+            {"title": title, "count": count, "cards": [card(each) for each in rows]}
+            for title, rows, count in lists
+            if rows
+        ],
+    }
 
 
-def load_examples(folder: Path) -> dict[int, Example]:
-    """Examples of a run by row number; none where it has no ``examples.json``."""
+def load_examples(folder: Path) -> dict[int, dict[str, Any]]:
+    """Examples of a run by row number: a ``thumbnail`` (data URI), a ``text``, or ``values`` by name."""
     path = folder / "examples.json"
     if not path.exists():
         return {}
@@ -135,30 +157,31 @@ def load_examples(folder: Path) -> dict[int, Example]:
     for key in cast(dict[str, Any], rows):
         if not re.fullmatch(r"[0-9]{1,18}", key):
             raise ReportError(f"{path}: {key!r} is not the number of a row")
-    return {int(key): _example(path, key, value) for key, value in cast(dict[str, Any], rows).items()}
+    return {int(key): _example(f"{path} row {key}", value) for key, value in cast(dict[str, Any], rows).items()}
 
 
-def _example(path: Path, key: str, value: Any) -> Example:
-    entry = cast(dict[str, Any], value) if isinstance(value, dict) else {}
-    if isinstance(entry.get("thumbnail"), str):
-        return Example(thumbnail=_thumbnail(path, key, entry["thumbnail"]))
-    if isinstance(entry.get("text"), str):
-        return Example(text=entry["text"])
-    if isinstance(entry.get("values"), dict):
-        return Example(values={str(name): _shown(cell) for name, cell in entry["values"].items()})
-    raise ReportError(f"{path} row {key} has no thumbnail, text or values")
+def _example(where: str, entry: Any) -> dict[str, Any]:
+    match entry:
+        case {"thumbnail": str(uri)}:
+            return {"thumbnail": _thumbnail(where, uri)}
+        case {"text": str(text)}:
+            return {"text": text}
+        case {"values": dict(values)}:
+            cells = cast(dict[str, Any], values).items()
+            return {"values": {name: _shown(cell) for name, cell in cells}}
+        case _:
+            raise ReportError(f"{where} has no thumbnail, text or values")
 
 
-def _thumbnail(path: Path, key: str, uri: str) -> str:
+def _thumbnail(where: str, uri: str) -> str:
     try:
         start = base64.b64decode(uri.removeprefix(_PNG), validate=True)[:8] if uri.startswith(_PNG) else b""
     except binascii.Error:
         start = b""
-    where = f"{path} row {key}: the thumbnail"
     if start != b"\x89PNG\r\n\x1a\n":
-        raise ReportError(f"{where} is not a PNG as {_PNG}…")
+        raise ReportError(f"{where}: the thumbnail is not a PNG as {_PNG}…")
     if len(uri) > _MAX_THUMBNAIL:
-        raise ReportError(f"{where} has {len(uri):,} characters; at most {_MAX_THUMBNAIL:,} are shown")
+        raise ReportError(f"{where}: the thumbnail has {len(uri):,} characters; at most {_MAX_THUMBNAIL:,} are shown")
     return uri
 
 

@@ -3,7 +3,7 @@
 Every piece computes ``loss`` from ``logits`` (N, K) and ``labels`` (N,), so that the tests can run it.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sfumato.report.arms import torch_strength
 from sfumato.runs.schema import ArmSummary
@@ -13,8 +13,7 @@ from sfumato.verdict.arms import call
 _SOFTMAX = "(logits / {}).softmax(dim=1)"
 
 
-@dataclass(frozen=True)
-class Snippet:
+class Snippet(NamedTuple):
     """The code of one framework for the target of an arm, and a note on it or an empty text.
 
     ``strength`` is ε as this framework takes it, with what ε is spread over; it is empty where nothing is smoothed.
@@ -31,20 +30,22 @@ def snippets(arm: ArmSummary, num_classes: int, temperature: str | None = None) 
 
     One-hot has a piece for every framework. Where one of the two conventions has no ε up to 1 for the arm, the
     frameworks of that convention have none; sfumato always has one.
-
-    >>> arm = {"name": "smoothed", "eps": 0.1, "over": "others"}
-    >>> [(each.framework, each.strength) for each in snippets(arm, 10)][:2]
-    [('PyTorch', '0.111111 over all'), ('timm', '0.111111 over all')]
     """
     if (told := arm.get("description")) is not None:
         code = _code("import sfumato as sf\n", told["code"], _divided(temperature, _SOFTMAX))
         return [Snippet("sfumato", code, told["code_strength"], told["code_note"])]
-    over_all = torch_strength(arm, num_classes)
+    over_all, eps, over = torch_strength(arm, num_classes), arm["eps"] or 0.0, arm["over"]
     found = [] if over_all is None else _spreading_over_all(f"{over_all:.6g}", num_classes, temperature)
-    if eps := arm["eps"]:
-        over_others = convert_eps(eps, num_classes, frm="all", to="others") if arm["over"] == "all" else eps
-        found.append(_fairseq(f"{over_others:.6g}"))
-    return [*found, _sfumato(arm, temperature)]
+    if eps:
+        others = f"{convert_eps(eps, num_classes, frm='all', to='others') if over == 'all' else eps:.6g}"
+        fairseq = f"--criterion label_smoothed_cross_entropy \\\n--label-smoothing {others}"
+        note = "Since February 2021; before that it spread over all."
+        found.append(Snippet("fairseq", fairseq, f"{others} over the others", note))
+    smoothing = (f"label_smoothing={eps:g}", f'over="{over}"') if eps else ()
+    line = call("loss = sf.cross_entropy", "logits", "labels", *smoothing)
+    strength = f"{eps:g} over {'all' if over == 'all' else 'the others'}" if eps else ""
+    code = _code("import sfumato as sf\n", line, _divided(temperature, _SOFTMAX))
+    return [*found, Snippet("sfumato", code, strength)]
 
 
 def _spreading_over_all(eps: str, num_classes: int, temperature: str | None) -> list[Snippet]:
@@ -89,19 +90,6 @@ def _spreading_over_all(eps: str, num_classes: int, temperature: str | None) -> 
         Snippet(name, _code(*code, _divided(temperature, divided.get(name, _SOFTMAX))), strength, notes.get(name, ""))
         for name, code in lines.items()
     ]
-
-
-def _fairseq(eps: str) -> Snippet:
-    code = f"--criterion label_smoothed_cross_entropy \\\n--label-smoothing {eps}"
-    return Snippet("fairseq", code, f"{eps} over the others", "Since February 2021; before that it spread over all.")
-
-
-def _sfumato(arm: ArmSummary, temperature: str | None) -> Snippet:
-    eps = arm["eps"] or 0.0
-    smoothing = (f"label_smoothing={eps:g}", f'over="{arm["over"]}"') if eps else ()
-    line = call("loss = sf.cross_entropy", "logits", "labels", *smoothing)
-    strength = f"{eps:g} over {'all' if arm['over'] == 'all' else 'the others'}" if eps else ""
-    return Snippet("sfumato", _code("import sfumato as sf\n", line, _divided(temperature, _SOFTMAX)), strength)
 
 
 def _code(*lines: str) -> str:

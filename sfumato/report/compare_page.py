@@ -1,7 +1,6 @@
 """The page of a comparison: one file that works offline, written beside its figures into the run folder.
 
-The templates hold the words that are true of every comparison; whatever depends on the run is computed here, and what
-a figure shows in words comes with the numbers that it returns.
+The templates hold the words that are true of every comparison; whatever depends on the run is computed here.
 """
 
 import statistics
@@ -13,9 +12,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from sfumato import theory
 from sfumato.messages import texts
 from sfumato.report.arms import arm_title, arm_titles, in_nats, torch_strength
-from sfumato.report.changed_rows import ChangedRow, Changes, changes, compared, load_examples
+from sfumato.report.changed_rows import what_changed
 from sfumato.report.charts.confidence import arm_curve, arm_risks, plot_reliability, plot_risk_coverage
 from sfumato.report.charts.confusions import plot_confusions
 from sfumato.report.charts.drawing import Chart, inline, to_svg
@@ -23,7 +23,7 @@ from sfumato.report.charts.gaps import arm_gaps, plot_excess, plot_gap
 from sfumato.report.charts.log_loss import plot_ladder, plot_temperature_sweep
 from sfumato.report.charts.projection import NoFeaturesError, plot_projection
 from sfumato.report.code_to_copy import snippets
-from sfumato.report.tables import differences_table, four_columns, in_columns, metric
+from sfumato.report.tables import differences_table, four_columns, in_columns, metric, unsaid_warnings
 from sfumato.report.template import as_script, refuse_other_file, rendered, write
 from sfumato.runs.read import Run, load_run
 from sfumato.runs.schema import ArmSummary, Environment
@@ -31,22 +31,20 @@ from sfumato.text import NOT_APPLICABLE, joined, number, percent, plural, temper
 
 Drawn: TypeAlias = tuple[Chart, str]
 """A figure, and the text of its SVG file."""
+MAX_COLUMNS = 100
+"""Columns of the data that the page has a line for."""
 
 
 def _reliability(run: Run, *, scaled: bool) -> Chart:
     curves = [arm_curve(run, arm, scaled=scaled) for arm in run.arms]
-    how = "with temperature" if scaled else "as trained"
-    of = f"{how} in {len(curves[0].rows)} bins, {_test_rows(run)} pooled over {plural(len(run.seeds), 'seed')}"
+    how, rows = "with temperature" if scaled else "as trained", f"{len(run.labels)} test rows"
+    of = f"{how} in {len(curves[0].rows)} bins, {rows} pooled over {plural(len(run.seeds), 'seed')}"
     return plot_reliability(curves, of=of, soft=run.soft)
 
 
 def _risk_coverage(run: Run) -> Chart:
-    of = f"{_test_rows(run)} and {plural(len(run.seeds), 'seed')}"
+    of = f"{len(run.labels)} test rows and {plural(len(run.seeds), 'seed')}"
     return plot_risk_coverage(arm_risks(run), of=of, soft=run.soft)
-
-
-def _test_rows(run: Run) -> str:
-    return f"{len(run.labels)} test rows"
 
 
 FIGURES: dict[str, Callable[[Run], Chart]] = {
@@ -103,25 +101,16 @@ def compose(run: Run, drawn: Mapping[str, Drawn], absent: Mapping[str, str]) -> 
     return rendered("compare.html.jinja", **template_context(run, data), figures=figures, absent=absent)
 
 
-MONTHS = (
-    *("January", "February", "March", "April", "May", "June"),
-    *("July", "August", "September", "October", "November", "December"),
-)
-
-MOST_COLUMNS = 100
-"""Columns of the data that the page has a line for."""
-
-
 def template_context(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
     """Everything that the page says of one run; ``data`` is what the figures returned, by their names.
 
     Sentences about a figure that is not there are left out.
     """
-    summary, env, chosen = run.summary, run.env, run.chosen
+    summary, env, chosen, soft = run.summary, run.env, run.chosen, "agreement" in run.arms[0]["metrics"]
 
-    def wrong(arm: ArmSummary) -> float | None:
+    def wrong(arm: ArmSummary) -> str:
         accuracy = metric(arm, "accuracy")["mean"]
-        return None if accuracy is None else (1 - accuracy) * len(run.labels)
+        return number(None if accuracy is None else (1 - accuracy) * len(run.labels), 1, zero=True)
 
     names = env["data"].get("class_names") or []
     hashes = zip(run.seeds, summary["paired"]["weights"], summary["paired"]["batches"], strict=True)
@@ -150,18 +139,18 @@ def template_context(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
             {"title": arm_title(arm), "floor": in_nats(float(run.curve(arm["name"], "train_floor")[1][0, -1]))}
             for arm in run.arms
         ],
-        "right": "agreement" if "agreement" in run.arms[0]["metrics"] else "accuracy",
-        "soft": "agreement" in run.arms[0]["metrics"],
+        "right": "agreement" if soft else "accuracy",
+        "soft": soft,
         "calibration": [_calibration(arm) for arm in run.arms],
         "mixing": [arm_title(arm) for arm in run.arms if _told(arm, "varies") == "mixed rows"],
         "projection": data.get("projection"),
         "clouds": _clouds(data.get("projection")),
         "answered": _answered(data.get("risk-coverage")),
         "sweep": _sweep(run, data.get("temperature-sweep")),
-        "wrong": [(arm_title(arm), number(wrong(arm), 1, zero=True)) for arm in run.arms],
+        "wrong": [(arm_title(arm), wrong(arm)) for arm in run.arms],
         "confusions": data.get("confusions"),
         "ladder": data.get("ladder"),
-        "changed": _changed(run),
+        "changed": what_changed(run),
         "chosen": chosen and arm_title(chosen),
         "penalty_chosen": chosen is not None and "penalty" in chosen,
         "scheduled": [arm_title(arm) for arm in run.arms if "schedule" in arm],
@@ -169,13 +158,9 @@ def template_context(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
         "keep": chosen is not None and chosen["eps"] == 0 and "description" not in chosen,
         "uses": [_use(run, arm) for arm in ([chosen] if chosen else run.arms)],
         "class_names": ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else ""),
-        "columns": summary.get("columns", [])[:MOST_COLUMNS],
-        "warnings": [
-            warning["text"]
-            for warning in summary.get("warnings", [])
-            if warning["text"] not in summary["verdict"]["sentences"]
-        ],
-        "more_columns": max(0, len(summary.get("columns", [])) - MOST_COLUMNS),
+        "columns": summary.get("columns", [])[:MAX_COLUMNS],
+        "warnings": unsaid_warnings(summary),
+        "more_columns": max(0, len(summary.get("columns", [])) - MAX_COLUMNS),
         "machine": _machine(env),
         "summary_json": as_script(summary),
     }
@@ -187,7 +172,7 @@ def date(started: str) -> str:
         day = datetime.fromisoformat(started)
     except ValueError:
         return started
-    return f"{day.day} {MONTHS[day.month - 1]} {day.year}"
+    return f"{day.day} {day:%B %Y}"
 
 
 def _temperature_notes(run: Run) -> list[str]:
@@ -234,32 +219,28 @@ AUGMENTED = {
 
 def _budget(env: Environment) -> list[tuple[str, str]]:
     training, model, data = env["training"], env["model"], env["data"]
+    steps, early, schedule = (training.get(name) for name in ("steps", "early_stop", "schedule"))
+    description, parameters = model.get("description"), model.get("parameters")
     budget = f"{plural(training['epochs'], 'epoch')} of batches of {training['batch_size']:,} rows"
-    if steps := training.get("steps"):
-        budget += f", {steps:,} steps"
-    if early := training.get("early_stop"):
+    budget += f", {steps:,} steps" if steps else ""
+    if early:
         pause = plural(int(early), "epoch")
         budget = f"at most {budget}; a run stops when {pause} brought nothing better on validation rows"
     optimiser = f"{training['optimiser']}, learning rate {training['learning_rate']:g}"
-    if schedule := training.get("schedule"):
-        optimiser += f", {schedule}"
-    built = model["name"]
-    if description := model.get("description"):
-        built += f": {description}"
-    if parameters := model.get("parameters"):
-        built += f", {parameters:,} parameters"
-    rows = [("Budget", f"{budget}, the same in every arm"), ("Optimiser", optimiser), ("Model", built)]
+    built = model["name"] + (f": {description}" if description else "")
+    built += f", {parameters:,} parameters" if parameters else ""
+    rows = [("Budget", f"{budget}, the same in every arm")]
+    rows += [("Optimiser", optimiser + (f", {schedule}" if schedule else ""))]
     if kinds := training.get("augment"):
         told = joined([AUGMENTED.get(kind, kind) for kind in kinds])
-        rows.insert(2, ("Augmentation", f"training pictures {told}; the same draws in every arm"))
+        rows.append(("Augmentation", f"training pictures {told}; the same draws in every arm"))
+    rows.append(("Model", built))
     if noise := data.get("noise"):
-        rate = noise["rate"]
+        rate, names = noise["rate"], {"train": "training"}
         how = f"with probability {rate:g} by another class" if rate is not None else f"by {noise['given']}"
-        names = {"train": "training"}
         counts = joined([f"{count:,} of the {names.get(p, p)} rows" for p, count in noise["replaced"].items()])
-        rows.append(
-            ("Labels", f"replaced on purpose, {how}: {counts} have another label; test labels are as they were")
-        )
+        told = f"replaced on purpose, {how}: {counts} have another label; test labels are as they were"
+        rows.append(("Labels", told))
     if copies := data.get("duplicates"):
         verb = "repeats" if copies == 1 else "repeat"
         rows.append(("Copies", f"{plural(copies, 'row')} {verb} an earlier one, and count with it as one"))
@@ -267,13 +248,12 @@ def _budget(env: Environment) -> list[tuple[str, str]]:
 
 
 def _probe(run: Run, arm: ArmSummary) -> dict[str, str]:
-    true, other = (
-        (None, None) if _told(arm, "varies") else run.env["probe"].get(arm["name"], {}).get("target") or (None, None)
-    )
-    strength = torch_strength(arm, run.num_classes)
+    known = None if _told(arm, "varies") else run.env["probe"].get(arm["name"], {}).get("target")
+    true, other = known or (None, None)
+    strength, eps, over = torch_strength(arm, run.num_classes), arm["eps"] or 0, arm["over"]
     return {
         "arm": arm["name"],
-        "eps": _strength(arm),
+        "eps": _told(arm, "target") or f"{eps:g}" + (f" over {over}" if eps and over else ""),
         "torch": "none" if strength is None else f"{strength:.4g}",
         "true": number(true, 4, zero=True),
         "other": "0" if other == 0 else "–" if other is None else f"{other:.4g}",
@@ -285,27 +265,24 @@ def _told(arm: ArmSummary, field: str) -> str:
     return arm.get("description", {}).get(field, "")
 
 
-def _strength(arm: ArmSummary) -> str:
-    """ε with what it is spread over, or what the arm has in its place."""
-    eps, over = arm["eps"] or 0, arm["over"]
-    return _told(arm, "target") or f"{eps:g}" + (f" over {over}" if eps and over else "")
-
-
 def _closed_form(run: Run, arm: ArmSummary) -> dict[str, Any]:
-    from sfumato import theory
-
-    gap, over = arm["closed_form_gap"], arm["over"]
-    found: dict[str, Any] = {"title": arm_title(arm), "eps": f"{arm['eps'] or 0:g}", "over": over, "gap": None}
-    found |= {"penalty": "penalty" in arm, "scheduled": "schedule" in arm}
-    found |= {name: _told(arm, name) for name in ("no_gap", "below")}
-    found["trained"] = number(arm["train_gap"], 2, zero=True)
-    if gap is None:
-        return found
-    found |= {"gap": number(gap, 2, zero=True), "other_over": None}
-    if over in ("others", "all") and arm["eps"] is not None:
+    gap, over, eps = arm["closed_form_gap"], arm["over"], arm["eps"]
+    found: dict[str, Any] = {
+        "title": arm_title(arm),
+        "eps": f"{eps or 0:g}",
+        "over": over,
+        "penalty": "penalty" in arm,
+        "scheduled": "schedule" in arm,
+        "no_gap": _told(arm, "no_gap"),
+        "below": _told(arm, "below"),
+        "trained": number(arm["train_gap"], 2, zero=True),
+        "gap": None if gap is None else number(gap, 2, zero=True),
+        "other_over": None,
+    }
+    if gap is not None and over in ("others", "all") and eps is not None:
         other: theory.Over = "all" if over == "others" else "others"
-        found["other_over"] = other
-        found["other_gap"] = number(float(theory.optimal_gap(arm["eps"], run.num_classes, over=other)), 2, zero=True)
+        in_other = number(float(theory.optimal_gap(eps, run.num_classes, over=other)), 2, zero=True)
+        found |= {"other_over": other, "other_gap": in_other}
     return found
 
 
@@ -351,80 +328,17 @@ def _sweep(run: Run, data: Any) -> list[str]:
     ]
 
 
-def _changed(run: Run) -> dict[str, Any] | None:
-    pair = compared(run)
-    if pair is None:
-        return None
-    found = changes(run, *pair)
-    base, other = (arm_title(arm, strength=False) for arm in pair)
-    places = [run.arms.index(arm) for arm in pair]
-    examples = load_examples(run.folder)
-
-    def card(row: ChangedRow) -> dict[str, Any]:
-        return {
-            "row": f"{row.row:,}",
-            "label": run.class_name(row.label),
-            "example": examples.get(row.row),
-            "answers": [_answer(run, row, i) | {"arm": (base, other)[i], "place": places[i]} for i in (0, 1)],
-        }
-
-    lists = (
-        (f"Only {other} is right", found.gained, found.counts[0]),
-        (f"Only {base} is right", found.lost, found.counts[1]),
-        ("Both are wrong, differently", found.swapped, found.counts[2]),
-        ("Same answer, another probability", found.shifted, None),
-    )
-    return {
-        "total": sum(found.counts),
-        "gained": _are(found.counts[0], f"right only with {other}"),
-        "lost": _are(found.counts[1], f"only with {base}", verb=False),
-        "swapped": _are(found.counts[2], "wrong with both, but differently"),
-        "base": base,
-        "other": other,
-        "places": places,
-        "kind": _kind(found, examples),
-        "lists": [
-            {"title": title, "count": count, "cards": [card(each) for each in rows]}
-            for title, rows, count in lists
-            if rows
-        ],
-    }
-
-
-def _are(count: int, what: str, *, verb: bool = True) -> str:
-    """``none is right``, ``1 is right``, ``2 are right``; without ``verb`` only ``2 right``."""
-    said = f"{count:,}" if count else "none"
-    return f"{said} {'are ' if count > 1 else 'is '}{what}" if verb else f"{said} {what}"
-
-
-def _kind(found: Changes, examples: Mapping[int, Any]) -> str:
-    """What the cards show: pictures, texts, values, or nothing but numbers."""
-    shown = [examples[each.row] for each in found.shown if each.row in examples]
-    kinds = ("thumbnail", "text", "values")
-    return next((kind for kind in kinds if any(getattr(example, kind) for example in shown)), "none")
-
-
-def _answer(run: Run, row: ChangedRow, arm: int) -> dict[str, Any]:
-    votes, seeds = row.votes[arm], len(run.seeds)
-    return {
-        "answer": run.class_name(row.answers[arm]),
-        "right": row.answers[arm] == row.label,
-        "votes": "" if votes == seeds else f"{votes}\N{NO-BREAK SPACE}of\N{NO-BREAK SPACE}{seeds}",
-        "probability": number(row.probability[arm], 2),
-    }
-
-
 def _use(run: Run, arm: ArmSummary) -> dict[str, Any]:
+    fitted = run.env["temperatures"][arm["name"]]
     mean = metric(arm, "temperature")["mean"]
     if mean is None:
-        mean = statistics.fmean(entry["value"] for entry in run.env["temperatures"][arm["name"]])
-    # older runs do not say whether the temperature lowered the log loss of test rows reliably, and count as if it did
+        mean = statistics.fmean(entry["value"] for entry in fitted)
+    # a run that does not say whether the temperature lowered the log loss of test rows reliably counts as if it did
     gain = run.env.get("temperature_gain", {}).get(arm["name"])
-    stuck = any(t.get("at_bound") for t in run.env["temperatures"][arm["name"]])
+    stuck = any(entry.get("at_bound") for entry in fitted)
     divisor = temperature(mean) if not stuck and (gain is None or gain["high"] < 0) else None
     return {
         "title": arm_title(arm),
-        "smoothed": arm["eps"] != 0 or "description" in arm,
         "beyond": "description" not in arm and torch_strength(arm, run.num_classes) is None,
         "temperature": divisor,
         "snippets": snippets(arm, run.num_classes, divisor),
@@ -432,8 +346,7 @@ def _use(run: Run, arm: ArmSummary) -> dict[str, Any]:
 
 
 def _machine(env: Environment) -> list[tuple[str, str]]:
-    versions = {"sfumato": env["sfumato"], "torch": env.get("torch"), "numpy": env.get("numpy")}
-    versions["Python"] = env.get("python")
+    versions = {name: env.get(name.lower()) for name in ("sfumato", "torch", "numpy", "Python")}
     cores, workers = env.get("cores"), env.get("workers")
     machine = [env.get("cpu"), env.get("platform"), f"{cores} cores" if cores else None]
     rows = [

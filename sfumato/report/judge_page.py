@@ -15,7 +15,7 @@ from sfumato.messages import texts
 from sfumato.report.charts.confidence import Curve, plot_reliability
 from sfumato.report.charts.differences import plot_differences
 from sfumato.report.charts.drawing import Chart, figure
-from sfumato.report.tables import as_text, differences_table, four_columns, in_columns
+from sfumato.report.tables import as_text, differences_table, four_columns, in_columns, unsaid_warnings
 from sfumato.report.template import as_script, rendered
 from sfumato.runs.folder import RunError
 from sfumato.text import wrapped
@@ -68,43 +68,35 @@ def _written(judgement: Judgement, text: str, place: Path) -> Path:
 def page_of(judgement: Judgement) -> str:
     """The page as text; the same judgement gives the same bytes."""
     summary = judgement.summary
+    first, soft = judgement.arms[0], _soft(judgement)
+    figures = {"differences": figure(_differences(judgement), "differences")}
+    for place, how in enumerate(first.reliability):
+        figures[how] = figure(_reliability(judgement, how, scaled=place > 0), f"reliability-{place}")
     return rendered(
         "judge.html.jinja",
         judgement=judgement,
         verdict=judgement.verdict["sentences"],
         use=_use(judgement),
-        soft=_soft(judgement),
-        right="agreement" if _soft(judgement) else "accuracy",
+        soft=soft,
+        right="agreement" if soft else "accuracy",
         json=as_script(summary),
         tables=in_columns(four_columns(summary)),
         differences=differences_table(summary),
-        warnings=_warnings(judgement),
+        warnings=unsaid_warnings(summary),
         files=[(arm["name"], arm.get("files"), arm.get("temperature")) for arm in summary["arms"]],
-        figures={
-            "differences": figure(_differences(judgement), "differences"),
-            **{
-                how: figure(_reliability(judgement, how, scaled=place > 0), f"reliability-{place}")
-                for place, how in enumerate(judgement.arms[0].reliability)
-            },
-        },
-        curves=list(judgement.arms[0].reliability),
+        figures=figures,
+        curves=list(first.reliability),
     )
 
 
 def as_terminal(judgement: Judgement, width: int) -> str:
     """The judgement for a terminal of so many columns."""
     summary = judgement.summary
-    warnings = [f"Warning: {text}" for text in _warnings(judgement)]
+    warnings = [f"Warning: {text}" for text in unsaid_warnings(summary)]
     lines = [wrapped(text, width, rest="  ") for text in [*warnings, *judgement.verdict["sentences"]]]
     notes = [wrapped(text, width, rest="  ") for text in texts(judgement.notes)]
     tables = [as_text(table, width).rstrip() for table in (four_columns(summary), differences_table(summary))]
     return "\n".join([*lines, "", *notes, "", tables[0], "", tables[1]])
-
-
-def _warnings(judgement: Judgement) -> list[str]:
-    """The warnings that the verdict does not repeat."""
-    sentences = judgement.verdict["sentences"]
-    return [warning["text"] for warning in judgement.warnings if warning["text"] not in sentences]
 
 
 def _soft(judgement: Judgement) -> bool:

@@ -1,6 +1,5 @@
 """Several runs on one page: their verdicts, their headline differences on common axes, and each run's own table."""
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,6 @@ from sfumato.report.compare_page import date
 from sfumato.report.tables import differences_table, four_columns, in_columns
 from sfumato.report.template import refuse_other_file, rendered, write
 from sfumato.runs.read import ReportError, Run, load_run
-from sfumato.runs.schema import ArmDifference
 
 
 def render_merged(folders: Sequence[str | Path], out: str | Path) -> Path:
@@ -36,7 +34,11 @@ def render_merged(folders: Sequence[str | Path], out: str | Path) -> Path:
     names = distinct_names(runs)
     several = any(len(run.arms) > 2 for run in runs)
     rows = [
-        (f"{name}\n{arm_title(arm)}" if several else name, place, _differences(run, arm["name"]))
+        (
+            f"{name}\n{arm_title(arm)}" if several else name,
+            place,
+            [each for each in run.summary["differences"] if each["arm"] == arm["name"]],
+        )
         for name, run in zip(names, runs, strict=True)
         for place, arm in enumerate(run.arms)
         if place > 0
@@ -57,13 +59,7 @@ def distinct_names(runs: Sequence[Run]) -> list[str]:
         name if data.count(name) == 1 else f"{name}, {run.folder.resolve().name}"
         for name, run in zip(data, runs, strict=True)
     ]
-    return [
-        name if names.count(name) == 1 else f"{name} ({names[: i + 1].count(name)})" for i, name in enumerate(names)
-    ]
-
-
-def _differences(run: Run, arm: str) -> list[ArmDifference]:
-    return [difference for difference in run.summary["differences"] if difference["arm"] == arm]
+    return [n if names.count(n) == 1 else f"{n} ({names[: i + 1].count(n)})" for i, n in enumerate(names)]
 
 
 def _words(run: Run, name: str, out: Path) -> dict[str, Any]:
@@ -75,7 +71,7 @@ def _words(run: Run, name: str, out: Path) -> dict[str, Any]:
         "date": date(run.env["started"]),
         "choice": arm_title(run.chosen) if run.chosen else summary["verdict"]["choice"] or "none",
         "sentences": summary["verdict"]["sentences"],
-        "cautions": [*(warning["text"] for warning in summary.get("warnings", [])), *texts(run.env.get("notes", []))],
+        "cautions": texts([*summary.get("warnings", []), *run.env.get("notes", [])]),
         "equal": summary["paired"]["equal"],
         "tables": in_columns(four_columns(summary)),
         "differences": differences_table(summary),
@@ -88,22 +84,24 @@ def _settings(runs: Sequence[Run], names: Sequence[str]) -> dict[str, Any]:
     rows: dict[str, list[str]] = {}
     for run in runs:
         env, data = run.env, run.summary["data"]
-        for label, value in (
-            ("data", f"{data['name']}, {str(env['data'].get('fingerprint', ''))[:8]}".rstrip(", ")),
-            ("classes", f"{run.num_classes}"),
-            ("rows: training, validation, test", f"{data['train']:,}, {data['validation']:,}, {data['test']:,}"),
-            ("arms", ", ".join(arm_title(arm) for arm in run.arms)),
-            ("seeds", f"{len(run.seeds)}"),
-            ("model", str(env["model"]["name"])),
-            ("epochs", f"{int(env['training']['epochs']):,}"),
-            ("batch, rows", f"{int(env['training']['batch_size']):,}"),
-            ("optimiser", str(env["training"]["optimiser"])),
-            ("learning rate", f"{env['training']['learning_rate']:g}"),
-            ("sfumato", str(env["sfumato"])),
-            ("torch", str(env.get("torch", ""))),
-        ):
+        training = env["training"]
+        told = {
+            "data": f"{data['name']}, {str(env['data'].get('fingerprint', ''))[:8]}".rstrip(", "),
+            "classes": f"{run.num_classes}",
+            "rows: training, validation, test": f"{data['train']:,}, {data['validation']:,}, {data['test']:,}",
+            "arms": ", ".join(arm_title(arm) for arm in run.arms),
+            "seeds": f"{len(run.seeds)}",
+            "model": str(env["model"]["name"]),
+            "epochs": f"{int(training['epochs']):,}",
+            "batch, rows": f"{int(training['batch_size']):,}",
+            "optimiser": str(training["optimiser"]),
+            "learning rate": f"{training['learning_rate']:g}",
+            "sfumato": str(env["sfumato"]),
+            "torch": str(env.get("torch", "")),
+        }
+        for label, value in told.items():
             rows.setdefault(label, []).append(value)
-    shared = {label: values[0] for label, values in rows.items() if len(set(map(json.dumps, values))) == 1}
+    shared = {label: values[0] for label, values in rows.items() if len(set(values)) == 1}
     differing = {label: values for label, values in rows.items() if label not in shared}
     return {
         "names": names,

@@ -6,19 +6,19 @@ one lose their leading zero, negative ones get a real minus sign, and what does 
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
 
 from sfumato.evaluate.metrics.registry import HEADLINE, METRICS, SOFT_WORDS
+from sfumato.messages import texts
 from sfumato.report.arms import arm_title, closed_form, torch_strength
-from sfumato.runs.schema import ArmSummary, RangeOfMetric, Summary
+from sfumato.runs.schema import ArmDifference, ArmSummary, RangeOfMetric, Summary
 from sfumato.text import NOT_APPLICABLE, number, percent, temperature
 
 Show: TypeAlias = Callable[[float | None], str]
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """One number: ``text`` as printed, ``interval`` as printed or empty, ``value`` unrounded or None."""
 
     text: str
@@ -26,8 +26,7 @@ class Cell:
     value: float | None = None
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """A label, one cell a column and the unit of the numbers; a row without cells heads the rows below it."""
 
     label: str
@@ -35,8 +34,7 @@ class Row:
     unit: str = ""
 
 
-@dataclass(frozen=True)
-class ResultsTable:
+class ResultsTable(NamedTuple):
     """Column heads (without the label column) and rows."""
 
     heads: tuple[str, ...]
@@ -62,9 +60,8 @@ def between(ends: Mapping[str, Any], show: Callable[[float | None], str]) -> str
 def four_columns(summary: Summary) -> ResultsTable:
     """The comparison: two columns an arm, as it is and with its temperature.
 
-    The column with a temperature shows what a temperature changes (log loss, Brier score, calibration error,
-    confidence, ranking) and repeats the accuracy, which it cannot change. What is known of the training stands below,
-    where anything is.
+    The column with a temperature repeats the accuracy, which a temperature cannot change. What is known of the training
+    stands below, where anything is.
     """
     arms, classes = summary["arms"], int(summary["data"]["classes"])
     heads: list[str] = []
@@ -87,8 +84,8 @@ def four_columns(summary: Summary) -> ResultsTable:
     ranking = [metric(arm, name)["mean"] for arm in arms for name in ("eaurc", "eaurc_after_temperature")]
     soft = any("agreement" in arm["metrics"] for arm in arms)
     trained = (
-        plain("logit gap, training", "nats", (arm["train_gap"] for arm in arms), _two_digits),
-        plain("closed form of the gap", "nats", closed, _two_digits),
+        plain("logit gap, training", "nats", (arm["train_gap"] for arm in arms), partial(number, digits=2, zero=True)),
+        plain("closed form of the gap", "nats", closed, partial(number, digits=2, zero=True)),
         plain("label_smoothing in torch", "ε over all", strengths, lambda v: "none" if v is None else f"{v:.4g}"),
     )
     return ResultsTable(
@@ -133,31 +130,32 @@ def in_columns(table: ResultsTable, columns: int = 4) -> list[ResultsTable]:
 def differences_table(summary: Summary) -> ResultsTable:
     """The headline differences between arms, with their intervals, adjusted p-values and findings.
 
-    A heading row names the two arms; accuracy is in points, E-AURC in thousandths. The margin is the size up to which a
-    difference does not matter.
+    A heading row names the two arms; accuracy is in points, E-AURC in thousandths.
     """
     titles = {arm["name"]: arm_title(arm) for arm in summary["arms"]}
-    ranking = [d["mean"] for d in summary["differences"] if d["metric"] == "eaurc"]
+    by_pair: dict[tuple[str, str], dict[str, ArmDifference]] = {}
+    for each in summary["differences"]:
+        by_pair.setdefault((each["arm"], each["against"]), {})[each["metric"]] = each
+    ranking = [each["eaurc"]["mean"] for each in by_pair.values() if "eaurc" in each]
     shows: dict[str, tuple[str, Show]] = {
         "accuracy": (", points", lambda v: number(None if v is None else 100 * v, 1, sign=True, zero=True)),
         "nll_after_temperature": ("", lambda v: number(v, sign=True)),
         "eaurc": ("", _thousandths(ranking, sign=True)),
     }
-    pairs = list(dict.fromkeys((d["arm"], d["against"]) for d in summary["differences"]))
-    headline = [d for d in summary["differences"] if d["metric"] in HEADLINE]
-    headline.sort(key=lambda d: (pairs.index((d["arm"], d["against"])), HEADLINE.index(d["metric"])))
     rows: list[Row] = []
-    pair = None
-    for difference in headline:
-        defined, (more, show) = METRICS[difference["metric"]], shows[difference["metric"]]
-        if pair != (pair := (difference["arm"], difference["against"])):
-            rows.append(Row(" − ".join(titles.get(name, name) for name in pair)))
-        mean, p = difference["mean"], difference["p_adjusted"]
-        interval, finding = Cell(between(difference, show)), Cell(difference["finding"] or NOT_APPLICABLE)
-        margin = difference.get("margin")
-        limit = Cell(NOT_APPLICABLE if margin is None else f"± {show(margin).lstrip('+')}", value=margin)
-        cells = (Cell(show(mean), value=mean), interval, Cell(p_value(p), value=p), finding, limit)
-        rows.append(Row(defined.heading + more, cells, defined.shown.unit))
+    for pair, differences in by_pair.items():
+        rows += [Row(" − ".join(titles.get(name, name) for name in pair))] if {*HEADLINE} & {*differences} else []
+        for metric_name in (name for name in HEADLINE if name in differences):
+            each, defined, (more, show) = differences[metric_name], METRICS[metric_name], shows[metric_name]
+            p, margin = each["p_adjusted"], each.get("margin")
+            cells = (
+                Cell(show(each["mean"]), value=each["mean"]),
+                Cell(between(each, show)),
+                Cell(p_value(p), value=p),
+                Cell(each["finding"] or NOT_APPLICABLE),
+                Cell(NOT_APPLICABLE if margin is None else f"± {show(margin).lstrip('+')}", value=margin),
+            )
+            rows.append(Row(defined.heading + more, cells, defined.shown.unit))
     return ResultsTable(("difference", "95 % interval", "adjusted p", "finding", "margin"), tuple(rows))
 
 
@@ -217,15 +215,16 @@ def metric(arm: ArmSummary, name: str) -> RangeOfMetric:
     return arm["metrics"].get(name) or RangeOfMetric(mean=None, low=None, high=None)
 
 
+def unsaid_warnings(summary: Summary) -> list[str]:
+    """The warnings that the verdict does not repeat."""
+    return [text for text in texts(summary.get("warnings", [])) if text not in summary["verdict"]["sentences"]]
+
+
 def _estimate(arm: ArmSummary, name: str | None, show: Callable[[float | None], str]) -> Cell:
     if name is None:
         return Cell(NOT_APPLICABLE)
     value = metric(arm, name)
     return Cell(show(value["mean"]), between(value, show), value["mean"])
-
-
-def _two_digits(value: float | None) -> str:
-    return number(value, 2, zero=True)
 
 
 def _thousandths(values: Sequence[float | None], *, sign: bool = False) -> Callable[[float | None], str]:

@@ -31,15 +31,10 @@ def environment() -> "Environment":
     """The templates beside this module, for all pages."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["held"] = held
-    return environment
+    loader = FileSystemLoader(Path(__file__).parent / "templates")
+    made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made.filters["held"] = held
+    return made
 
 
 def rendered(template: str, **values: Any) -> str:
@@ -49,6 +44,12 @@ def rendered(template: str, **values: Any) -> str:
     """
     called = {name: defined.words for name, defined in METRICS.items()}
     return finished(environment().get_template(template).render(values, called=called))
+
+
+def finished(page: str) -> str:
+    """A page with its terms linked, its glossary, which has the linked terms alone, and its contents."""
+    linked, used = with_links(page)
+    return with_contents(linked.replace(GLOSSARY_HERE, glossary(used)))
 
 
 def as_script(data: Any) -> Markup:
@@ -73,21 +74,13 @@ def refuse_other_file(out: Path, of: str) -> None:
 
 
 def held(text: str) -> Markup:
-    """A sentence of a page: escaped, with its numbers beside their units, and with its options as code.
-
-    >>> print(held("give more --epochs"))
-    give more <code class="option">--epochs</code>
-    """
+    """A sentence of a page: escaped, with its numbers beside their units, and with its options as code."""
     escaped = str(escape(with_units_held(text)))
     return Markup(re.sub(r"(?<![\w-])--[a-z][a-z-]*", r'<code class="option">\g<0></code>', escaped))
 
 
 def with_units_held(text: str) -> str:
-    """A sentence, not escaped, whose numbers stay with their units at the end of a line.
-
-    >>> with_units_held("5.0 % at T = 2").count(chr(160))
-    3
-    """
+    """A sentence, not escaped, whose numbers stay with their units at the end of a line."""
     text = text.replace("E-AURC", "E\N{NON-BREAKING HYPHEN}AURC")
     return re.sub(r" (?=[%=×])|(?<=[=×]) ", "\N{NO-BREAK SPACE}", text)
 
@@ -105,18 +98,8 @@ _ID_ELSEWHERE = re.compile(r'<(?!h2\b)\w+\b[^>]*\sid="([^"]*)"')
 _VOID = frozenset(("br", "img", "input", "meta", "link", "hr"))
 
 
-def finished(page: str) -> str:
-    """A page with its terms linked, its glossary, which has the linked terms alone, and its contents."""
-    linked, used = with_links(page)
-    return with_contents(linked.replace(GLOSSARY_HERE, glossary(used)))
-
-
 def with_links(page: str) -> tuple[str, list[str]]:
-    """The page with the first occurrence of each term in each ``<section>`` linked, and the terms that were found.
-
-    >>> with_links("<p>arm</p><section><h2>An arm</h2><p>One arm, another arm.</p></section>")[0]
-    '<p>arm</p><section><h2>An arm</h2><p>One <a class="term" href="#term-arm">arm</a>, another arm.</p></section>'
-    """
+    """The page with the first occurrence of each term in each ``<section>`` linked, and the terms that were found."""
     parts, place, used = list[str](), 0, list[str]()
     seen: set[str] | None = None  # None outside of a section
     left_alone = list[str]()  # an element that is left alone, and those of its name inside it
@@ -136,10 +119,7 @@ def with_links(page: str) -> tuple[str, list[str]]:
 
 
 def glossary(terms: Iterable[str]) -> str:
-    """The section that explains the terms, or nothing where there are none.
-
-    A page that speaks of agreement has soft labels, and its terms are explained for those.
-    """
+    """The section that explains the terms, if any; a page that speaks of agreement has soft labels."""
     terms = list(terms)
     entries = list[str]()
     for term in terms:
@@ -152,14 +132,7 @@ def glossary(terms: Iterable[str]) -> str:
 
 
 def with_contents(page: str) -> str:
-    """The page with an anchor at each ``<h2>``, and links to them where :data:`CONTENTS_HERE` stands.
-
-    No anchor is one that another element of the page has.
-
-    >>> page = with_contents("<!-- contents --><h2>Use it</h2>")
-    >>> '<a href="#use-it">Use it</a>' in page and '<h2 id="use-it">Use it</h2>' in page
-    True
-    """
+    """The page with an anchor of its own at each ``<h2>``, and links to them where :data:`CONTENTS_HERE` stands."""
     links, anchors = list[str](), set(_ID_ELSEWHERE.findall(page))
 
     def with_anchor(heading: re.Match[str]) -> str:

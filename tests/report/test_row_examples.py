@@ -84,9 +84,9 @@ def test_what_the_lab_writes_the_report_reads(tmp_path):
     show(tmp_path, [4, 9], Numbers(features, names, (8, 8), image=True))
     found = load_examples(tmp_path)
     assert sorted(found) == [4, 9]
-    assert pixels(found[4].thumbnail).shape == (8, 8)
+    assert pixels(found[4]["thumbnail"]).shape == (8, 8)
     show(tmp_path, [2], Numbers(features, names, (64,)))
-    assert load_examples(tmp_path)[2].values["column 1"] == "129"
+    assert load_examples(tmp_path)[2]["values"]["column 1"] == "129"
 
 
 def test_a_run_without_examples_has_none(tmp_path):

@@ -54,16 +54,19 @@ def plot_projection(run: Run) -> Chart:
         basis = plane(layer.templates[list(classes)], layer.features["train"])
         flat = {part: layer.features[part] @ basis for part in PART_NAMES}
         centre = np.nanmean(_means(flat["train"], layer.labels["train"], classes), axis=0)
-        for column, part in enumerate(PART_NAMES):
+        for part in PART_NAMES:
             points, labels = flat[part] - centre, layer.labels[part]
             drawn, spread = _evenly(labels, classes), _spread(points, labels, classes)
             clouds.append(Cloud(arm_title(arm), part, points[drawn], labels[drawn], spread))
+        points = np.concatenate([cloud.points for cloud in clouds[-2:]])  # one square window for both panels
+        low, high = points.min(axis=0), points.max(axis=0)
+        half = max(0.55 * float((high - low).max()), 1e-9)
+        window = (low + high) / 2 + np.array([[-half], [half]])
+        for column, cloud in enumerate(clouds[-2:]):
             bottom = 1 - (row * tall + above + side) / (tall * len(run.arms))
-            panel = ax.inset_axes((0.55 * column, bottom, 0.45, side / (tall * len(run.arms))))
-            _draw(panel, clouds[-1], classes, across)
-            panels.append(panel)
+            panels.append(ax.inset_axes((0.55 * column, bottom, 0.45, side / (tall * len(run.arms)))))
+            _draw(panels[-1], cloud, classes, across, window)
         panels[-2].set_ylabel(f"towards {names[2]}" if len(names) > 2 else "largest other spread")
-        _same_window(panels[-2:], clouds[-2:])
     full = [short(run.class_name(label), 40, end="…") for label in classes]
     columns = len(full) if sum(map(len, full)) <= 36 else 1
     legend_above(ax, panels[0].lines, full, columns=columns, markerscale=2, handletextpad=0.2)
@@ -76,28 +79,19 @@ def plot_projection(run: Run) -> Chart:
     return Chart(ax, {"classes": classes, "names": names, "seed": seed, "clouds": clouds}, alt)
 
 
-def _draw(panel: Axes, cloud: Cloud, classes: tuple[int, ...], across: str) -> None:
+def _draw(panel: Axes, cloud: Cloud, classes: tuple[int, ...], across: str, window: Floats) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     for label, colour, mark in zip(classes, CLASS_COLOURS, MARKS, strict=False):
         points = cloud.points[cloud.labels == label]
         panel.plot(*points.T, ls="", marker=mark, ms=2.6, mew=0, color=colour, alpha=0.75)
     title = f"{cloud.arm}\ntraining rows" if cloud.part == "train" else "test rows"
     panel.set_title(title, fontsize=9, color=INK, loc="left")
-    panel.set_xlabel(across)
+    panel.set(xlabel=across, xlim=window[:, 0], ylim=window[:, 1])
+    panel.set_box_aspect(1)
+    panel.xaxis.set_major_locator(MaxNLocator(4))
+    panel.yaxis.set_major_locator(MaxNLocator(4))
     style(panel)
-
-
-def _same_window(panels: list[Axes], clouds: list[Cloud]) -> None:
-    """One square window for both panels of an arm: the same scale in both, and along both axes."""
-    from matplotlib.ticker import MaxNLocator
-
-    points = np.concatenate([cloud.points for cloud in clouds])
-    low, high = points.min(axis=0), points.max(axis=0)
-    middle, half = (low + high) / 2, max(0.55 * float((high - low).max()), 1e-9)
-    for panel in panels:
-        panel.set(xlim=(middle[0] - half, middle[0] + half), ylim=(middle[1] - half, middle[1] + half))
-        panel.set_box_aspect(1)
-        panel.xaxis.set_major_locator(MaxNLocator(4))
-        panel.yaxis.set_major_locator(MaxNLocator(4))
 
 
 def _means(points: Floats, labels: Ints, classes: tuple[int, ...]) -> Floats:
@@ -133,13 +127,13 @@ def load_last_layer(run: Run, arm: str) -> tuple[int, LastLayer]:
     """The first seed that kept the features of one arm, with these and the templates."""
     for seed in run.seeds:
         parts = {part: _features(run.folder / "logits" / f"{arm}-seed{seed}-{part}.npz") for part in PART_NAMES}
-        kept = {part: arrays for part, arrays in parts.items() if arrays is not None}
-        if len(kept) == len(PART_NAMES):
+        if None not in parts.values():
             break
     else:
         raise NoFeaturesError("The run kept no features of its last layer")
+    features = {part: arrays[0] for part, arrays in parts.items() if arrays}
+    labels = {part: arrays[1] for part, arrays in parts.items() if arrays}
     weight, bias = _head(run.folder / "weights" / f"{arm}-seed{seed}.safetensors")
-    features = {part: arrays[0] for part, arrays in kept.items()}
     width = features["train"].shape[1]
     if weight.shape != (run.num_classes, width):
         raise NoFeaturesError(
@@ -151,7 +145,7 @@ def load_last_layer(run: Run, arm: str) -> tuple[int, LastLayer]:
     made = features["test"][:64] @ weight.T + bias
     if np.abs(made - logits).max() > 0.02 * (1 + np.abs(logits).max()):  # features are stored in half precision
         raise NoFeaturesError("The last layer and the features do not give the logits")
-    return seed, LastLayer(weight, features, {part: arrays[1] for part, arrays in kept.items()})
+    return seed, LastLayer(weight, features, labels)
 
 
 def three_classes(run: Run) -> tuple[int, ...]:
