@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 from sfumato.extras import lab_imports
 from sfumato.lab.errors import OptionError
@@ -16,13 +16,11 @@ from sfumato.lab.options import Option, Options, schema
 from sfumato.text import did_you_mean, short
 
 with lab_imports("sf.compare or sf.judge"):
+    from sfumato.lab.data.prepare import Data, prepare_table
     from sfumato.lab.data.python_objects import EXTRA_COLUMNS, IN_MEMORY, table_in_memory
     from sfumato.verdict.judge import Judgement
     from sfumato.verdict.judge import judge as without_page
     from sfumato.verdict.result import VerdictResult
-
-if TYPE_CHECKING:
-    from sfumato.lab.data import Data
 
 _LISTS = ("arm", "ladder", "label_probs", "text", "drop", "keep", "augment")
 """Options with commas between their values, which Python may give as a list."""
@@ -35,12 +33,8 @@ _WHERE = ("workers", "on", "track")
 class Comparison(VerdictResult):
     """What a comparison found: its folder, differences with intervals, and a verdict in sentences.
 
-    It prints as its sentences, and a notebook shows its page.
-
-    Attributes:
-        summary: the object that ``compare --json`` prints, of schema ``sfumato.compare/3``.
-        notes: how the data were read and the models trained, each with a code and a sentence.
-        folder: of the run; :func:`sfumato.load_run` gives the model that the verdict chose.
+    It prints as its sentences, and a notebook shows its page. ``summary`` is the object that ``compare --json`` prints,
+    and :func:`sfumato.load_run` gives the model of ``folder`` that the verdict chose.
     """
 
     folder: Path
@@ -105,31 +99,19 @@ def compare(
         if isinstance(X, (str, os.PathLike)):
             if y is not None and not isinstance(y, str):
                 raise OptionError(f'"{X}" is read with its labels; y may only name the column or array that holds them')
-            named = {} if y is None else {"label": y}
             if beside:
                 raise OptionError(f'{next(iter(beside))} must name a column of "{X}", not be an array')
-            options |= named
+            options |= {} if y is None else {"label": y}
             asked, data = options_of(os.fspath(X), options), None
         else:
             if X is None:
                 raise OptionError("compare needs data: arrays X and y, a data frame, or a path")
             asked = options_of(IN_MEMORY, options)
             asked.check()
-            data = _data(X, y, beside, asked)
-        made = lab.compare(
-            asked,
-            data=data,
-            sources=dict.fromkeys(["data", *options], "Python"),
-            command=_command(X, y, {**options, **beside}),
-            watcher=watch.watcher(),
-        )
+            data = prepare_table(table_in_memory(X, y, asked.roles(), beside))
+        sources, command = dict.fromkeys(["data", *options], "Python"), _command(X, y, {**options, **beside})
+        made = lab.compare(asked, data=data, sources=sources, command=command, watcher=watch.watcher())
     return _found(Path(made["run"]))
-
-
-def _data(X: Any, y: Any, beside: Mapping[str, Any], options: Options) -> Data:
-    from sfumato.lab.data.prepare import prepare_table
-
-    return prepare_table(table_in_memory(X, y, options.roles(), beside))
 
 
 def _resumed(
@@ -146,9 +128,12 @@ def _resumed(
         raise OptionError("resume reads the data where the run says; leave out X")
     final, whole = find(os.fspath(run))
     if not whole:
-        read = None if X is None else functools.partial(_data, X, y, beside)
+
+        def read(options: Options) -> Data:
+            return prepare_table(table_in_memory(X, y, options.roles(), beside))
+
         where = {name: getattr(asked, name) for name in _WHERE}
-        lab.resume(final, read=read, **where, watcher=watch.watcher())
+        lab.resume(final, read=None if X is None else read, **where, watcher=watch.watcher())
     return _found(final)
 
 
@@ -201,14 +186,10 @@ def _value(option: Option, value: Any) -> Any:
     raise OptionError(f"{option.name} must be {named}, got {short(repr(value))}")
 
 
-def _page(found: Judgement) -> str:
-    from sfumato.report.judge_page import page_of
-
-    return page_of(found)
-
-
 @functools.wraps(without_page)
 def judge(*args: Any, **given: Any) -> Judgement:  # noqa: D103  it is told by the function that it wraps
+    from sfumato.report.judge_page import page_of
+
     found = without_page(*args, **given)
-    found.to_page = _page
+    found.to_page = page_of
     return found

@@ -28,13 +28,8 @@ if TYPE_CHECKING:
 class RunModel:
     """One trained model of a comparison, with the temperature that was fitted on the validation rows.
 
-    Attributes:
-        folder: of the run.
-        arm: the name of the target that the model was trained towards.
-        seed: of the run.
-        temperature: what the logits are divided by.
-        classes_: (K,) the classes, in the order of the columns of the probabilities: whole numbers where all of them
-            are, truths where they are True and False, else text.
+    ``classes_`` (K,) are the classes in the order of the columns of the probabilities: whole numbers where all of them
+    are, truths where they are True and False, else text.
     """
 
     folder: Path
@@ -53,11 +48,7 @@ class RunModel:
         )
 
     def logits(self, X: Any) -> np.ndarray:
-        """(n, K) float32 logits as the model makes them, before the temperature.
-
-        Raises:
-            DataError: as :meth:`predict_proba`.
-        """
+        """(n, K) float32 logits before the temperature; errors as :meth:`predict_proba`."""
         import torch
 
         from sfumato.lab.models import logits_of
@@ -86,11 +77,7 @@ class RunModel:
         return p / p.sum(axis=1, keepdims=True)
 
     def predict(self, X: Any) -> np.ndarray:
-        """(n,) the likeliest class of each row, one of ``classes_``; of equals the first.
-
-        Raises:
-            DataError: as :meth:`predict_proba`.
-        """
+        """(n,) the likeliest class of each row, one of ``classes_``, of equals the first; as :meth:`predict_proba`."""
         return self.classes_[self.logits(X).argmax(axis=1)]
 
 
@@ -173,17 +160,14 @@ def _classes(names: list[str]) -> np.ndarray:
 
 def _refuse_foreign_code(path: Path, name: str, model: str | None) -> None:
     """Refuse to run code that a folder names and its reader does not."""
-    if name in OWN or name.partition(":")[0] in LIBRARIES:
-        if model not in (None, name):
-            raise OptionError(f'{path} trained "{name}", not "{model}"; leave model out')
+    foreign = name not in OWN and name.partition(":")[0] not in LIBRARIES
+    if model == name or (model is None and not foreign):
         return
+    wrong = f'{path} trained "{name}"'
     if model is None:
-        raise OptionError(
-            f'{path} trained "{name}", which is code outside sfumato; to run it, say load_run({str(path)!r}, '
-            f"model={name!r})"
-        )
-    if model != name:
-        raise OptionError(f'{path} trained "{name}", not "{model}"')
+        code = f"load_run({str(path)!r}, model={name!r})"
+        raise OptionError(f"{wrong}, which is code outside sfumato; to run it, say {code}")
+    raise OptionError(f'{wrong}, not "{model}"{"" if foreign else "; leave model out"}')
 
 
 def _trained(name: str, stored: StoredInputs, classes: int, weights: Path) -> Classifier:

@@ -12,6 +12,7 @@ import io
 import json
 import math
 import os
+import shutil
 import struct
 import tempfile
 import threading
@@ -116,11 +117,7 @@ def read_array(stream: IO[bytes]) -> npt.NDArray[Any]:
 
 
 class Archive:
-    """An open ``.npz`` file, which closes its file as a context manager.
-
-    ``sizes`` are the bytes that each entry claims to take unpacked, header included; ``arrays`` names the entries that
-    are called ``.npy``. Every method raises ArchiveError for an array that is missing or whose claims do not agree.
-    """
+    """An open ``.npz`` file; its methods raise ArchiveError for an array that is missing or whose claims disagree."""
 
     def __init__(self, file: str | os.PathLike[str] | IO[bytes]) -> None:
         opened = open(file, "rb") if isinstance(file, (str, os.PathLike)) else file  # noqa: SIM115  closed by __exit__
@@ -133,8 +130,8 @@ class Archive:
             raise ArchiveError("no archive", "", str(error)) from error
         items = self._zip.infolist()
         self._items = {item.filename.removesuffix(".npy"): item for item in items}
-        self.sizes = {name: item.file_size for name, item in self._items.items()}
-        self.arrays = [name for name, item in self._items.items() if item.filename != name]
+        self.sizes = {name: item.file_size for name, item in self._items.items()}  # unpacked, as claimed, with headers
+        self.arrays = [name for name, item in self._items.items() if item.filename != name]  # those called .npy
         if len(self.sizes) < len(items):  # "X" and "X.npy" are one name to numpy, which would look at only one of them
             self._file.close()
             raise ArchiveError("two of one name", "", "two arrays of one name")
@@ -259,8 +256,7 @@ def spool(blocks: Iterable[npt.NDArray[Any]], type_name: str) -> StoredMatrix:
 def copied(stream: IO[bytes]) -> IO[bytes]:
     """What a stream holds, in a nameless temporary file that can be read from any place; the caller closes it."""
     file = tempfile.TemporaryFile()  # noqa: SIM115
-    while block := stream.read(1 << 20):
-        file.write(block)
+    shutil.copyfileobj(stream, file, 1 << 20)
     file.flush()
     file.seek(0)
     return file
@@ -273,11 +269,10 @@ def read_npy(file: IO[bytes], name: str, size: int) -> Array:
         header = read_header(file, name)
     except ArchiveError as error:
         raise FileError(_refusal(name, error, "numpy.save")) from None
-    present = size - header.length
+    present = max(size - header.length, 0)
     if header.dtype.itemsize == 0 or header.data_bytes > present:
-        raise FileError(
-            f"{name} is cut off: {header.data_bytes:,} bytes of data were promised and {max(present, 0):,} are there"
-        )
+        promised = f"{header.data_bytes:,} bytes of data were promised and {present:,} are there"
+        raise FileError(f"{name} is cut off: {promised}")
     if _stays(header):
         return _stored(file, header, header.length)
     file.seek(0)
@@ -285,10 +280,7 @@ def read_npy(file: IO[bytes], name: str, size: int) -> Array:
 
 
 def read_npz(file: IO[bytes], name: str, wanted: Iterable[str]) -> dict[str, Array]:
-    """The arrays of an ``.npz`` archive by name, None for those that are not ``wanted``; a lone array is always read.
-
-    A large matrix stays in the archive, or in a temporary file if it is packed.
-    """
+    """The arrays of an archive by name, None for those that are not ``wanted``; a lone array is always read."""
     try:
         with Archive(file) as archive:
             wanted = archive.arrays if len(archive.arrays) == 1 else wanted
@@ -315,8 +307,8 @@ def _stays(header: Header) -> bool:
 
 
 def _stored(file: IO[bytes], header: Header, place: int) -> StoredMatrix:
-    name, (rows, classes) = header.dtype.newbyteorder("=").name, header.shape
-    return StoredMatrix(file, place, (rows, classes), name, swapped=not header.dtype.isnative)
+    name = header.dtype.newbyteorder("=").name
+    return StoredMatrix(file, place, header.shape, name, swapped=not header.dtype.isnative)
 
 
 def _native(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -326,10 +318,8 @@ def _native(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def _refusal(name: str, error: ArchiveError, saver: str) -> str:
     what = f"{name}: {error.name}" if error.name != name and error.name else name
     if error.reason == "objects":
-        return (
-            f"{what} holds Python objects, which are not read because they can run code; save plain numbers, for "
-            "instance numpy.stack(predictions)"
-        )
+        why = "which are not read because they can run code"
+        return f"{what} holds Python objects, {why}; save plain numbers, for instance numpy.stack(predictions)"
     if error.reason == "too large":
         return f"{what} is too large: {error}; numpy.savez does not pack, so that what it writes is read in blocks"
     return f"{what} is cut off or damaged ({error}); write it again with {saver}"
@@ -389,10 +379,9 @@ def read_torch(file: Any, name: str) -> dict[str, Array]:
         held = torch.load(file, map_location="cpu", weights_only=True, mmap=isinstance(file, str) or None)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         if "weights_only" in str(error) or "WeightsUnpickler" in str(error):
-            raise FileError(
-                f"{name} holds Python objects, which are not read because they can run code; save tensors alone: "
-                'torch.save({"logits": logits, "labels": labels}, …)'
-            ) from None
+            saved = 'save tensors alone: torch.save({"logits": logits, "labels": labels}, …)'
+            objects = "holds Python objects, which are not read because they can run code"
+            raise FileError(f"{name} {objects}; {saved}") from None
         raise FileError(f"{name} is cut off or damaged ({str(error).splitlines()[0]}); write it again") from None
     if isinstance(held, torch.Tensor):
         return {"logits": held}

@@ -64,7 +64,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file, indented for reading; a number that JSON does not have is refused by a ValueError."""
+    """Write a JSON file, indented for reading; ValueError for a number that JSON does not have."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -89,11 +89,7 @@ def read_sealed(path: Path) -> Any:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write an ``.npz`` file without pickle: equal arrays make equal bytes, and objects are a ValueError.
-
-    ``numpy.savez`` would write arrays of objects in a form that runs code when it is read, and where the disk is full
-    it leaves its archive open, which then complains once more when it is collected.
-    """
+    """Write an ``.npz`` file without pickle: equal arrays make equal bytes, and objects are a ValueError."""
     import numpy as np
 
     with replacing(path) as file, zipfile.ZipFile(file, "w", allowZip64=True) as archive:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import csv
 import gzip
+import importlib
 import io
 import itertools
 import os
@@ -23,13 +24,25 @@ import numpy as np
 from sfumato.io.arrays import MAX_BYTES
 from sfumato.text import listing, short
 
+
+class _Lazy:
+    """A module that is imported when something of it is asked for: most commands read no table."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib.import_module(self._name), name)
+
+
+pa: Any = _Lazy("pyarrow")
+pc: Any = _Lazy("pyarrow.compute")
+
 SEPARATORS = (",", ";", "\t", "|")
 TEXT_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 ENDINGS = (*TEXT_ENDINGS, ".parquet", ".pq", ".feather", ".arrow")
 
-MISSING = ("", "na", "n/a", "#n/a", "<na>", "nan", "null", "none", "?", "-", "--", "---", "–", "—")
-"""Cells, in lower case, that mark a missing value."""
-
+MISSING = ("", "na", "n/a", "#n/a", "<na>", "nan", "null", "none", "?", "-", "--", "---", "–", "—")  # in lower case
 _EXPONENT = r"(?:[eE][+-]?[0-9]+)?$|^[+-]?(?i:inf|infinity)$"
 NUMBER = {
     ".": r"^[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)" + _EXPONENT,
@@ -122,7 +135,6 @@ def separator_of(data: bytes, *, usual: str = ",", spaces: bool = False, sample:
 
 def read_arrow(path: str, *, file: str, name: str, header: bool = True, max_bytes: int = MAX_BYTES) -> Frame:
     """The columns of a Parquet or Feather file, as :func:`read_table`."""
-    import pyarrow as pa
     from pyarrow import feather, parquet
 
     def refuse_size(size: int) -> None:
@@ -161,8 +173,6 @@ def from_arrow(table: Any, *, file: str, name: str, kind: str) -> Frame:
 
 def as_arrow(value: Any) -> Any:
     """A data frame of pandas, polars or any other kind that Arrow takes, as an Arrow table; None for anything else."""
-    import pyarrow as pa
-
     if isinstance(value, pa.Table):
         return value
     if hasattr(value, "iloc") and hasattr(value, "columns"):
@@ -183,25 +193,19 @@ def as_arrow(value: Any) -> Any:
 
 def of_columns(source: str, names: Sequence[str], values: Sequence[Any], to_arrow: Callable[[Any], Any]) -> Any:
     """An Arrow table of columns; ``source`` is what messages call it."""
-    import pyarrow as pa
-
     columns: list[Any] = []
     for name, each in zip(names, values, strict=True):
         try:
             columns.append(pa.chunked_array(to_arrow(each)))
         except (pa.ArrowException, TypeError) as error:
-            raise DataError(
-                f'column "{short(name)}" of {source} holds values of several types, or of an unsupported type '
-                f"({_reason(error)}); make it numbers or text"
-            ) from error
+            held = "holds values of several types, or of an unsupported type"
+            way_out = f"({_reason(error)}); make it numbers or text"
+            raise DataError(f'column "{short(name)}" of {source} {held} {way_out}') from error
     return pa.Table.from_arrays(columns, names=list(names))
 
 
 def plain_type(column: Any) -> Any:
     """A column without the dictionary, or the view, by which its values may be stored."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         kind = pa.string()
@@ -210,45 +214,28 @@ def plain_type(column: Any) -> Any:
 
 def trimmed(column: Any) -> Any:
     """A column of Arrow text without the white space around its cells."""
-    import pyarrow.compute as pc
-
-    return pc.call_function("utf8_trim_whitespace", [column])
+    return pc.utf8_trim_whitespace(column)
 
 
 def present(column: Any) -> Any:
     """Arrow text without white space around it, and null where a cell marks a missing value."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     column = trimmed(column)
-    lower = pc.call_function("utf8_lower", [column])
-    missing = pc.call_function("is_in", [lower], pc.SetLookupOptions(pa.array(MISSING)))
-    return pc.call_function("if_else", [missing, pa.scalar(None, pa.string()), column])
+    return pc.if_else(pc.is_in(pc.utf8_lower(column), pa.array(MISSING)), pa.scalar(None, pa.string()), column)
 
 
 def matching(texts: Any, pattern: str) -> np.ndarray:
     """(n,) in which of some Arrow texts a pattern occurs."""
-    import pyarrow.compute as pc
-
-    found = pc.call_function("match_substring_regex", [texts], pc.MatchSubstringOptions(pattern))
-    return found.to_numpy(zero_copy_only=False)
+    return pc.match_substring_regex(texts, pattern).to_numpy(zero_copy_only=False)
 
 
 def with_hyphens(texts: Any) -> Any:
     """Arrow text with a hyphen for each minus sign (U+2212)."""
-    import pyarrow.compute as pc
-
-    return pc.call_function("replace_substring", [texts], pc.ReplaceSubstringOptions("−", "-"))
+    return pc.replace_substring(texts, "−", "-")
 
 
 def as_numbers(texts: Any, decimal: str = ".") -> np.ndarray:
     """(n,) float64 of Arrow texts that match ``NUMBER[decimal]``, NaN for null."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    texts = with_hyphens(texts)
-    if decimal == ",":
-        texts = pc.call_function("replace_substring", [texts], pc.ReplaceSubstringOptions(",", "."))
+    texts = pc.replace_substring(with_hyphens(texts), decimal, ".")
     return np.asarray(pc.cast(texts, pa.float64()).to_numpy(zero_copy_only=False), np.float64)
 
 
@@ -261,9 +248,8 @@ def _read_bytes(path: str, file: str, max_bytes: int, chunk: int = 16 * 2**20) -
                 if size > max_bytes:
                     raise DataError(f"{file} holds more than 8 GB of text, too much to read; take fewer rows")
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(
-            f"{file} is not a gzip file, or a damaged one; pack it again, or drop .gz if it is plain"
-        ) from error
+        way_out = "pack it again, or drop .gz if it is plain"
+        raise DataError(f"{file} is not a gzip file, or a damaged one; {way_out}") from error
     except EOFError as error:
         raise DataError(f"{file} ends too early: it was cut off; copy or pack it again") from error
     return buffer.getvalue()
@@ -306,9 +292,8 @@ def _records(data: bytes, file: str, separator: str) -> Iterator[tuple[int, list
                 yield line, record
             line = reader.line_num + 1
     except csv.Error as error:
-        raise DataError(
-            f"{file}, line {line}: bad quoting ({error}); close every double quote, and double those inside cells"
-        ) from error
+        way_out = "close every double quote, and double those inside cells"
+        raise DataError(f"{file}, line {line}: bad quoting ({error}); {way_out}") from error
 
 
 def _names(records: Iterator[tuple[int, list[str]]], file: str, required: bool) -> tuple[list[str], int]:
@@ -322,10 +307,8 @@ def _names(records: Iterator[tuple[int, list[str]]], file: str, required: bool) 
     ):
         return [str(place) for place in range(len(names))], 0
     if required and _are_values(names):
-        raise DataError(
-            f"{file} has no header: its first line holds values ({listing(names, 6)}); "
-            "write a line with the names of the columns above it"
-        )
+        held = f"its first line holds values ({listing(names, 6)})"
+        raise DataError(f"{file} has no header: {held}; write a line with the names of the columns above it")
     _refuse_twins(names, file)
     line, first = next(records, (0, None))
     if first is None:
@@ -336,10 +319,7 @@ def _names(records: Iterator[tuple[int, list[str]]], file: str, required: bool) 
 
 
 def _are_values(header: list[str]) -> bool:
-    """Whether a first line holds values: a number with decimals, a date, or whole numbers that do not rise.
-
-    Columns may well be called 0, 1, 2 or 2019, 2020.
-    """
+    """Whether a first line holds a number with decimals, a date, or whole numbers that do not rise as years do."""
     whole = [int(name) for name in header if re.fullmatch(r"[+-]?[0-9]{1,18}", name)]
     value = r"[+-]?[0-9]*[.,][0-9]+|[0-9]{1,4}([-/.])[0-9]{1,2}\1[0-9]{1,4}(?:[T ].*)?"
     return any(re.fullmatch(value, name) for name in header) or any(b < a for a, b in itertools.pairwise(whole))
@@ -353,7 +333,6 @@ def _refuse_twins(names: Sequence[str], file: str) -> None:
 
 def _parsed(data: bytes, file: str, separator: str, width: int) -> Sequence[Any]:
     """The cells of all lines as Arrow text, one array per column; empty cells are null."""
-    import pyarrow as pa
     from pyarrow import csv as arrow_csv
 
     quoted = b'"' in data
@@ -361,10 +340,8 @@ def _parsed(data: bytes, file: str, separator: str, width: int) -> Sequence[Any]
     def check() -> None:
         for line, record in _records(data, file, separator):
             if len(record) != width:
-                raise DataError(
-                    f"{file}, line {line}: {len(record)} cells, but the header has {width}; "
-                    "add or remove cells, and put cells that hold a delimiter in double quotes"
-                )
+                way_out = "add or remove cells, and put cells that hold a delimiter in double quotes"
+                raise DataError(f"{file}, line {line}: {len(record)} cells, but the header has {width}; {way_out}")
 
     def parse(block: int) -> Sequence[Any]:
         return arrow_csv.read_csv(

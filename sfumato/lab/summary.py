@@ -22,10 +22,9 @@ from sfumato.runs.schema import (
     ArmSummary,
     ColumnSummary,
     PairedHashes,
-    PenaltySummary,
     RangeOfMetric,
     RunRecord,
-    ScheduleSummary,
+    StrengthsSummary,
     Summary,
     TemperatureGain,
 )
@@ -99,9 +98,9 @@ def _arm_summary(arm: Arm, classes: int, train_gap: float, metrics: dict[str, Ra
         "metrics": metrics,
     }
     if arm.penalty is not None:
-        told["penalty"] = cast("PenaltySummary", arm.penalty)
+        told["penalty"] = cast("StrengthsSummary", arm.penalty)
     if arm.schedule is not None:
-        told["schedule"] = cast("ScheduleSummary", arm.schedule)
+        told["schedule"] = cast("StrengthsSummary", arm.schedule)
     if (description := arm.description(classes)) is not None:
         told["description"] = description
     return told

@@ -1,8 +1,7 @@
 """The run folder: complete or absent, never overwritten, and resumable until it is complete.
 
-A run is worked on in ``NAME.partial``, and one rename gives the folder its name. What :meth:`RunFolder.reopen` needs is
-in ``NAME.partial`` from the first moment: the folder is filled under a hidden name and then renamed. A lock on the file
-``.NAME.lock`` next to it keeps a second process out, until the first lets go or ends, however it ends.
+A run is worked on in ``NAME.partial``, made under a hidden name first, and one rename gives the folder its name. A lock
+on the file ``.NAME.lock`` next to it keeps a second process out, until the first lets go or ends, however it ends.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 SCHEMA = "sfumato.work/1"
 PARTIAL = ".partial"
 START = Path("work") / "start.sealed"
-_MOST = 16 * 2**20  # bytes that are read of config.toml
+_MAX_CONFIG = 16 * 2**20  # bytes that are read of config.toml
 
 
 class RunError(ValueError):
@@ -42,11 +41,7 @@ class TakenError(RunError):
 
 
 def resume_command(final: Path) -> str:
-    """The command that resumes a run.
-
-    >>> resume_command(Path("runs/my flowers"))
-    "sfumato compare --resume 'runs/my flowers'"
-    """
+    """The command that resumes a run."""
     return typed_line("sfumato", "compare", "--resume", str(final))
 
 
@@ -68,24 +63,16 @@ def refuse_taken(final: Path) -> None:
 
 
 class RunFolder:
-    """A run under way, locked against other processes until it is finished or closed.
-
-    Attributes:
-        final: the name that the folder will have.
-        path: where the work is now.
-        start: what ``create`` was given, and ``"sittings"``: when each process began to work here, and how long it did.
-    """
+    """A run under way, locked against other processes until it is finished or closed."""
 
     def __init__(self, final: Path, start: dict[str, Any], lock: BaseFileLock) -> None:
-        self.final, self.path, self.start = final, partial_of(final), start
+        self.final, self.path = final, partial_of(final)  # the name that the folder will have, and where the work is
+        self.start = start  # a WorkStart, with a sitting for each process that worked here
         self._lock = lock
 
     @classmethod
     def create(cls, out: str | None, data: str, *, config: str, start: dict[str, Any]) -> RunFolder:
-        """Begin a run under the name ``out``, or without that the next free ``runs/<data>-<date>-<n>``.
-
-        ``config`` is the text of ``config.toml``, and ``start`` whatever else resuming the run needs.
-        """
+        """Begin a run under the name ``out``, or without it the next free ``runs/<data>-<date>-<n>``."""
         if out is not None:
             return cls._begin(Path(out), config, start)
         safe = re.sub(r"[^A-Za-z0-9._-]+", "-", data).strip("-.") or "data"
@@ -129,10 +116,9 @@ class RunFolder:
                     parent.rmdir()
             if isinstance(error, OSError) and error.errno in (errno.EEXIST, errno.ENOTEMPTY):
                 refuse_taken(final)
-            if isinstance(error, (OSError, WriteError)):
-                cause = error if isinstance(error, OSError) else error.__cause__
-                reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else error
-                raise RunError(f"cannot write to {final.parent}: {reason}") from None
+            cause = error.__cause__ if isinstance(error, WriteError) else error
+            if isinstance(cause, OSError):
+                raise RunError(f"cannot write to {final.parent}: {cause.strerror or error}") from None
             raise
         return cls(final, start, lock)
 
@@ -146,7 +132,7 @@ class RunFolder:
                 raise TakenError(f"{final} was finished by another process just now")
             try:
                 with open(partial / "config.toml", "rb") as config:
-                    start = _start(partial, config.read(_MOST))
+                    start = _start(partial, config.read(_MAX_CONFIG))
             except OSError as error:
                 lost = f"{partial / 'config.toml'} cannot be read ({error.strerror})"
                 raise RunError(f"{lost}, so the run cannot go on; start it again") from None
@@ -154,7 +140,8 @@ class RunFolder:
             last = start["sittings"][-1]
             if last["seconds"] is None:  # a killed process: its newest file is the last sign of it
                 begun = datetime.fromisoformat(last["started"]).timestamp()
-                last["seconds"] = max(0.0, round(_newest(partial) - begun, 2))
+                newest = max((path.stat().st_mtime for path in partial.rglob("*")), default=begun)
+                last["seconds"] = max(0.0, round(newest - begun, 2))
             start["sittings"].append({"started": _now(), "seconds": None})
             write_sealed(partial / START, start)
         except BaseException:
@@ -203,24 +190,16 @@ def find(run: str) -> tuple[Path, bool]:
         return final, True
     partial = partial_of(final)
     if not partial.is_dir():
-        raise RunError(_missing(final))
+        names = set[str]()
+        with contextlib.suppress(OSError):
+            names = {path.name.removesuffix(PARTIAL) for path in final.parent.iterdir() if path.is_dir()}
+        close = nearest(final.name, sorted(names))
+        hint = f'; did you mean "{final.with_name(close)}"?' if close else ""
+        raise RunError(f"no run {final}, and no {partial} to go on with{hint}")
     if (partial / START).exists() or not (partial / "summary.json").is_file():
         return final, False
-    folder = RunFolder(final, {}, _lock(final))
-    try:
+    with contextlib.closing(RunFolder(final, {}, _lock(final))) as folder:
         return folder.finish(), True
-    finally:
-        folder.close()
-
-
-def _missing(final: Path) -> str:
-    try:
-        names = [path.name.removesuffix(PARTIAL) for path in final.parent.iterdir() if path.is_dir()]
-    except OSError:
-        names = []
-    close = nearest(final.name, sorted(set(names)))
-    hint = f'; did you mean "{final.with_name(close)}"?' if close else ""
-    return f"no run {final}, and no {partial_of(final)} to go on with{hint}"
 
 
 def _start(partial: Path, config: bytes) -> dict[str, Any]:
@@ -232,10 +211,9 @@ def _start(partial: Path, config: bytes) -> dict[str, Any]:
     if start["schema"] != SCHEMA:
         raise RunError(f"{partial / START} does not say how the run was begun, so it cannot go on; start it again")
     if hashlib.sha256(config).hexdigest() != start["config"]:
-        raise RunError(
-            f"{partial / 'config.toml'} was changed since the run was begun, so it cannot go on; start it again with "
-            f"`{typed_line('sfumato', 'compare', '-c', str(partial / 'config.toml'))}`"
-        )
+        again = typed_line("sfumato", "compare", "-c", str(partial / "config.toml"))
+        changed = f"{partial / 'config.toml'} was changed since the run was begun"
+        raise RunError(f"{changed}, so it cannot go on; start it again with `{again}`")
     return start
 
 
@@ -252,15 +230,6 @@ def _remove_orphans(final: Path) -> None:
         with contextlib.suppress(OSError):
             if path.stat().st_mtime < time.time() - 60:
                 shutil.rmtree(path, ignore_errors=True)
-
-
-def _newest(partial: Path) -> float:
-    """When the newest file was written, in seconds since 1970."""
-    newest = 0.0
-    for path in partial.rglob("*"):
-        with contextlib.suppress(OSError):
-            newest = max(newest, path.stat().st_mtime)
-    return newest
 
 
 def _lock(final: Path) -> BaseFileLock:

@@ -15,19 +15,8 @@ import numpy.typing as npt
 
 from sfumato.evaluate.scores.soft_labels import SOFT, SoftLabels
 from sfumato.io.arrays import Archive, ArchiveError
-from sfumato.runs.schema import (
-    ENCODING_FILE,
-    ENCODING_SCHEMA,
-    SUMMARY_SCHEMA,
-    ArmSummary,
-    Environment,
-    EpochLine,
-    LadderRung,
-    StoredEncoding,
-    Summary,
-    check,
-    parse,
-)
+from sfumato.runs import schema
+from sfumato.runs.schema import ArmSummary, Environment, EpochLine, LadderRung, StoredEncoding, Summary
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -92,7 +81,7 @@ class Run:
 
     @property
     def chosen(self) -> ArmSummary | None:
-        """The arm that the verdict's choice names, with or without words after it; None where it names none."""
+        """As :func:`chosen_of`."""
         return chosen_of(self.summary)
 
     def class_name(self, label: int) -> str:
@@ -105,10 +94,7 @@ class Run:
         return next(float(t["value"]) for t in self.env["temperatures"][arm] if t["seed"] == seed)
 
     def curve(self, arm: str, field: str) -> tuple[Ints, Floats]:
-        """One field of ``metrics.jsonl`` for one arm: epochs (E,) and values (S, E), seeds in rising order.
-
-        A value that is missing or null is NaN.
-        """
+        """One field of ``metrics.jsonl`` for one arm: epochs (E,) and values (S, E), NaN for those that are missing."""
         values: dict[tuple[int, int], Any] = {
             (line["seed"], line["epoch"]): line.get(field) for line in self.epochs if line["arm"] == arm
         }
@@ -136,24 +122,20 @@ def load_run(folder: str | Path) -> Run:
     """Read the folder of a finished comparison, with the test logits in memory."""
     folder = Path(folder)
     summary, env = read_description(folder)
-    arms = [arm["name"] for arm in summary["arms"]]
-    seeds = len(env["temperatures"][arms[0]])
+    runs = [(arm["name"], t["seed"]) for arm in summary["arms"] for t in env["temperatures"][arm["name"]]]
+    seeds = len(env["temperatures"][runs[0][0]])
     for name in ("weights", "batches"):
         if (count := len(summary["paired"][name])) != seeds:
             raise ReportError(f"{folder / 'summary.json'} paired: {count} hashes of {name} for {seeds} seeds")
-    epochs = _epochs(folder / "metrics.jsonl", env)
-    config = _text(folder / "config.toml")
-    test = {
-        (arm, t["seed"]): _rows(folder / "logits" / f"{arm}-seed{t['seed']}-test.npz", summary["data"]["classes"])
-        for arm in arms
-        for t in env["temperatures"][arm]
-    }
-    first = next(iter(test.values()))
+    epochs, config = _epochs(folder / "metrics.jsonl", env), _text(folder / "config.toml")
+    logits, classes = folder / "logits", summary["data"]["classes"]
+    test = {(arm, seed): _rows(logits / f"{arm}-seed{seed}-test.npz", classes) for arm, seed in runs}
+    first = test[runs[0]]
     for (arm, seed), rows in test.items():
         if not (np.array_equal(rows.index, first.index) and np.array_equal(rows.labels, first.labels)):
             raise ReportError(
-                f"{folder / 'logits'}: the test rows of {arm} seed {seed} are not those of {arms[0]} seed "
-                f"{env['temperatures'][arms[0]][0]['seed']}, so the arms cannot be compared row by row"
+                f"{logits}: the test rows of {arm} seed {seed} are not those of {runs[0][0]} seed {runs[0][1]}, so the "
+                "arms cannot be compared row by row"
             )
     ladder = sorted(env.get("ladder") or (), key=lambda rung: rung["eps"])
     return Run(folder, summary, env, epochs, config, test, tuple(ladder))
@@ -178,7 +160,7 @@ def _text(path: Path) -> str:
 
 def _object(text: str, where: str) -> dict[str, Any]:
     try:
-        value = parse(text)
+        value = schema.parse(text)
     except ValueError as error:
         raise ReportError(f"{where} is not JSON: {error}") from error
     if not isinstance(value, dict):
@@ -188,16 +170,18 @@ def _object(text: str, where: str) -> dict[str, Any]:
 
 def _checked(value: Any, kind: type[Kind], where: str) -> Kind:
     try:
-        return check(value, kind, where)
+        return schema.check(value, kind, where)
     except ValueError as error:
         raise ReportError(str(error)) from None
 
 
 def _summary(path: Path) -> Summary:
     value = read_object(path)
-    if value.get("schema") != SUMMARY_SCHEMA:
+    if value.get("schema") != schema.SUMMARY_SCHEMA:
         found = value.get("schema")
-        raise ReportError(f"{path} has schema {found!r}; this version reads {SUMMARY_SCHEMA}: run the comparison again")
+        raise ReportError(
+            f"{path} has schema {found!r}; this version reads {schema.SUMMARY_SCHEMA}: run the comparison again"
+        )
     summary = _checked(value, Summary, str(path))
     if not summary["arms"]:
         raise ReportError(f"{path} has no arms")
@@ -205,10 +189,9 @@ def _summary(path: Path) -> Summary:
         if not re.fullmatch(r"[\w.,+ -]+", arm["name"]):  # it becomes part of a file name
             raise ReportError(f"{path} arms[{i}] has the name {arm['name']!r}; letters, digits and . , + - are taken")
         mixes = arm.get("description", {}).get("varies") == "mixed rows"  # its strength is α of a Beta distribution
-        if arm["eps"] is None:
-            if "penalty" not in arm:
-                raise ReportError(f"{path} 'arms'[{i}] 'eps' should be a number, not None, for it has no penalty")
-        elif not 0 <= arm["eps"] <= (np.inf if mixes else 1):
+        if arm["eps"] is None and "penalty" not in arm:
+            raise ReportError(f"{path} 'arms'[{i}] 'eps' should be a number, not None, for it has no penalty")
+        if arm["eps"] is not None and not 0 <= arm["eps"] <= (np.inf if mixes else 1):
             asked = "at least 0" if mixes else "in [0, 1]"
             raise ReportError(f"{path} arms[{i}] has the strength {arm['eps']}; it should be {asked}")
     return summary
@@ -216,13 +199,12 @@ def _summary(path: Path) -> Summary:
 
 def _env(path: Path, arms: Sequence[str]) -> Environment:
     env = _checked(read_object(path), Environment, str(path))
-    for arm in arms:
-        if not env["temperatures"].get(arm):
+    seeds = {arm: sorted(entry["seed"] for entry in env["temperatures"].get(arm, ())) for arm in arms}
+    for arm, own in seeds.items():
+        if not own:
             raise ReportError(f"{path} temperatures has no seed of arm {arm!r}")
-    seeds = {arm: sorted(entry["seed"] for entry in env["temperatures"][arm]) for arm in arms}
-    for arm in arms:
-        if seeds[arm] != seeds[arms[0]]:
-            raise ReportError(f"{path}: arm {arm!r} has seeds {seeds[arm]}, but {arms[0]!r} has {seeds[arms[0]]}")
+        if own != seeds[arms[0]]:
+            raise ReportError(f"{path}: arm {arm!r} has seeds {own}, but {arms[0]!r} has {seeds[arms[0]]}")
     return env
 
 
@@ -291,15 +273,17 @@ _NEEDED = {
 
 def read_encoding(folder: Path) -> StoredEncoding:
     """How the rows of a finished run were encoded."""
-    path = folder / ENCODING_FILE
+    path = folder / schema.ENCODING_FILE
     if not path.exists():
         raise ReportError(
             f"{path} is missing, so the models cannot read new rows; `sfumato compare -c {folder / 'config.toml'}` "
             "makes the run again"
         )
     found = _checked(read_object(path), StoredEncoding, str(path))
-    if found["schema"] != ENCODING_SCHEMA:
-        raise ReportError(f"{path} has the schema {found['schema']!r}, and this sfumato reads {ENCODING_SCHEMA!r}")
+    if found["schema"] != schema.ENCODING_SCHEMA:
+        raise ReportError(
+            f"{path} has the schema {found['schema']!r}, and this sfumato reads {schema.ENCODING_SCHEMA!r}"
+        )
     if missing := [key for key in _NEEDED[found["features"]] if key not in found]:
         raise ReportError(f"{path} lacks {', '.join(missing)}")
     if contradiction := _contradiction(found):

@@ -33,15 +33,8 @@ class RangeOfMetric(TypedDict):
     high: Number | None
 
 
-class PenaltySummary(TypedDict):
-    """The penalty of an arm: its kind, as ``--arm`` calls it, and its strengths by the names of the arguments."""
-
-    kind: Text
-    strengths: dict[Text, Number]
-
-
-class ScheduleSummary(TypedDict):
-    """The schedule of an arm's strength: its function in ``sf.schedules``, and its strengths by their names."""
+class StrengthsSummary(TypedDict):
+    """A penalty or a schedule: its kind, as ``--arm`` or ``sf.schedules`` calls it, and its strengths by name."""
 
     kind: Text
     strengths: dict[Text, Number]
@@ -72,8 +65,8 @@ class ArmSummary(TypedDict):
     name: Text
     eps: Number | None  # the last one of a schedule; None for a penalty
     over: Text | None
-    penalty: NotRequired[PenaltySummary]
-    schedule: NotRequired[ScheduleSummary]
+    penalty: NotRequired[StrengthsSummary]
+    schedule: NotRequired[StrengthsSummary]
     description: NotRequired[ArmDescription]
     closed_form_gap: Number | None
     train_gap: Number | None

@@ -67,10 +67,7 @@ def test_metrics_lines_are_json_without_nan(tmp_path):
         write_lines(path, [{"train_loss": float("nan")}])
     assert not path.exists()
     write_lines(path, [{"epoch": 1}, {"epoch": 2}])
-    assert [json.loads(line) for line in path.read_text().splitlines()] == [
-        {"epoch": 1},
-        {"epoch": 2},
-    ]
+    assert [json.loads(line) for line in path.read_text().splitlines()] == [{"epoch": 1}, {"epoch": 2}]
 
 
 def test_json_is_indented_and_ends_its_last_line(tmp_path):
@@ -141,12 +138,6 @@ def test_where_no_folder_can_be_opened_only_files_are_flushed(tmp_path, monkeypa
         sync(path)
     monkeypatch.undo()
     assert flushed == [5]
-
-
-def test_an_error_of_another_kind_stays_what_it_was(tmp_path):
-    with pytest.raises(KeyError), replacing(tmp_path / "a.bin"):
-        raise KeyError("a")
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_is_on_disk_before_it_takes_its_name(tmp_path, monkeypatch):

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sfumato.io.atomic import write_text
 from sfumato.runs import folder as folders
-from sfumato.runs.folder import RunFolder, TakenError, find
+from sfumato.runs.folder import RunFolder, TakenError
 
 START = {"command": "", "folder": "", "fingerprint": "", "versions": {}, "machine": {}}
 CONFIG = 'data = "digits"\n'
@@ -70,25 +69,11 @@ def test_a_run_whose_process_was_killed_can_be_gone_on_with(begin, tmp_path):
     folder.close()
 
 
-def test_a_run_that_only_lacks_its_name_is_not_renamed_under_the_process_at_work(begin, tmp_path):
-    begin()
-    write_text(tmp_path / "run.partial" / "summary.json", "{}")
-    (tmp_path / "run.partial" / "work" / "start.sealed").unlink()
-    with pytest.raises(TakenError, match="another process is at work"):
-        find(str(tmp_path / "run"))
-
-
 def test_a_locked_run_takes_its_name_and_lets_go_of_it(begin, tmp_path):
     assert told(begin(), "finish") == "left\n"
     assert not (tmp_path / "run.partial").exists()
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["config.toml", "logits", "weights"]
     assert not (tmp_path / ".run.lock").exists()
-
-
-def test_a_name_at_work_in_another_process_is_not_begun_a_second_time(begin, tmp_path):
-    begin()
-    with pytest.raises(TakenError, match=r"run\.partial exists already: a run is at work there, or was stopped"):
-        RunFolder.create(str(tmp_path / "run"), "digits", config=CONFIG, start=START)
 
 
 def test_of_two_runs_begun_at_once_the_second_leaves_nothing(begin, tmp_path, monkeypatch):

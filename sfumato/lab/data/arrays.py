@@ -5,7 +5,6 @@ and numbers with three axes or more are scaled as an image is, as a whole.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -81,16 +80,12 @@ def from_arrays(
         raise DataError(f"{file}: X has type {x.dtype}; it must hold numbers, or text of one type")
     if x.ndim == 0 or x.size == 0:
         raise DataError(f"{file}: X has shape {x.shape}; it needs at least one row and one feature")
-
-    def where(row: int) -> str:
-        return f"{file}: row {row} of y"
-
     if soft is not None and len(soft) != len(x):
         raise DataError(f"{file}: X has {len(x)} rows but the soft labels have {len(soft)}; they must be as many")
     if soft is not None and y is not soft:
         labels, class_names = _beside(file, y, soft), tuple(str(k) for k in range(soft.shape[1]))
     elif y.ndim == 2 and y.shape[1] > 1 and y.dtype.kind in "biuf":
-        soft = check_soft(y, where, [f"y[:,{k}]" for k in range(y.shape[1])])
+        soft = check_soft(y, lambda row: f"{file}: row {row} of y", [f"y[:,{k}]" for k in range(y.shape[1])])
         labels, class_names = soft.argmax(axis=1), tuple(str(k) for k in range(y.shape[1]))
     else:
         labels, class_names = order_classes(*_classes(file, y))
@@ -102,7 +97,12 @@ def from_arrays(
         codes, values = _classes(file, extra["split"], "split")
         part = parts_of(codes, values, lambda row: f"{file}: row {row}", "split")
     group = _classes(file, extra["group"], "group")[0] if "group" in extra else None
-    weight = _weight(file, extra["weight"]) if "weight" in extra else None
+    weight = extra.get("weight")
+    if weight is not None:
+        if weight.ndim != 1 or weight.dtype.kind not in "biuf":
+            held = f"has type {weight.dtype} and shape {weight.shape}"
+            raise DataError(f"{file}: weight {held}; it needs one number above 0 per row")
+        weight = weights_of(weight.astype(np.float64), lambda row: f"{file}: row {row}", "weight")
     way_out = "Add rows, or merge or drop the class"
     check_classes(file, labels, class_names, where="y", way_out=way_out, least=3 if part is None else 1)
     features = _features(file, x, tokenizer)
@@ -135,7 +135,10 @@ def _features(file: str, x: np.ndarray, tokenizer: str | None) -> Features:
     with np.errstate(over="ignore"):  # a long double beyond float64 becomes inf, and is refused below
         values = x.reshape(len(x), -1).astype(np.float64, order="C")
     values += 0.0  # −0 becomes 0
-    _check_finite(file, values, shape if x.ndim > 1 else ())
+    if not (finite := np.isfinite(values)).all():
+        row = int(np.argmin(finite.all(axis=1)))
+        value, flat = values[row][~finite[row]][0], row * values.shape[1] + int(np.argmin(finite[row]))
+        raise DataError(f"{file}: {position(x.shape, flat, 'X')} is {value}; replace it, or drop row {row} of X and y")
     names = tuple(position(shape, j, "X") for j in range(values.shape[1]))
     return Numbers(values, names, shape, image=x.ndim > 2)
 
@@ -147,14 +150,6 @@ def as_pixels(x: np.ndarray) -> np.ndarray | None:
     if x.shape[3] in CHANNELS:
         return np.ascontiguousarray(x)
     return np.ascontiguousarray(x.transpose(0, 2, 3, 1)) if x.shape[1] in CHANNELS else None
-
-
-def _weight(file: str, weight: np.ndarray) -> np.ndarray:
-    if weight.ndim != 1 or weight.dtype.kind not in "biuf":
-        raise DataError(
-            f"{file}: weight has type {weight.dtype} and shape {weight.shape}; it needs one number above 0 per row"
-        )
-    return weights_of(weight.astype(np.float64), lambda row: f"{file}: row {row}", "weight")
 
 
 def _classes(file: str, y: np.ndarray, name: str = "y") -> tuple[np.ndarray, list[str]]:
@@ -179,26 +174,12 @@ def _classes(file: str, y: np.ndarray, name: str = "y") -> tuple[np.ndarray, lis
     elif y.dtype.kind not in "biu":
         raise DataError(f"{file}: {name} has type {y.dtype}; labels are whole numbers, booleans or text")
     values, codes = np.unique(y, return_inverse=True)
-    return codes, [_text(file, value, name) for value in values.tolist()]
-
-
-def _text(file: str, value: Any, name: str) -> str:
-    if not isinstance(value, bytes):
-        return str(int(value)) if isinstance(value, float) else str(value)
     try:
-        return value.decode("utf-8")
+        names = [each.decode() if isinstance(each, bytes) else each for each in values.tolist()]
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"{file}: the label {short(repr(value))} in {name} is not UTF-8 text; decode it first"
-        ) from error
-
-
-def _check_finite(file: str, features: np.ndarray, shape: tuple[int, ...]) -> None:
-    finite = np.isfinite(features)
-    if not finite.all():
-        row, column = np.unravel_index(int(np.argmin(finite)), features.shape)
-        where = position((len(features), *shape), int(row * features.shape[1] + column), "X")
-        raise DataError(f"{file}: {where} is {features[row, column]}; replace it, or drop row {row} of X and y")
+        label = short(repr(error.object))
+        raise DataError(f"{file}: the label {label} in {name} is not UTF-8 text; decode it first") from error
+    return codes, [str(int(each) if isinstance(each, float) else each) for each in names]
 
 
 def position(shape: tuple[int, ...], flat: int, array: str) -> str:
@@ -224,15 +205,12 @@ def _soft(archive: Archive, file: str, max_bytes: int) -> np.ndarray | None:
 
 
 def _refusal(file: str, error: ArchiveError) -> str:
-    if error.reason == "no archive":
-        return f"{file} is not an .npz archive; write one with numpy.savez"
-    if error.reason == "two of one name":
-        return f"{file} holds two arrays of one name; write it again with numpy.savez"
-    if error.reason == "too large":
-        return f"{file}: {error.name} takes {error}; at most 8 GB are read"
-    if error.reason == "objects":
-        return (
-            f"{file}: {error.name} holds Python objects, which are not read because they can run code; "
-            f"save plain numbers or text, for instance {error.name}.astype(str) for labels"
-        )
-    return f"{file}: {error.name} is damaged ({error}); write the file again with numpy.savez"
+    told = {
+        "no archive": f"{file} is not an .npz archive; write one with numpy.savez",
+        "two of one name": f"{file} holds two arrays of one name; write it again with numpy.savez",
+        "too large": f"{file}: {error.name} takes {error}; at most 8 GB are read",
+        "objects": f"{file}: {error.name} holds Python objects, which are not read because they can run code; save "
+        f"plain numbers or text, for instance {error.name}.astype(str) for labels",
+    }
+    damaged = f"{file}: {error.name} is damaged ({error}); write the file again with numpy.savez"
+    return told.get(error.reason, damaged)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from sfumato.io.tables import MISSING, Frame, plain_type, present, trimmed
+from sfumato.io.tables import MISSING, Frame, pa, pc, plain_type, present, trimmed
 from sfumato.lab.data import labels as given
 from sfumato.lab.data.columns import Column, ColumnLine, Fault, Unused, read_columns
 from sfumato.lab.data.encoding import Columns, Numbers
@@ -49,34 +49,20 @@ def assemble(frame: Frame, roles: Roles) -> Table:
     warnings = () if assigned.target is None else given.warn_of_classes(labels, names, frame.header[assigned.target])
     if part is None:
         warnings += tuple(warning for j in assigned.rest for warning in _parts_unused(frame, j, not assigned.texts))
+    columns, own = tuple(lines[j] for j in range(len(frame.header))), None if group is None else group[0]
     return Table(
-        frame.name,
-        frame.kind,
-        features,
-        labels,
-        names,
-        soft,
-        weight,
-        None if group is None else group[0],
-        part,
-        tuple(notes),
-        kept=assigned.keep,
-        columns=tuple(lines[j] for j in range(len(frame.header))),
-        warnings=warnings,
-        file=frame.file,
-    )
+        frame.name, frame.kind, features, labels, names, soft, weight, own, part, tuple(notes),
+        kept=assigned.keep, columns=columns, warnings=warnings, file=frame.file,
+    )  # fmt: skip
 
 
 def _parts_unused(frame: Frame, j: int, used: bool) -> tuple[DataWarning, ...]:
     """A warning where a column of no role holds the names of parts, that of training among them."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     column, name = plain_type(frame.columns[j].combine_chunks()), frame.header[j]
     if not pa.types.is_string(column.type):
         return ()
     for cells in (column.slice(0, 100), column):  # the first rows of most columns hold other words
-        words = pc.call_function("unique", [trimmed(cells).drop_null()]).to_pylist()
+        words = pc.unique(trimmed(cells).drop_null()).to_pylist()
         numbers = {given.part_number(each) for each in words}
         if None in numbers:
             return ()
@@ -111,16 +97,12 @@ def _labels(frame: Frame, assigned: Assigned, least: int) -> tuple[np.ndarray, t
 
 def _codes(frame: Frame, j: int, noun: str = "label") -> tuple[np.ndarray, list[str]]:
     """Codes and distinct values of a column that has no missing, whole numbers as text."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     column, name = plain_type(frame.columns[j].combine_chunks()), short(frame.header[j])
     if pa.types.is_boolean(column.type):
-        column = pc.call_function("if_else", [column, pa.scalar("True"), pa.scalar("False")])
+        column = pc.if_else(column, "True", "False")
     elif pa.types.is_floating(column.type):
         values = column.to_numpy(zero_copy_only=False)  # a missing value is NaN
-        odd = np.flatnonzero(~(np.isnan(values) | (np.abs(values) < 2**63) & (values == np.rint(values))))
-        if len(odd):
+        if len(odd := np.flatnonzero(~(np.isnan(values) | (np.abs(values) < 2**63) & (values == np.rint(values))))):
             if noun == "label":
                 different, codes = np.unique(values[~np.isnan(values)], return_inverse=True)
                 names = [str(value).removesuffix(".0") for value in different]
@@ -153,9 +135,8 @@ def _number(frame: Frame, j: int) -> np.ndarray:
         raise DataError(f'{frame.where(column.row)}: column "{short(name)}" {column.text}')
     if not isinstance(column, Column) or column.kind != "number":
         raise DataError(f'{frame.file}: column "{short(name)}" must hold numbers')
-    missing = np.flatnonzero(column.missing)
-    if len(missing):
-        place = frame.where(int(missing[0]))
+    if column.missing.any():
+        place = frame.where(int(np.argmax(column.missing)))
         raise DataError(f'{place}: column "{short(name)}" is missing; fill in the cell, or drop the row')
     return column.values
 
@@ -165,17 +146,27 @@ def _features(frame: Frame, assigned: Assigned, notes: list[Note], lines: dict[i
     columns = {frame.header[j]: frame.columns[j] for j in assigned.rest}
     read = read_columns(columns, assigned.keep, comma=frame.comma)
     if faults := {name: each for name, each in read.items() if isinstance(each, Fault)}:
-        _refuse_faults(frame, faults)
+        name, fault = min(faults.items(), key=lambda each: each[1].row)
+        place, first = frame.where(fault.row), [each.cell for each in faults.values() if each.row == fault.row]
+        if fault.cell == name or (fault.row == 0 and len(first) > 1 and all(first)):
+            cells = listing([f'"{cell}"' for cell in first], 4)
+            raise DataError(f"{place}: looks like a second header, with {cells} among numbers; delete the line")
+        raise DataError(f'{place}: column "{short(name)}" {fault.text}')
+    unused = {name: each for name, each in read.items() if isinstance(each, Unused)}
     used = [each for each in read.values() if isinstance(each, Column)]
     if not used:
-        _refuse_unused(frame, {name: each for name, each in read.items() if isinstance(each, Unused)})
+        name, why = next(iter(unused.items()))
+        texts = [own for own, each in unused.items() if each.text]
+        ids = [own for own, each in unused.items() if each.read_as == "id"]
+        way_out = f'; to learn from it all the same, say --keep "{ids[0]}"' if ids else ""
+        way_out = f'; to learn from it as text, say --text "{texts[0]}"' if texts else way_out
+        raise DataError(f'{frame.file} has no usable feature column: column "{short(name)}" {why.reason}{way_out}')
     for j in assigned.rest:
         name = frame.header[j]
         each = read[name]
         if isinstance(each, Unused):
-            way_out = (
-                "--keep takes it in" if each.read_as == "id" else "--text uses a column as text" if each.text else ""
-            )
+            way_out = "--text uses a column as text" if each.text else ""
+            way_out = "--keep takes it in" if each.read_as == "id" else way_out
             aside = f" ({way_out})" if way_out else ""
             text = f'Column "{short(name)}" {each.reason} and is left out{aside}.'
             notes.append(Note(code="column-left-out", text=text))
@@ -200,24 +191,6 @@ def _features(frame: Frame, assigned: Assigned, notes: list[Note], lines: dict[i
     return Columns(tuple(used))
 
 
-def _refuse_faults(frame: Frame, faults: dict[str, Fault]) -> None:
-    name, fault = min(faults.items(), key=lambda each: each[1].row)
-    place, first = frame.where(fault.row), [each.cell for each in faults.values() if each.row == fault.row]
-    if fault.cell == name or (fault.row == 0 and len(first) > 1 and all(first)):
-        cells = listing([f'"{cell}"' for cell in first], 4)
-        raise DataError(f"{place}: looks like a second header, with {cells} among numbers; delete the line")
-    raise DataError(f'{place}: column "{short(name)}" {fault.text}')
-
-
-def _refuse_unused(frame: Frame, unused: dict[str, Unused]) -> None:
-    name, why = next(iter(unused.items()))
-    words = next((own for own, each in unused.items() if each.text), None)
-    way_out = f'; to learn from it as text, say --text "{words}"' if words else ""
-    if not words and (ids := [own for own, each in unused.items() if each.read_as == "id"]):
-        way_out = f'; to learn from it all the same, say --keep "{ids[0]}"'
-    raise DataError(f'{frame.file} has no usable feature column: column "{short(name)}" {why.reason}{way_out}')
-
-
 def _lines_of_roles(frame: Frame, assigned: Assigned) -> dict[int, ColumnLine]:
     """The lines of all columns that are not read as features, by position."""
     roles = dict.fromkeys(assigned.probs, "label-probs") | dict.fromkeys(assigned.texts, "text")
@@ -237,13 +210,10 @@ def _lines_of_roles(frame: Frame, assigned: Assigned) -> dict[int, ColumnLine]:
 
 def _counted(column: Any, read: Callable[[Any], Any]) -> tuple[int, int]:
     """Different values of a column, and its cells without one; ``read`` is how its role reads text."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     column = plain_type(column)
     if pa.types.is_nested(column.type):
         return 0, column.null_count
-    counted = pc.call_function("value_counts", [column])
+    counted = pc.value_counts(column)
     values = read(counted.field(0)) if pa.types.is_string(column.type) else counted.field(0)
     missing = counted.field(1).filter(values.is_null()).to_numpy().sum()
-    return pc.call_function("count_distinct", [values]).as_py(), int(missing)
+    return pc.count_distinct(values).as_py(), int(missing)

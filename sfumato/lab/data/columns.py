@@ -15,12 +15,10 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from sfumato.io.tables import NUMBER, as_numbers, matching, plain_type, present, with_hyphens
+from sfumato.io.tables import NUMBER, as_numbers, matching, pa, pc, plain_type, present, with_hyphens
 from sfumato.text import plural, short
 
-MIN_IDS = 10
-"""Rows from which on a column with another value in every row is taken for an id."""
-
+MIN_IDS = 10  # rows from which on a column with another value in every row is taken for an id
 _ID_NAME = re.compile(r"(?i:(?:^|[\W_])(?:id|uuid|guid|key|index|idx|nr|rowid|serial)$)|(?<=[a-z])I[Dd]$")
 _GROUPS = {",": r"^[+-]?[1-9][0-9]{0,2}(?:,[0-9]{3})+$", ".": r"^[+-]?[1-9][0-9]{0,2}(?:\.[0-9]{3})+$"}
 _SIGN = r"(?:%|[€$£¥]|EUR|USD|GBP|CHF|JPY)"
@@ -122,26 +120,21 @@ class Unused:
     text: bool = False  # whether it may be text for --text
 
 
-@dataclass(frozen=True)
 class _Texts:
-    """A column of text that is not of plain numbers: its different texts, and which one each cell holds (−1: none)."""
+    """A column of text that is not of plain numbers."""
 
-    levels: Any
-    codes: np.ndarray
-    counts: np.ndarray
-    numeric: Mapping[str, np.ndarray]  # by decimal mark, which levels are numbers
-
-    @property
-    def decimal(self) -> str:
-        """The decimal mark of most cells that are numbers."""
+    def __init__(self, column: Any) -> None:
+        encoded = present(plain_type(column)).combine_chunks().dictionary_encode()
+        self.levels = encoded.dictionary  # its different texts
+        self.codes = encoded.indices.fill_null(-1).to_numpy().astype(np.int64)  # which one each cell holds; −1: none
+        self.counts = np.bincount(self.codes + 1)[1:]
+        self.numeric = {mark: matching(with_hyphens(self.levels), NUMBER[mark]) for mark in ".,"}  # by decimal mark
         points, commas = (self.counts[self.numeric[mark]].sum() for mark in ".,")
-        return "," if commas > points else "."
+        self.decimal = "," if commas > points else "."  # the mark of most cells that are numbers
 
-    @property
     def proves_comma(self) -> bool:
         """Whether all cells are numbers with decimal commas that cannot be thousands separators."""
-        good = self.numeric[","]
-        return bool(good.all() and not self.numeric["."].all() and not self.in_groups(","))
+        return bool(self.numeric[","].all() and not self.numeric["."].all() and not self.in_groups(","))
 
     def in_groups(self, mark: str) -> bool:
         """Whether every mark may separate thousands."""
@@ -164,11 +157,11 @@ def read_columns(
 ) -> dict[str, Column | Fault | Unused]:
     """Columns as numbers, dates or categories, or as what keeps them from being either."""
     looked = {name: _typed(name, column) for name, column in columns.items()}
-    comma = comma or any(isinstance(each, _Texts) and each.proves_comma for each in looked.values())
+    comma = comma or any(isinstance(each, _Texts) and each.proves_comma() for each in looked.values())
     read: dict[str, Column | Fault | Unused] = {}
     for name, each in looked.items():
         if comma and isinstance(each, Column) and _may_hold_thousands(columns[name]):
-            each = _texts_of(columns[name])
+            each = _Texts(columns[name])
         if isinstance(each, _Texts):
             each = _from_levels(name, each, comma, name in keep)
         if isinstance(each, Column) and each.kind == "number" and name not in keep and is_id(each.values, name):
@@ -179,9 +172,6 @@ def read_columns(
 
 def values_of(column: Any) -> tuple[str, np.ndarray] | None:
     """``"date"`` or ``"number"`` (``""`` for nulls alone) and (n,) float64 of a column with a type; None for others."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     kind = column.type
     if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
         return "date", days_of(column)
@@ -210,9 +200,6 @@ def is_id(values: np.ndarray, name: str) -> bool:
 
 def _typed(name: str, column: Any) -> Column | _Texts | Fault | Unused:
     """What a column is by itself; texts are left for the whole table to explain."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     column = plain_type(column)
     kind = column.type
     if pa.types.is_string(kind):
@@ -222,7 +209,7 @@ def _typed(name: str, column: Any) -> Column | _Texts | Fault | Unused:
                 return _finite(name, values, lambda row: column[row].as_py().strip())
             except pa.ArrowInvalid:
                 continue
-        return _texts_of(column)
+        return _Texts(column)
     if column.null_count == len(column):
         return Unused("holds no value", 0, len(column))
     if (found := values_of(column)) is None:
@@ -231,42 +218,24 @@ def _typed(name: str, column: Any) -> Column | _Texts | Fault | Unused:
     return Column(name, "date", values) if read_as == "date" else _finite(name, values, lambda row: f"{values[row]:g}")
 
 
-def _texts_of(column: Any) -> _Texts:
-    encoded = present(plain_type(column)).combine_chunks().dictionary_encode()
-    codes = encoded.indices.fill_null(-1).to_numpy().astype(np.int64)
-    levels = encoded.dictionary
-    hyphened = with_hyphens(levels)
-    return _Texts(levels, codes, np.bincount(codes + 1)[1:], {m: matching(hyphened, NUMBER[m]) for m in ".,"})
-
-
 def _may_hold_thousands(column: Any) -> bool:
     """Whether plain numbers have points that may separate thousands: 1.234 in a table of decimal commas."""
-    import pyarrow as pa
-
     column = plain_type(column)
-    if not pa.types.is_string(column.type):
-        return False
-    first = _texts_of(column.slice(0, 1000))  # of most columns, the first thousand cells decide
-    return first.in_groups(".") and bool(matching(column, r"\.").any()) and _texts_of(column).in_groups(".")
+    if not pa.types.is_string(column.type) or not _Texts(column.slice(0, 1000)).in_groups("."):
+        return False  # of most columns, the first thousand cells decide
+    return bool(matching(column, r"\.").any()) and _Texts(column).in_groups(".")
 
 
 def _finite(name: str, values: np.ndarray, cell: Callable[[int], str], written: str = "") -> Column | Fault | Unused:
-    infinite = np.flatnonzero(np.isinf(values))
-    if len(infinite):
+    if len(infinite := np.flatnonzero(np.isinf(values))):
         row = int(infinite[0])
         return Fault(row, f'is infinite ("{cell(row)}"); replace the value or drop the row')
     if len(values) and np.isnan(values).all():
         return Unused("holds no value", 0, len(values))
-    return Column(name, "number", values + 0.0, written=written, note=_rounded(name, values))
-
-
-def _rounded(name: str, values: np.ndarray) -> str:
-    """The note on whole numbers of up to 64 bits that float64 does not tell apart."""
-    largest = np.fmax.reduce(np.abs(values), initial=np.nan)  # NaN is a missing value
-    # At the limits too, which 2^53 + 1 and 2^64 − 1 are rounded to.
-    if not 2**53 <= largest <= 2**64 or np.nanmax(values % 1) > 0:
-        return ""
-    return f'whole numbers beyond 2^53 lose their last digits; if it is an id, leave it out with --drop "{name}"'
+    note, largest = "", np.fmax.reduce(np.abs(values), initial=np.nan)  # NaN is a missing value
+    if 2**53 <= largest <= 2**64 and not np.nanmax(values % 1) > 0:  # 2^53 + 1 and 2^64 − 1 are rounded to the limits
+        note = f'whole numbers beyond 2^53 lose their last digits; if it is an id, leave it out with --drop "{name}"'
+    return Column(name, "number", values + 0.0, written=written, note=note)
 
 
 def _from_levels(name: str, texts: _Texts, comma: bool, kept: bool) -> Column | Fault | Unused:
@@ -293,43 +262,31 @@ def _from_levels(name: str, texts: _Texts, comma: bool, kept: bool) -> Column | 
             return Column(name, "date", np.append(days, np.nan)[texts.codes], written=form)
         row, cell = texts.first(~good)
         return Fault(row, f'holds "{cell}", which is not a date; correct the cell, or drop the row or the column', cell)
-    reason = "day and month are ambiguous; write 2024-01-31" if ambiguous else reason_kept_as_text(texts, numeric)
-    return _category(name, texts, kept, f"kept as text: {reason}" if reason else "", _mostly_numbers(texts, numeric))
+    reason = "day and month are ambiguous; write 2024-01-31" if ambiguous else _reason_kept_as_text(texts, numeric)
+    note, right = f"kept as text: {reason}" if reason else "", int(texts.counts[numeric].sum())
+    filled, missing = int(texts.counts.sum()), int(np.count_nonzero(texts.codes < 0))
+    if not note and 2 * right > filled:
+        first = texts.first(~numeric)[1]
+        note = f'{plural(right, "cell")} are numbers, and others are not, such as "{first}"'
+    distinct = len(texts.levels)
+    alone = distinct == filled >= MIN_IDS
+    if not kept and alone and not matching(texts.levels, r"\s").any() and not reason:
+        return Unused("has another code in every row", distinct, missing, "id")
+    if not kept and (alone or distinct > max(100, filled / 2)):
+        held = f"holds {distinct:,} different texts in {plural(filled, 'cell')}"
+        return Unused(held + (f" ({note})" if note else ""), distinct, missing, text=not note)
+    return Column(name, "category", texts.codes, tuple(texts.levels.to_pylist()), note=note)
 
 
-def reason_kept_as_text(texts: _Texts, numeric: np.ndarray) -> str:
+def _reason_kept_as_text(texts: _Texts, numeric: np.ndarray) -> str:
     """Why texts that look like amounts or dates are not read as such; ``""`` where they do not."""
-    import pyarrow.compute as pc
-
-    brief = pc.call_function("binary_length", [texts.levels]).to_numpy() <= _LONGEST
-    if not texts.mostly(brief):
+    if not texts.mostly(pc.binary_length(texts.levels).to_numpy() <= _LONGEST):
         return ""
     for pattern, reason in _KEPT_AS_TEXT:
         found = matching(texts.levels, pattern)
         if found.any() and texts.mostly(found | numeric):
             return reason
     return ""
-
-
-def _mostly_numbers(texts: _Texts, numeric: np.ndarray) -> str:
-    """That most cells are numbers, with the first that is not; ``""`` where most are not."""
-    right = int(texts.counts[numeric].sum())
-    if numeric.all() or 2 * right <= int(texts.counts.sum()):
-        return ""
-    return f'{plural(right, "cell")} are numbers, and others are not, such as "{texts.first(~numeric)[1]}"'
-
-
-def _category(name: str, texts: _Texts, kept: bool, reason: str, numbers: str) -> Column | Unused:
-    filled, missing = int(texts.counts.sum()), int(np.count_nonzero(texts.codes < 0))
-    distinct = len(texts.levels)
-    alone = distinct == filled >= MIN_IDS
-    if not kept and alone and not matching(texts.levels, r"\s").any() and not reason:
-        return Unused("has another code in every row", distinct, missing, "id")
-    note = reason or numbers
-    if not kept and (alone or distinct > max(100, filled / 2)):
-        held = f"holds {distinct:,} different texts in {plural(filled, 'cell')}"
-        return Unused(held + (f" ({note})" if note else ""), distinct, missing, text=not note)
-    return Column(name, "category", texts.codes, tuple(texts.levels.to_pylist()), note=note)
 
 
 def date_format(texts: Any) -> tuple[str, bool]:
@@ -339,10 +296,8 @@ def date_format(texts: Any) -> tuple[str, bool]:
     """
     counts = {name: int(matching(texts, pattern).sum()) for name, (pattern, _) in _FORMATS.items()}
     best = max(counts, key=counts.__getitem__)
-    if not counts[best]:
-        return "", False
-    if best != "MM/DD/YYYY":
-        return best, False
+    if not counts[best] or best != "MM/DD/YYYY":
+        return best if counts[best] else "", False
     ours, theirs = (days_in(texts, name) for name in ("MM/DD/YYYY", "DD/MM/YYYY"))
     left, right = (int(np.isfinite(days).sum()) for days in (ours, theirs))
     return (best if left >= right else "DD/MM/YYYY"), left == right and not np.array_equal(ours, theirs, equal_nan=True)
@@ -350,9 +305,6 @@ def date_format(texts: Any) -> tuple[str, bool]:
 
 def days_in(texts: Any, name: str) -> np.ndarray:
     """(n,) days since the start of 1970 of texts in one form; NaN where a text is not such a date."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     pattern, order = _FORMATS[name]
     if name == "YYYY-MM-DD":
         try:
@@ -363,7 +315,7 @@ def days_in(texts: Any, name: str) -> np.ndarray:
     iso = texts.filter(pa.array(good))
     # The last two rewrite 2024-1-5 9:30 as 2024-01-05 09:30, and leave out the zone, which is UTC.
     for old, new in ((pattern, order), (r"([-T ])([0-9])\b", r"\10\2"), (r"(?:Z|[+-]00:?00)$", ""), ("[T ]+", " ")):
-        iso = pc.call_function("replace_substring_regex", [iso], pc.ReplaceSubstringOptions(old, new))
+        iso = pc.replace_substring_regex(iso, old, new)
     try:
         days = days_of(pc.cast(iso, pa.timestamp("us")))
     except pa.ArrowInvalid:  # the calendar has no such day, or the clock no such time
@@ -377,9 +329,6 @@ def days_in(texts: Any, name: str) -> np.ndarray:
 
 def days_of(column: Any) -> np.ndarray:
     """(n,) days since the start of 1970 of an Arrow array of days or moments, NaN for missing values."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     moments = pc.cast(pc.cast(column, pa.timestamp("us"), safe=False), pa.int64())
     return pc.cast(moments, pa.float64(), safe=False).to_numpy(zero_copy_only=False) / _DAY
 

@@ -21,12 +21,8 @@ from sfumato.text import listing, plural, short
 if TYPE_CHECKING:
     from sfumato.runs.schema import StoredColumn
 
-MIN_ROWS = 3
-"""Training rows that a level needs for a column of its own."""
-
-MAX_LEVELS = 256
-"""Levels of one category with a column of their own; the most frequent ones."""
-
+MIN_ROWS = 3  # training rows that a level needs for a column of its own
+MAX_LEVELS = 256  # levels of one category with a column of their own; the most frequent ones
 _YEAR = 365.2425
 
 
@@ -123,10 +119,9 @@ class Columns:
         if missing := self.missing():
             named = listing([f'"{column}" ({count:,})' for column, count in missing.items()], 8)
             levels = any(column.kind == "category" for column in self.columns if column.name in missing)
-            text = (
-                f"Missing cells: {named}. A missing number is the training rows' median with a column that says "
-                f"so{'; a missing word is a level of its own' if levels else ''}."
-            )
+            word = "; a missing word is a level of its own" if levels else ""
+            text = f"A missing number is the training rows' median with a column that says so{word}."
+            text = f"Missing cells: {named}. {text}"
             notes.append(Note(code="missing-cells", text=text))
         rare = [f'"{c.name}"' for c, own in zip(self.columns, learned, strict=True)
                 if c.kind == "category" and len(own.get("levels", ())) < len(c.levels)]  # fmt: skip
@@ -197,10 +192,9 @@ def transform(columns: Sequence[Column], learned: Sequence[StoredColumn]) -> np.
 def standardise(
     name: str, values: np.ndarray, rows: np.ndarray, columns: tuple[str, ...], *, image: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and scale by the training rows, such that every row fits float32.
+    """Mean and scale by the training rows, (D,), or (1,) for images, over all pixels; every row must fit float32.
 
-    Both are (D,), or (1,) for images, over all pixels. The scale is the standard deviation (divided by n), and 1 where
-    the training rows are constant.
+    The scale is the standard deviation (divided by n), and 1 where the training rows are constant.
     """
     train, every = values[rows], values
     if image:

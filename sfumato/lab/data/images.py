@@ -25,9 +25,7 @@ from sfumato.text import listing, plural, short
 if TYPE_CHECKING:
     from sfumato.runs.schema import StoredEncoding
 
-MAX_SIDE = 64
-"""Images of one common size keep it up to this side; default side of others, half of it for smaller images."""
-
+MAX_SIDE = 64  # images of one size keep it up to this side; default side of others, half of it for smaller images
 MAX_DAMAGED = 0.01
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 _GREY = ("1", "L", "I", "I;16", "I;16L", "I;16B", "I;16N", "F", "LA")
@@ -87,10 +85,8 @@ def read_folder(path: str, *, file: str, name: str, roles: Roles, max_bytes: int
     side, rule = _side(sizes, roles.image_size)
     width, height = (side, side) if side is not None else next(iter(sizes), (1, 1))
     if (size := len(opened) * width * height * channels) > max_bytes:
-        raise DataError(
-            f"{file}: {len(opened):,} images of {width} × {height} take {1e-9 * size:.1f} GB; at most 8 GB are used. "
-            f"Take a smaller --image-size than {width}"
-        )
+        held = f"{len(opened):,} images of {width} × {height} take {1e-9 * size:.1f} GB"
+        raise DataError(f"{file}: {held}; at most 8 GB are used. Take a smaller --image-size than {width}")
     pixels, kept = np.empty((len(opened), height, width, channels), np.uint8), list[_File]()
     for each in opened:
         image = read_image(os.path.join(path, each.path), lambda it: pixels_of(it, side, grey=channels == 1))
@@ -162,7 +158,12 @@ def pixels_of(image: Any, side: int | None, *, grey: bool) -> np.ndarray:
         image.draft(None, (2 * side, 2 * side))  # a JPEG is decoded at an eighth, a quarter or half of its size
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
-        image = _to_bytes(image)
+        values = np.asarray(image).astype(np.float64)
+        low, high = float(values.min()), float(values.max())
+        if image.mode.startswith("I") and low >= 0 and high <= 65535:  # 16 bits are scaled by 1/257
+            low, high = 0.0, 65535.0
+        scaled = (values - low) * (255.0 / (high - low) if high > low else 0.0)
+        image = Image.fromarray(np.rint(scaled).astype(np.uint8))
     image = image.convert("L" if grey else "RGB")
     if side is not None:
         image = ImageOps.fit(image, (side, side), Image.Resampling.BILINEAR)
@@ -197,10 +198,8 @@ def transform_images(stored: StoredEncoding, paths: list[str], *, max_bytes: int
         raise DataError(f"the model reads arrays of (n, {', '.join(map(str, shape))}), not image files")
     size = len(paths) * shape[0] * shape[1] * shape[2]
     if size > max_bytes:
-        raise DataError(
-            f"X: {1e-9 * size:.1f} GB are needed for {plural(len(paths), 'image')} of {shape[1]} × {shape[0]}; at "
-            "most 8 GB are read at a time. Give fewer of them"
-        )
+        held = f"{1e-9 * size:.1f} GB are needed for {plural(len(paths), 'image')} of {shape[1]} × {shape[0]}"
+        raise DataError(f"X: {held}; at most 8 GB are read at a time. Give fewer of them")
     height, width, channels = shape
     side, pixels = stored.get("side"), np.empty((len(paths), *shape), np.uint8)
 
@@ -228,18 +227,6 @@ def transform_images(stored: StoredEncoding, paths: list[str], *, max_bytes: int
     return pixels
 
 
-def _to_bytes(image: Any) -> Any:
-    """Grey values beyond a byte, scaled: whole numbers of 16 bits by 1/257, all others by their own range."""
-    from PIL import Image
-
-    values = np.asarray(image).astype(np.float64)
-    low, high = float(values.min()), float(values.max())
-    if image.mode.startswith("I") and low >= 0 and high <= 65535:
-        low, high = 0.0, 65535.0
-    scaled = (values - low) * (255.0 / (high - low) if high > low else 0.0)
-    return Image.fromarray(np.rint(scaled).astype(np.uint8))
-
-
 def _roots(path: str, file: str) -> list[tuple[str, str, int | None]]:
     """Each class folder, its class, and its part."""
 
@@ -248,17 +235,14 @@ def _roots(path: str, file: str) -> list[tuple[str, str, int | None]]:
 
     top = folders(path)
     if not top:
-        raise DataError(
-            f"{file} holds no folders; it needs one folder of images for each class, or train, val and test with them"
-        )
+        needed = "one folder of images for each class, or train, val and test with them"
+        raise DataError(f"{file} holds no folders; it needs {needed}")
     given = {name: number for name in top if (number := part_number(name)) is not None}
     if len(given) < len(top):
         if 0 in given.values() and len(given) > 1:
             other = next(name for name in top if name not in given)
-            raise DataError(
-                f'{file} has folders for parts ({listing(sorted(given))}) and also "{short(other)}"; '
-                "is it a class or a part? Move it"
-            )
+            held = f'{file} has folders for parts ({listing(sorted(given))}) and also "{short(other)}"'
+            raise DataError(f"{held}; is it a class or a part? Move it")
         return [(label, label, None) for label in top]
     if 0 not in given.values():
         raise DataError(f"{file} has folders {listing(top)} but none called train")
@@ -274,17 +258,14 @@ def _roots(path: str, file: str) -> list[tuple[str, str, int | None]]:
 
 def _listed(path: str, file: str) -> tuple[list[_File], list[str]]:
     """Every image below the class folders, in the order of paths, and the other files."""
-    files: list[_File] = []
-    ignored: list[str] = []
+    files, ignored = list[_File](), list[str]()
     for root, label, part in _roots(path, file):
         found, others = images_below(os.path.join(path, root))
         files += [_File(os.path.relpath(each, path), label, part) for each in found]
         ignored += [os.path.relpath(each, path) for each in others]
         if not found:
-            raise DataError(
-                f'{file}: folder "{short(root)}" holds no images ({", ".join(ENDINGS[:3])} and others); '
-                "add some, or delete it"
-            )
+            kinds = f"({', '.join(ENDINGS[:3])} and others)"
+            raise DataError(f'{file}: folder "{short(root)}" holds no images {kinds}; add some, or delete it')
     return files, ignored
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from sfumato.lab.data.table import DataError, DataWarning
 from sfumato.text import joined, listing, plural, short
+from sfumato.theory.noise import distribution_fault
 
 _TOLERANCE = 1e-3 + 1e-9  # how far soft labels may be from a sum of 1; nearer ones are divided by their sum
 _MANY_CLASSES = 1000  # classes from which on a person is told how few rows each has
@@ -41,17 +42,14 @@ def check_classes(
 ) -> None:
     """Refuse labels that cannot be split in three: one class only, or a class of fewer rows than ``least``."""
     if len(class_names) < 2:
-        raise DataError(
-            f'{file}: {where} holds one class only, "{short(class_names[0])}"; at least 2 are needed. {way_out}'
-        )
+        held = f'{where} holds one class only, "{short(class_names[0])}"'
+        raise DataError(f"{file}: {held}; at least 2 are needed. {way_out}")
     counts = np.bincount(labels, minlength=len(class_names))
     small = int(np.argmin(counts >= least))  # the first class that is too small, or 0 where none is
     if counts[small] < least:
         parts = ", one each for training, validation and test" if least == 3 else ""
-        raise DataError(
-            f'{file}: class "{short(class_names[small])}" of {where} has {plural(int(counts[small]), "row")}; '
-            f"each class needs at least {least}{parts}. {way_out}"
-        )
+        held = f'class "{short(class_names[small])}" of {where} has {plural(int(counts[small]), "row")}'
+        raise DataError(f"{file}: {held}; each class needs at least {least}{parts}. {way_out}")
 
 
 def refuse_numbers(file: str, column: str, codes: np.ndarray, values: Sequence[str], least: int) -> None:
@@ -109,49 +107,40 @@ def parts_of(codes: np.ndarray, values: Sequence[str], where: Callable[[int], st
     numbers = [part_number(value) for value in values]
     for code, number in enumerate(numbers):
         if number is None:
-            row = int(np.argmax(codes == code))
-            raise DataError(
-                f'{where(row)}: column "{short(column)}" holds "{short(values[code])}"; '
-                "it must say train, validation or test"
-            )
+            held = f'{where(int(np.argmax(codes == code)))}: column "{short(column)}" holds "{short(values[code])}"'
+            raise DataError(f"{held}; it must say train, validation or test")
     part = np.array([number or 0 for number in numbers], np.int64)[codes]
     if not (part == 0).any():
         found = listing([f'"{value}"' for value in values])
         raise DataError(f'column "{short(column)}" marks no row as train; it holds {found}')
     if (part == 0).all():
-        raise DataError(
-            f'column "{short(column)}" marks every row as train; mark some as test, or leave --split out and '
-            "they are split by content"
-        )
+        way_out = "mark some as test, or leave --split out and they are split by content"
+        raise DataError(f'column "{short(column)}" marks every row as train; {way_out}')
     return part
 
 
 def weights_of(values: np.ndarray, where: Callable[[int], str], column: str) -> np.ndarray:
     """(N,) weights, checked."""
     if len(bad := np.flatnonzero(~(np.isfinite(values) & (values > 0)))):
-        row = int(bad[0])
-        raise DataError(
-            f'{where(row)}: weight "{short(column)}" is {values[row]:g}; weights are above 0: drop a row that is to '
-            "count for nothing"
-        )
+        held = f'{where(int(bad[0]))}: weight "{short(column)}" is {values[bad[0]]:g}'
+        raise DataError(f"{held}; weights are above 0: drop a row that is to count for nothing")
     return values
 
 
 def check_soft(probs: np.ndarray, where: Callable[[int], str], names: Sequence[str]) -> np.ndarray:
     """Soft labels, (N, K), divided by their sums, which are 1 but for rounding."""
     probs = probs.astype(np.float64)
-    good = np.isfinite(probs) & (probs >= 0)
-    if not good.all():
-        row, k = (int(place[0]) for place in np.nonzero(~good))
-        raise DataError(f"{where(row)}: soft label {names[k]} is {probs[row, k]:g}; probabilities are from 0 to 1")
     sums = probs.sum(axis=1)
-    if len(bad := np.flatnonzero(np.abs(sums - 1) > _TOLERANCE)):
-        row = int(bad[0])
-        whole = bool((probs[row] == np.rint(probs[row])).all())
+    if (fault := distribution_fault(probs, _TOLERANCE)) is not None:
+        kind, (row, *k), value = fault
+        if kind == "entry":
+            raise DataError(f"{where(row)}: soft label {names[k[0]]} is {value:g}; probabilities are from 0 to 1")
+        whole = (probs[row] == np.rint(probs[row])).all()
         hint = "divide votes by their number" if whole else "divide each row by its sum"
+        others = more(int((np.abs(sums - 1) > _TOLERANCE).sum()) - 1)
         raise DataError(
-            f"{where(row)}: soft labels {names[0]} to {names[-1]} sum to {sums[row]:.6g}, not to 1"
-            f"{more(len(bad) - 1)}; {hint if sums[row] else 'drop the row'}"
+            f"{where(row)}: soft labels {names[0]} to {names[-1]} sum to {value:.6g}, not to 1{others}; "
+            f"{hint if value else 'drop the row'}"
         )
     return probs / sums[:, None]
 
@@ -177,9 +166,6 @@ def merge_labels(
     place = {name: k for k, name in enumerate(names)}
     for code, value in enumerate(values):
         if value not in place:
-            row = int(np.argmax(codes == code))
-            raise DataError(
-                f'{where(row)}: label "{short(value)}" of column "{short(column)}" is none of the classes of '
-                f"--label-probs: {listing(names)}"
-            )
+            held = f'{where(int(np.argmax(codes == code)))}: label "{short(value)}" of column "{short(column)}"'
+            raise DataError(f"{held} is none of the classes of --label-probs: {listing(names)}")
     return np.array([place[value] for value in values], np.int64)[codes]

@@ -82,10 +82,7 @@ class _Trial:
         return right / len(values)
 
     def bound(self, codes: np.ndarray, *, ordered: bool) -> float:
-        """Accuracy of the commonest label of each of many bins on the rows that it was counted on: never much less.
-
-        Trees take time, and most columns cannot be a leak by this alone.
-        """
+        """Accuracy of each bin's commonest label on the rows it was counted on: a quick bound, as trees take time."""
         bins = max(256, 8 * self.classes, len(codes) // 3)
         if ordered and codes.max() >= bins:
             codes = np.argsort(np.argsort(codes, kind="stable"), kind="stable") * bins // len(codes)

@@ -13,19 +13,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from sfumato.io import tables
 from sfumato.io.arrays import Archive, ArchiveError
-from sfumato.io.tables import (
-    NUMBER,
-    Frame,
-    as_arrow,
-    as_numbers,
-    from_arrow,
-    matching,
-    of_columns,
-    plain_type,
-    present,
-    with_hyphens,
-)  # fmt: skip
+from sfumato.io.tables import Frame, pa, pc
 from sfumato.lab.data.arrays import as_pixels
 from sfumato.lab.data.columns import Column, date_format, days_in, values_of
 from sfumato.lab.data.encoding import transform
@@ -67,9 +57,7 @@ def encode_new(stored: StoredEncoding, x: Any) -> np.ndarray:
 
 def read_as(learned: StoredColumn, cells: Any, where: Callable[[int], str], *, comma: bool = False) -> Column:
     """A column of new rows, of the kind and the spelling that the training rows had."""
-    import pyarrow as pa
-
-    column = plain_type(cells)
+    column = tables.plain_type(cells)
     column = column.combine_chunks() if hasattr(column, "combine_chunks") else column
     name, kind = learned["name"], learned["kind"]
     values = _levels(column)
@@ -80,11 +68,11 @@ def read_as(learned: StoredColumn, cells: Any, where: Callable[[int], str], *, c
         held = {"category": "text", "date": "dates", "number": "numbers"}[kind]
         raise DataError(f'{where(0)}: column "{short(name)}" has type {column.type}, but held {held} in training')
     if kind == "category":
-        encoded = present(column if values is None else values).dictionary_encode()
+        encoded = tables.present(column if values is None else values).dictionary_encode()
         codes = encoded.indices.fill_null(-1).to_numpy().astype(np.int64)
         return Column(name, kind, codes, tuple(encoded.dictionary.to_pylist()))
     if values is None:
-        texts = present(column)
+        texts = tables.present(column)
         held, rows = texts.drop_null(), np.flatnonzero(texts.is_valid().to_numpy(zero_copy_only=False))
         found, expected = (_dates_like if kind == "date" else _numbers_like)(learned["written"], held, comma)
         if len(wrong := np.flatnonzero(np.isnan(found))):
@@ -100,12 +88,9 @@ def read_as(learned: StoredColumn, cells: Any, where: Callable[[int], str], *, c
 
 def _levels(column: Any) -> Any:
     """Numbers and booleans as text, as a file would hold them; None for text and for what is no category."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     kind = column.type
     if pa.types.is_boolean(kind):
-        return pc.call_function("if_else", [column, pa.scalar("True"), pa.scalar("False")])
+        return pc.if_else(column, "True", "False")
     if pa.types.is_floating(kind):
         values: list[float | None] = column.to_pylist()  # NaN becomes "nan", which is missing
         texts = [None if x is None else str(int(x)) if x.is_integer() else repr(x) for x in values]
@@ -115,13 +100,11 @@ def _levels(column: Any) -> Any:
 
 def _numbers_like(written: str, held: Any, comma: bool) -> tuple[np.ndarray, str]:
     """Texts as numbers with the decimal mark of training, NaN where they are not; and what was expected."""
-    import pyarrow as pa
-
     marks = written or (",." if comma else ".")  # whole numbers of training may have been of either kind
     values = np.full(len(held), np.nan)
     for mark in reversed(marks):
-        good = matching(with_hyphens(held), NUMBER[mark])
-        values[good] = as_numbers(held.filter(pa.array(good)), mark)
+        good = tables.matching(tables.with_hyphens(held), tables.NUMBER[mark])
+        values[good] = tables.as_numbers(held.filter(pa.array(good)), mark)
     return values, f"not a number with a decimal {'comma' if marks[0] == ',' else 'point'}, as in training"
 
 
@@ -145,14 +128,12 @@ def _frame(x: Any) -> Frame | None:
         names = list(dict.fromkeys(str(name) for row in rows for name in row))
         cells = [[None if (cell := row.get(n)) is None or cell != cell else cell for row in rows] for n in names]
         return _named(names, cells)
-    table = as_arrow(x)
-    return None if table is None else from_arrow(table, file="X", name="X", kind="memory")
+    table = tables.as_arrow(x)
+    return None if table is None else tables.from_arrow(table, file="X", name="X", kind="memory")
 
 
 def _named(names: Sequence[str], columns: Sequence[Any]) -> Frame:
-    import pyarrow as pa
-
-    return from_arrow(of_columns("X", names, columns, pa.array), file="X", name="X", kind="memory")
+    return tables.from_arrow(tables.of_columns("X", names, columns, pa.array), file="X", name="X", kind="memory")
 
 
 def _columns(stored: StoredEncoding, frame: Frame | None, x: Any) -> np.ndarray:

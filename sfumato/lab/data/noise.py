@@ -22,9 +22,7 @@ from sfumato.messages import Note
 if TYPE_CHECKING:  # the records of a run need the extra lab, and errors of data are told without it
     from sfumato.runs.schema import NoiseDescription
 
-NOISY_PARTS = ("train", "validation")
-"""Parts whose labels are drawn anew: those that a person would only have with wrong labels."""
-
+NOISY_PARTS = ("train", "validation")  # those that a person would only have with wrong labels
 _SEED = 2026
 _NEAR_1 = 1e-6
 
@@ -85,10 +83,8 @@ def noise_of(given: str, classes: Sequence[str]) -> LabelNoise:
     rate = rate_of(given)
     if rate is None:
         if not Path(given).is_file():
-            raise DataError(
-                "--noise takes a rate above 0 and below 1, or a CSV file with a transition table; there is no file "
-                f'"{given}"'
-            )
+            kinds = "a rate above 0 and below 1, or a CSV file with a transition table"
+            raise DataError(f'--noise takes {kinds}; there is no file "{given}"')
         return LabelNoise(Path(given).name, None, read_table(Path(given), classes))
     most = (len(classes) - 1) / len(classes)
     if rate >= most:

@@ -72,15 +72,10 @@ class Data:
         """All that is known of the rows of one part."""
         features, labels = self.arrays(part)
         rows: np.ndarray = getattr(self.split, part)
-        weight, soft = self.table.weight, self.table.soft
-        return Part(
-            rows,
-            features,
-            labels,
-            self.split.cluster[rows],
-            None if weight is None else weight[rows].astype(np.float32),
-            None if soft is None else soft[rows].astype(np.float32),
+        weight, soft = (
+            None if each is None else each[rows].astype(np.float32) for each in (self.table.weight, self.table.soft)
         )
+        return Part(rows, features, labels, self.split.cluster[rows], weight, soft)
 
     @cached_property
     def warnings(self) -> tuple[DataWarning, ...]:
@@ -88,12 +83,10 @@ class Data:
         table, split = self.table, self.split
         rows = np.concatenate([split.train, split.validation, split.test])
         found = [*table.warnings, *leaks(table, rows, split.cluster)]
-        if disagreeing := split.disagreeing:
-            text = (
-                f"{plural(disagreeing, 'row')} {'has' if disagreeing == 1 else 'have'} the content of another row but "
-                "another label: no model can be right on all of them."
-            )
-            found.append(DataWarning("duplicates-disagree", None, text))
+        if split.disagreeing:
+            have = "has" if split.disagreeing == 1 else "have"
+            text = f"{plural(split.disagreeing, 'row')} {have} the content of another row but another label"
+            found.append(DataWarning("duplicates-disagree", None, f"{text}: no model can be right on all of them."))
         found += [DataWarning("duplicates-across-parts", None, text) for text in split.across]
         return tuple(found)
 
@@ -106,16 +99,11 @@ class Data:
             top = table.soft.max(axis=1, keepdims=True)
             ties = int(((table.soft == top).sum(axis=1) > 1).sum())
             tied = f" (of {plural(ties, 'tie')}, the first class)" if ties else ""
-            own = (table.labels == table.soft.argmax(axis=1)).all()
-            takes = (
-                f"the likeliest class{tied} is the label that one-hot trains on and accuracy takes"
-                if own
-                else f"one-hot trains on the labels given with them, and accuracy takes the likeliest class{tied}"
-            )
-            text = (
-                f"Labels are soft: {takes}; --arm soft trains on the probabilities themselves, and all other numbers "
-                "are against these."
-            )
+            takes = f"one-hot trains on the labels given with them, and accuracy takes the likeliest class{tied}"
+            if (table.labels == table.soft.argmax(axis=1)).all():
+                takes = f"the likeliest class{tied} is the label that one-hot trains on and accuracy takes"
+            others = "--arm soft trains on the probabilities themselves, and all other numbers are against these"
+            text = f"Labels are soft: {takes}; {others}."
             found.append(Note(code="soft-labels", text=text))
         if table.weight is not None:
             low, high = float(table.weight.min()), float(table.weight.max())

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from sfumato.io.arrays import MAX_BYTES
-from sfumato.io.tables import as_arrow, from_arrow
+from sfumato.io.tables import as_arrow, from_arrow, pa
 from sfumato.lab.data.arrays import from_arrays
 from sfumato.lab.data.assemble import assemble
 from sfumato.lab.data.labels import part_number
@@ -26,19 +26,13 @@ from sfumato.lab.data.table import PARTS, DataError, Table
 from sfumato.messages import Note
 from sfumato.text import did_you_mean, listing, plural, short
 
-IN_MEMORY = "(in memory)"
-"""What replaces the path of the data in a run whose data were passed from Python."""
-
-EXTRA_COLUMNS = ("weight", "group", "split")
-"""What may be passed as an array next to X, where a table would have a column."""
-
+IN_MEMORY = "(in memory)"  # what replaces the path of the data in a run whose data were passed from Python
+EXTRA_COLUMNS = ("weight", "group", "split")  # may be passed as arrays next to X, where a table would have a column
 EXPECTED = (
     "expected (X, y), a data frame, a Dataset or DataLoader of (x, y), a dict of these by part "
     '("train", "validation", "test"), or a tuple of two or three of them'
 )
-Pair: TypeAlias = tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]
-"""X, y, and what else goes with the rows."""
-
+Pair: TypeAlias = tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]  # X, y, and what else goes with the rows
 _NAME = re.compile(r"(?:[A-Za-z_][\w.]*|.+\.py):[A-Za-z_][\w.]*")
 
 
@@ -109,13 +103,12 @@ def as_arrays(source: str, result: Any) -> tuple[np.ndarray, np.ndarray, dict[st
     if parts is None:
         return (*_pair(source, result, "", notes), notes)
     pairs = {name: _pair(source, value, f" for {name}", notes) for name, value in parts.items()}
-    first, (x0, y0, _) = next(iter(pairs.items()))
-    for name, (x, y, _) in pairs.items():
-        if (x.shape[1:], y.shape[1:]) != (x0.shape[1:], y0.shape[1:]):
-            raise DataError(
-                f"{source}: rows of {first} have shape {x0.shape[1:]} and labels {y0.shape[1:]}, but those of {name} "
-                f"{x.shape[1:]} and {y.shape[1:]}"
-            )
+    shapes = {name: (x.shape[1:], y.shape[1:]) for name, (x, y, _) in pairs.items()}
+    first, (x0, y0) = next(iter(shapes.items()))
+    for name, (x, y) in shapes.items():
+        if (x, y) != (x0, y0):
+            own = f"rows of {first} have shape {x0} and labels {y0}"
+            raise DataError(f"{source}: {own}, but those of {name} {x} and {y}")
     if len({x.dtype == np.uint8 for x, _, _ in pairs.values()}) > 1:
         raise DataError(f"{source}: some parts hold bytes (uint8) and others do not; return one type")
     xs, ys, extras = zip(*pairs.values(), strict=True)
@@ -134,6 +127,12 @@ def as_arrays(source: str, result: Any) -> tuple[np.ndarray, np.ndarray, dict[st
 
 def _parts(source: str, result: Any) -> dict[str, Any] | None:
     """Parts by name, or None for one thing without parts."""
+
+    def is_part(value: Any) -> bool:
+        if isinstance(value, (tuple, list)):
+            return len(value) == 2 and not isinstance(value[0], (int, float, str, bool, np.generic, NoneType))
+        return _is_data_set(value)
+
     if isinstance(result, Mapping):
         if {str(key).lower() for key in result} >= {"x", "y"}:
             return None
@@ -142,15 +141,9 @@ def _parts(source: str, result: Any) -> dict[str, Any] | None:
             keys = listing([f'"{key}"' for key in numbers]) or "none"
             raise DataError(f'{source} returned a dict with keys {keys}; {EXPECTED}, or keys "X" and "y"')
         return {PARTS[number or 0]: result[key] for key, number in numbers.items()}
-    if isinstance(result, tuple) and len(result) in (2, 3) and all(_is_part(part) for part in result):
+    if isinstance(result, tuple) and len(result) in (2, 3) and all(is_part(part) for part in result):
         return dict(zip(("train", "test") if len(result) == 2 else PARTS, result, strict=True))
     return None
-
-
-def _is_part(value: Any) -> bool:
-    if isinstance(value, (tuple, list)):
-        return len(value) == 2 and not isinstance(value[0], (int, float, str, bool, np.generic, NoneType))
-    return _is_data_set(value)
 
 
 def _is_data_set(value: Any) -> bool:
@@ -204,10 +197,8 @@ def _items(source: str, data: Any, place: str, notes: list[Note]) -> tuple[Any, 
                 raise DataError(f"{what} holds more than 8 GB; return fewer or smaller rows")
             x, y = (x, y) if batched else (x[None], y[None])
             if xs and x.shape[1:] != xs[0].shape[1:]:
-                raise DataError(
-                    f"{source}: x of item {number}{place} has shape {x.shape[1:]}, but the first has "
-                    f"{xs[0].shape[1:]}; bring all rows to one shape"
-                )
+                own = f"x of item {number}{place} has shape {x.shape[1:]}, but the first has {xs[0].shape[1:]}"
+                raise DataError(f"{source}: {own}; bring all rows to one shape")
             xs.append(x)
             ys.append(y)
     except DataError:
@@ -297,8 +288,6 @@ def _with_columns(frame: Any, y: Any, roles: Roles, extra: Mapping[str, Any]) ->
 
 
 def _as_column(name: str, values: Any, rows: int) -> Any:
-    import pyarrow as pa
-
     if hasattr(values, "iloc") and not hasattr(values, "columns"):  # a series of pandas
         column = pa.chunked_array(pa.Array.from_pandas(values))
     else:

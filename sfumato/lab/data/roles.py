@@ -10,7 +10,6 @@ from sfumato.text import did_you_mean, listing, short
 
 LABEL_NAMES = ("label", "target", "class", "y")
 TABLE_OPTIONS = ("--label", "--label-probs", "--text", "--split", "--weight", "--group", "--drop", "--keep")
-"""Options that name columns."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +63,8 @@ def assign(file: str, header: Sequence[str], roles: Roles) -> Assigned:
     """Find the column of each role."""
     probs = [j for name in roles.label_probs or () for j in _matching(file, header, name)]
     if len(probs) == 1:
-        raise DataError(
-            f'{file}: --label-probs names one column, "{short(header[probs[0]])}"; it needs one per class, '
-            "with commas between: p_0,p_1,p_2"
-        )
+        named = f'{file}: --label-probs names one column, "{short(header[probs[0]])}"'
+        raise DataError(f"{named}; it needs one per class, with commas between: p_0,p_1,p_2")
     target = None if probs and roles.label is None else _label(file, header, roles.label)
     text = [] if roles.text is None else [roles.text]
     if roles.text is not None and roles.text not in header:
@@ -75,9 +72,7 @@ def assign(file: str, header: Sequence[str], roles: Roles) -> Assigned:
     texts = [_find(file, header, name) for name in text]
     single = {"split": roles.split, "weight": roles.weight, "group": roles.group}
     others = {role: _find(file, header, name) for role, name in single.items() if name is not None}
-    drop, keep = (
-        [j for name in names or () for j in _matching(file, header, name)] for names in (roles.drop, roles.keep)
-    )
+    drop, keep = ([j for n in names or () for j in _matching(file, header, n)] for names in (roles.drop, roles.keep))
     taken = [*probs, *texts, *others.values(), *([] if target is None else [target])]
     for asked in (taken, [*taken, *dict.fromkeys(drop)], [*dict.fromkeys(drop), *dict.fromkeys(keep)]):
         twice = next((j for i, j in enumerate(asked) if j in asked[:i]), None)
@@ -121,11 +116,8 @@ def _label(file: str, header: Sequence[str], label: str | None) -> int:
             if name.lower() == wanted:
                 return j
     if len(header) == 1:
-        raise DataError(
-            f'{file} has one column only, "{short(header[0])}"; it needs a column of labels and at least one to learn '
-            "from, with commas, semicolons, tabs or | between the cells"
-        )
-    raise DataError(
-        f"{file} has no column called label, target, class or y; name the label column with --label. "
-        f"Columns: {listing(header)}"
-    )
+        needed = "it needs a column of labels and at least one to learn from"
+        separated = "with commas, semicolons, tabs or | between the cells"
+        raise DataError(f'{file} has one column only, "{short(header[0])}"; {needed}, {separated}')
+    way_out = f"name the label column with --label. Columns: {listing(header)}"
+    raise DataError(f"{file} has no column called label, target, class or y; {way_out}")

@@ -1,8 +1,9 @@
 """Where data comes from: the name ``digits``, a file whose ending says how to read it, a folder, or a function."""
 
 import os
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,6 @@ from sfumato.lab.data.table import DataError, Table
 from sfumato.text import nearest
 
 READABLE = "digits, .csv, .tsv, .csv.gz, .parquet, .feather, .npz, a folder of class folders of images, module:function"
-Read = TypeVar("Read")
 _ENDINGS = (*ENDINGS, ".npz")
 
 
@@ -28,41 +28,39 @@ def load(source: str, roles: Roles | None = None) -> Table:
         roles.refuse("digits", "names a column of a table, but {file} has no columns; leave it out", *TABLE_OPTIONS)
         roles.refuse_image_size("digits")
         return _digits()
-    file = os.path.basename(os.path.normpath(source)) if source else source
-    if not os.path.exists(source):
-        if source == IN_MEMORY:
-            raise DataError("these data were given from Python and are in no file; give them to sf.compare again")
-        if is_function(source):
-            roles.refuse_image_size(source)
-            return read_function(source, roles=roles)
-        raise DataError(_missing(source))
-    if os.path.isdir(source):
-        name = os.path.basename(os.path.abspath(source)) or "data"
-        return _readable(file, lambda: read_folder(source, file=file, name=name, roles=roles))
-    ending = next((e for e in _ENDINGS if file.lower().endswith(e)), None)
-    if ending is None:
-        way_out = " Unpack it first." if file.lower().endswith((".zip", ".tar", ".tgz", ".tar.gz")) else ""
-        raise DataError(f"{file}: unsupported file format.{way_out} Supported: {READABLE}")
-    roles.refuse_image_size(file)
-    name = file[: -len(ending)] or file
-    if ending == ".npz":
-        return _readable(file, lambda: read_npz(source, file=file, name=name, roles=roles))
-    return _readable(file, lambda: assemble(read_table(source), roles))
+    if source == IN_MEMORY and not os.path.exists(source):
+        raise DataError("these data were given from Python and are in no file; give them to sf.compare again")
+    if is_function(source) and not os.path.exists(source):
+        roles.refuse_image_size(source)
+        return read_function(source, roles=roles)
+    file = _name_of(source)
+    with _readable(file):
+        if os.path.isdir(source):
+            name = os.path.basename(os.path.abspath(source)) or "data"
+            return read_folder(source, file=file, name=name, roles=roles)
+        ending = next((e for e in _ENDINGS if file.lower().endswith(e)), None)
+        if ending is None:
+            way_out = " Unpack it first." if file.lower().endswith((".zip", ".tar", ".tgz", ".tar.gz")) else ""
+            raise DataError(f"{file}: unsupported file format.{way_out} Supported: {READABLE}")
+        roles.refuse_image_size(file)
+        if ending == ".npz":
+            return read_npz(source, file=file, name=file[: -len(ending)] or file, roles=roles)
+        return assemble(read_table(source), roles)
 
 
 def read_frame(source: str) -> Frame:
     """The columns of a file with a table, as they are in it."""
-    file = os.path.basename(os.path.normpath(source)) if source else source
-    if not os.path.exists(source):
-        raise DataError(_missing(source))
+    file = _name_of(source)
     if not file.lower().endswith(ENDINGS) or os.path.isdir(source):
         raise DataError(f"{file} is not a table; new rows are read from .csv, .tsv, .parquet, .feather and .npz files")
-    return _readable(file, lambda: read_table(source))
+    with _readable(file):
+        return read_table(source)
 
 
-def _readable(file: str, read: Callable[[], Read]) -> Read:
+@contextmanager
+def _readable(file: str) -> Generator[None]:
     try:
-        return read()
+        yield
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror or error}") from error
     except MemoryError as error:
@@ -83,10 +81,13 @@ def _digits() -> Table:
     )
 
 
-def _missing(source: str) -> str:
+def _name_of(source: str) -> str:
+    """What messages call a file or folder, which must be there."""
+    if os.path.exists(source):
+        return os.path.basename(os.path.normpath(source))
     folder, file = os.path.split(source)
     if folder and not os.path.isdir(folder):
-        return f'no file "{source}": there is no folder "{folder}"'
+        raise DataError(f'no file "{source}": there is no folder "{folder}"')
     try:
         entries = list(os.scandir(folder or "."))
     except OSError:
@@ -95,5 +96,5 @@ def _missing(source: str) -> str:
     if not folder:
         names.append("digits")
     if (close := nearest(file, sorted(names))) is not None:
-        return f'no file "{source}"; did you mean "{os.path.join(folder, close)}"?'
-    return f'no file "{source}". Supported: {READABLE}'
+        raise DataError(f'no file "{source}"; did you mean "{os.path.join(folder, close)}"?')
+    raise DataError(f'no file "{source}". Supported: {READABLE}')

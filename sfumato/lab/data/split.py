@@ -49,10 +49,8 @@ def split(
     """
     shares = (1 - validation - test, validation, test)
     if not all(share > 0 for share in shares):
-        raise ValueError(
-            f"validation and test must be above 0 and leave rows to train on, got {validation} and {test}; "
-            "for instance 0.2 and 0.2"
-        )
+        needed = "validation and test must be above 0 and leave rows to train on"
+        raise ValueError(f"{needed}, got {validation} and {test}; for instance 0.2 and 0.2")
     hashes = table.features.hashes() if hashes is None else hashes
     order = order_by_content(hashes, table.labels)
     starts = changes(hashes[order])
@@ -116,24 +114,20 @@ def _as_given(
         text = f"Validation was cut from the training rows: {cut:,} of {len(rows):,}, by content."
         notes.append(Note(code="validation-cut", text=text))
     if not (part == 1).any():
-        raise DataError(
-            f"{table.called}: the {plural(len(order[part[order] == 0]), 'training row')} cannot be cut in two for "
-            "validation; give a validation part, or more rows"
-        )
+        rows = plural(int(np.count_nonzero(part == 0)), "training row")
+        way_out = "give a validation part, or more rows"
+        raise DataError(f"{table.called}: the {rows} cannot be cut in two for validation; {way_out}")
     present = np.zeros((len(table.class_names), 3), bool)
     present[table.labels, part] = True
-    for k, name in enumerate(table.class_names):
-        if not present[k, 0]:
-            rows = plural(int(np.count_nonzero(table.labels == k)), "row")
-            raise DataError(
-                f'{table.called}: class "{short(name)}" has {rows} and none of them to train on; move some to '
-                "training, or drop the class"
-            )
+    if not present[:, 0].all():
+        k = int(np.argmin(present[:, 0]))
+        held = f'class "{short(table.class_names[k])}" has {plural(int(np.count_nonzero(table.labels == k)), "row")}'
+        way_out = "move some to training, or drop the class"
+        raise DataError(f"{table.called}: {held} and none of them to train on; {way_out}")
     for k in (1, 2):
         absent = [f'"{short(name)}"' for name, here in zip(table.class_names, present[:, k], strict=True) if not here]
         if absent:
-            what = "temperatures are fitted" if k == 1 else "metrics are measured"
-            one = len(absent) == 1
+            one, what = len(absent) == 1, "temperatures are fitted" if k == 1 else "metrics are measured"
             named = f"Class {absent[0]} is" if one else f"{len(absent)} classes, such as {absent[0]}, are"
             text = f"{named} missing from {PARTS[k]}: {what} without {'it' if one else 'them'}."
             notes.append(Note(code="classes-missing", text=text))
@@ -191,7 +185,10 @@ def deal(table: Table, order: np.ndarray, cluster: np.ndarray, shares: Sequence[
     for preference in (-run_size, distinct[run_label]):
         by_preference = np.lexsort((run_label, preference, run_group))
         owner = run_label[by_preference][changes(run_group)]
-        dealt = _deal_classes(owner, sizes, shares)
+        largest_first = np.lexsort((np.arange(len(sizes)), -sizes, owner))
+        dealt, spare = np.empty(len(sizes), np.int64), np.zeros(len(shares))
+        for own in np.split(largest_first, np.flatnonzero(np.diff(owner[largest_first])) + 1):  # class by class
+            dealt[own] = _deal(sizes[own].tolist(), shares, spare)
         present = np.zeros((classes, len(shares)), bool)
         present[run_label, dealt[run_group]] = True
         side[by_cluster] = dealt[group]
@@ -207,28 +204,14 @@ def deal(table: Table, order: np.ndarray, cluster: np.ndarray, shares: Sequence[
 
 def _refuse(table: Table, distinct: np.ndarray) -> None:
     k = int(np.argmax(distinct < 3))
-    rows = int(np.count_nonzero(table.labels == k))
+    rows = plural(int(np.count_nonzero(table.labels == k)), "row")
+    held, needed = f"{rows}, {distinct[k]} of them distinct", "distinct rows"
     if table.group is not None:
-        raise DataError(
-            f'{table.called}: class "{short(table.class_names[k])}" has {plural(rows, "row")} in '
-            f"{plural(int(distinct[k]), 'group')}; each class needs at least 3 groups of distinct rows, one each for "
-            "training, validation and test; add rows, or merge or drop the class"
-        )
+        held, needed = f"{rows} in {plural(int(distinct[k]), 'group')}", "groups of distinct rows"
     raise DataError(
-        f'{table.called}: class "{short(table.class_names[k])}" has {plural(rows, "row")}, '
-        f"{distinct[k]} of them distinct; each class needs at least 3 distinct rows, "
+        f'{table.called}: class "{short(table.class_names[k])}" has {held}; each class needs at least 3 {needed}, '
         "one each for training, validation and test; add rows, or merge or drop the class"
     )
-
-
-def _deal_classes(owner: np.ndarray, sizes: np.ndarray, shares: Sequence[float]) -> np.ndarray:
-    """(G,) the part of each cluster, dealt class by class, the largest clusters first."""
-    order = np.lexsort((np.arange(len(sizes)), -sizes, owner))
-    side = np.empty(len(sizes), np.int64)
-    spare = np.zeros(len(shares))
-    for groups in np.split(order, np.flatnonzero(np.diff(owner[order])) + 1):
-        side[groups] = _deal(sizes[groups].tolist(), shares, spare)
-    return side
 
 
 def _deal(sizes: list[int], shares: Sequence[float], spare: np.ndarray) -> list[int]:

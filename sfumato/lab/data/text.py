@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from sfumato.io.tables import pa, pc
 from sfumato.lab.data.columns import Column
 from sfumato.lab.data.table import DataError, Encoder, Inputs, as_hashes
 from sfumato.lab.errors import first_line
@@ -79,9 +80,6 @@ class Texts:
 
 def joined_text(file: str, columns: Mapping[str, Any]) -> list[str]:
     """The text of each row of a table; several columns are joined by line ends."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     cells: list[list[str]] = []
     for name, column in columns.items():
         try:

@@ -188,7 +188,7 @@ def test_the_strength_of_confusions_is_a_tenth_where_none_is_given(tmp_path: Pat
         (COUNTS.replace("25", "some"), 'line 4, column "dog": "some" is not a count'),
         (COUNTS.replace("\ndog", "\ndgo"), 'line 4: "dgo" is not a class. Did you mean "dog"?'),
         (COUNTS.replace("dog,0,25,0\n", ""), 'has no line for the class "dog". It must be a CSV file with the names'),
-        (COUNTS.replace("0,25,0", "0,25"), "line 4 has 2 numbers; there are 3 classes"),
+        (COUNTS.replace("0,25,0", "0,25"), "line 4: 3 cells, but the header has 4"),
         (",cat,dog,car\ncar,0,0,2\ncat,9,0,0\ndog,0,9,0\n", "was ever taken for another one, so that this is plain"),
     ],
 )

@@ -40,10 +40,6 @@ def read(*texts):
     return None if not form or ambiguous else days_in(cells, form)
 
 
-def test_the_calendar_begins_with_the_year_1():
-    assert read("0001-01-01", "0001-01-02").tolist() == [-719162, -719161]
-
-
 def test_a_day_and_an_hour_may_lack_their_zero():
     assert read("31.1.2024 9:30", "1.12.2024 19:30").tolist() == [19753 + 9.5 / 24, 20058 + 19.5 / 24]
 

