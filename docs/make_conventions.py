@@ -118,7 +118,7 @@ module:callable` reads the target off the gradient of any loss, whatever its doc
 
 n is −log p of the label, S the sum of −log p over the classes, V the same as K. "Executed" formulas were compared with
 the framework itself or with values that its source gave (`tests/conventions/test_live.py`,
-`tests/conventions/test_catalogue.py`); the others were read. `sf.conventions.find(KEY).loss(logits, labels, eps)`
+`tests/conventions/test_formula.py`); the others were read. `sf.conventions.find(KEY).loss(logits, labels, eps)`
 computes each.
 
 {formulas}

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from sfumato.targets.counts import unigram_prior as unigram_prior
     from sfumato.targets.dense import distil as distil
     from sfumato.targets.dense import from_probs as from_probs
+    from sfumato.targets.dense import mix as mix
     from sfumato.targets.dense import smooth_multilabel as smooth_multilabel
     from sfumato.targets.labelled import one_hot as one_hot
     from sfumato.targets.labelled import smooth as smooth
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
     from sfumato.targets.labelled import smooth_rows as smooth_rows
     from sfumato.targets.listed import distil_sampled as distil_sampled
     from sfumato.targets.listed import distil_top as distil_top
-    from sfumato.targets.mixture import mix as mix
     from sfumato.verdict.judge import Judgement as Judgement
     from sfumato.verdict.save_scores import save_scores as save_scores
 
@@ -63,10 +63,9 @@ _HOMES = {
     "distillation_loss linear_cross_entropy loss_parts noisy_cross_entropy pair_cross_entropy penalty smoothing_term",
     "targets.base": "Target",
     "targets.counts": "fit_concentration from_counts unigram_prior",
-    "targets.dense": "distil from_probs smooth_multilabel",
+    "targets.dense": "distil from_probs mix smooth_multilabel",
     "targets.labelled": "one_hot smooth smooth_by_class smooth_prior smooth_rows",
     "targets.listed": "distil_sampled distil_top",
-    "targets.mixture": "mix",
     "verdict.judge": "Judgement",
     "verdict.save_scores": "save_scores",
 }

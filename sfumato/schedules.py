@@ -1,6 +1,6 @@
 r"""A strength that changes while a model trains: plain functions of the step that return ε.
 
-Steps may be of any kind, batches or epochs. Set the strength before each step::
+Set the strength before each step, be it a batch or an epoch::
 
     loss = sf.CrossEntropyLoss(label_smoothing=0.1)
     for step in range(steps):

@@ -7,6 +7,8 @@ wrong with it. Records that share most of their fields start from one that is co
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
+
 from sfumato.conventions import row_losses as loss
 from sfumato.conventions import spread
 from sfumato.conventions.formula import Formula
@@ -228,7 +230,9 @@ _TABLE = (
         read="18f8f311, 2026-07-02", path="examples/wmt/train.py"),
     Formula(key="hf", names=("Hugging Face Trainer", "transformers", "huggingface", "LabelSmoother"),
         argument="label_smoothing_factor", call="transformers.trainer_pt_utils.LabelSmoother(epsilon=ε)",
-        convention=spread.all, row="(1−ε)·n + (ε/V)·S", compute=loss.negatives_as_class_0, reduce=loss.mean_valid,
+        convention=spread.all, row="(1−ε)·n + (ε/V)·S", reduce=loss.mean_valid,
+        compute=lambda b: loss.two_level(spread.all)(
+            replace(b, labels=np.where(b.valid, np.maximum(b.safe, 0), b.labels))),
         options=("ignore_index",), ignore_index=-100, mean="rows that count, or num_items_in_batch",
         ignore="−100 alone; not counted", outside="applied",
         read="5.24.0", path="transformers/trainer_pt_utils.py",
@@ -279,8 +283,9 @@ _TABLE = (
         defect="class weights are on the label's term alone, so that the strength depends on the label"),
     Formula(key="speechbrain.kldiv", names=("SpeechBrain kldiv_loss",),
         call="speechbrain.nnet.losses.kldiv_loss(log_probabilities, targets, label_smoothing=ε)",
-        convention=spread.others, row="Σ q_k(log q_k − log p_k)", compute=loss.divergence_or_plain,
-        reduce=loss.sum_or_plain_mean,
+        convention=spread.others, row="Σ q_k(log q_k − log p_k)",
+        compute=lambda b: loss.excess(spread.others)(b if b.eps > 0 else replace(b, eps=0.0, ignore_index=-100)),
+        reduce=lambda b, rows: (loss.total if b.eps > 0 else loss.mean_all)(b, rows),
         minus_entropy=True, options=("ignore_index",), ignore_index=0, mean='"mean" is the sum',
         ignore="pad_idx, 0 by default",
         outside="up to 0 plain: its nll_loss, which ignores no class and takes the mean",
@@ -387,7 +392,9 @@ _TABLE = (
         row="n + Σ L[y, k](−log p_k)", compute=loss.learned_table, options=("rows_table",), outside="has no ε",
         read="7eaf70c", path="fine-grained/solver.py", evidence="read"),
     Formula(key="mbls", names=("Margin-based label smoothing",), argument="", call="LogitMarginL1(margin=m, alpha=a)",
-        row="n + a·mean_k max(max z − z_k − m, 0)", compute=loss.margin_penalty, options=("alpha", "margin"),
+        row="n + a·mean_k max(max z − z_k − m, 0)", options=("alpha", "margin"),
+        compute=lambda b: b.nll + b.alpha * np.maximum(
+            b.logits.max(axis=1, keepdims=True) - b.logits - b.margin, 0.0).mean(axis=1),
         ignore="only an ignore_index from 0", outside="has no ε",
         read="dc865036, 2022-06-16", path="calibrate/losses/logit_margin_l1.py"),
     Formula(key="mbls.ls", names=("MbLS LabelSmoothingCrossEntropy",), argument="alpha",

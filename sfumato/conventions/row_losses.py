@@ -215,11 +215,6 @@ def gaussian(b: Batch) -> Array:
     return ((q * b.losses).sum(axis=1) - constant) * b.valid
 
 
-def negatives_as_class_0(b: Batch) -> Array:
-    """The Trainer's: a negative label that is not ignored becomes class 0."""
-    return two_level(spread.all)(replace(b, labels=np.where(b.valid, np.maximum(b.safe, 0), b.labels)))
-
-
 def first_shard(b: Batch) -> Array:
     """What rank 0 of a tensor-parallel group computes: K and the mean of log p are those of its own shard."""
     own = b.classes // b.shards
@@ -230,16 +225,6 @@ def first_shard(b: Batch) -> Array:
 def guarded_mean(guard: float) -> Reduction:
     """Over the rows that count, and a small number that keeps the divisor above 0."""
     return lambda b, rows: float(rows.sum() / (b.valid.sum() + guard))
-
-
-def divergence_or_plain(b: Batch) -> Array:
-    """SpeechBrain's kldiv_loss, which is its nll_loss at a strength of 0: no class is ignored there."""
-    return excess(spread.others)(b if b.eps > 0 else replace(b, eps=0.0, ignore_index=-100))
-
-
-def sum_or_plain_mean(b: Batch, rows: Array) -> float:
-    """What goes with :func:`divergence_or_plain`."""
-    return total(b, rows) if b.eps > 0 else mean_all(b, rows)
 
 
 def divided_twice(b: Batch) -> Array:
@@ -275,12 +260,6 @@ def learned_table(b: Batch) -> Array:
     """The cross entropy, and that towards the label's row of a learned table."""
     table = np.full((b.classes, b.classes), 1 / b.classes) if b.rows_table is None else b.rows_table
     return b.nll + (table[b.safe] * b.losses).sum(axis=1)
-
-
-def margin_penalty(b: Batch) -> Array:
-    """The cross entropy and the mean distance beyond a margin."""
-    far = np.maximum(b.logits.max(axis=1, keepdims=True) - b.logits - b.margin, 0.0)
-    return b.nll + b.alpha * far.mean(axis=1)
 
 
 def max_suppression(b: Batch) -> Array:

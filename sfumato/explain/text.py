@@ -17,20 +17,12 @@ IDEALISED = (
 
 
 def as_dict(classes: int, eps: float) -> dict[str, Any]:
-    """The closed forms of both conventions, for K ``classes`` and a strength ε in [0, 1]; an infinite gap is None.
-
-    >>> round(as_dict(10, 0.1)["all"]["gap"], 6)
-    4.51086
-    """
+    """The closed forms of both conventions, for K ``classes`` and a strength ε in [0, 1]; an infinite gap is None."""
     return {"schema": SCHEMA, "classes": classes, "eps": eps, **{c: _numbers(classes, eps, c) for c in CONVENTIONS}}
 
 
 def as_text(classes: int, eps: float, width: int = 200) -> str:
-    """The same, with formulas, conversions and times, as a table for a terminal of so many columns.
-
-    >>> print(as_text(10, 0.1).splitlines()[0])
-    K = 10 classes, strength ε = 0.1
-    """
+    """The same, with formulas, conversions and times, as a table for a terminal of so many columns."""
     columns = [_column(classes, eps, over) for over in CONVENTIONS]
     growth = ", ".join(
         f"{gap:g} nats after {_count(theory.time_to_gap(gap, classes, eps=0.0, over='all'))}"
@@ -48,22 +40,13 @@ def as_text(classes: int, eps: float, width: int = 200) -> str:
 
 
 def as_given(eps: float) -> str:
-    """A strength as a person wrote it: 0.99999999995 is not 1, nor 0.1234567 six digits of it.
-
-    >>> as_given(0.1), as_given(1.0), as_given(0.99999999995)
-    ('0.1', '1', '0.99999999995')
-    """
+    """A strength as a person wrote it: 0.99999999995 is not 1, nor 0.1234567 six digits of it."""
     text = f"{eps:g}"
     return text if float(text) == eps else repr(float(eps))
 
 
 def conversion_dict(classes: int, eps: float, frm: str, to: str) -> dict[str, Any]:
-    """The closed forms, and ε and target in ``to``, where a row's loss is scale · (its loss in ``frm``) + offset.
-
-    >>> told = conversion_dict(10, 0.1, "fairseq", "keras")["conversion"]
-    >>> told["in"], told["to"], round(told["eps"], 6), told["loss"]
-    ('fairseq', 'keras.cat', 0.111111, {'scale': 1.0, 'offset': 0.0})
-    """
+    """The closed forms, and ε and target in ``to``, where a row's loss is scale · (its loss in ``frm``) + offset."""
     c = convert(eps, classes, frm=frm, to=to)
     target, loss = list(_spread(c.to).target(c.to_eps, classes)), {"scale": c.scale, "offset": c.offset}
     told = {"in": c.frm.key, "to": c.to.key, "eps": c.to_eps, "target": target, "loss": loss}
@@ -71,11 +54,7 @@ def conversion_dict(classes: int, eps: float, frm: str, to: str) -> dict[str, An
 
 
 def conversion_text(classes: int, eps: float, frm: str, to: str, *, width: int = 200) -> str:
-    """How two frameworks say the same target, as text for a terminal of so many columns.
-
-    >>> print(conversion_text(10, 0.1, "fairseq", "keras").splitlines()[0])
-    0.1 in fairseq is 0.111111 in Keras, at K = 10 classes
-    """
+    """How two frameworks say the same target, as text for a terminal of so many columns."""
     c = convert(eps, classes, frm=frm, to=to)
     name = max(len(c.frm.name), len(c.to.name), len("in sfumato"))
     lines = [f"{as_given(eps)} in {c.frm.name} is {c.to_eps:.6g} in {c.to.name}, at K = {classes} classes", ""]
@@ -92,11 +71,7 @@ def conversion_text(classes: int, eps: float, frm: str, to: str, *, width: int =
 
 
 def conversions_text(classes: int, eps: float, frm: str, *, width: int = 100) -> str:
-    """What every framework needs for the target that ``frm`` has at ε, a paragraph a strength, within so many columns.
-
-    >>> print(conversions_text(10, 0.1, "fairseq").splitlines()[0])
-    0.1 in fairseq, at K = 10 classes, is the same target as
-    """
+    """What every framework needs for the target that ``frm`` has at ε, a paragraph per strength, in so many columns."""
     source, found = find(frm), _in_each(classes, eps, frm)
     same: dict[float, list[str]] = {}
     for key, strength in found.items():
@@ -112,11 +87,7 @@ def conversions_text(classes: int, eps: float, frm: str, *, width: int = 100) ->
 
 
 def conversions_dict(classes: int, eps: float, frm: str) -> dict[str, Any]:
-    """The same as data: ``"conversion": {"in", "to": {KEY: ε or None}}``; None where it cannot be.
-
-    >>> conversions_dict(2, 0.1, "fairseq")["conversion"]["to"]["torch.index"]
-    0.2
-    """
+    """The same as data: ``"conversion": {"in", "to": {KEY: ε or None}}``; None where it cannot be."""
     return {**as_dict(classes, eps), "conversion": {"in": find(frm).key, "to": _in_each(classes, eps, frm)}}
 
 

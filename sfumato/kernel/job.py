@@ -15,27 +15,22 @@ from sfumato.targets.terms import Terms, watched
 _TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 _BAD_LABEL = 1
 _Strides = ctypes.c_int64 * 3
-_C_TYPES: dict[str, Any] = {
-    "int32": ctypes.c_int32,
-    "int64": ctypes.c_int64,
-    "double": ctypes.c_double,
-    "address": ctypes.c_void_p,
-    "strides": _Strides,
-}
+_STRUCTURES: dict[str, Any] = {"strides": _Strides}
 
 
 def _fields(declared: str) -> list[tuple[str, Any]]:
     """Fields of a structure from lines of ``kernel/sfumato.h``: a type, then the names that have it."""
-    return [(name, _C_TYPES[kind]) for kind, *names in map(str.split, declared.strip().splitlines()) for name in names]
+    lines = map(str.split, declared.strip().splitlines())
+    return [(name, _STRUCTURES.get(kind) or getattr(ctypes, f"c_{kind}")) for kind, *names in lines for name in names]
 
 
 class _Back(ctypes.Structure):
     """``sfumato_back``, field by field."""
 
-    _fields_ = _fields("int32 used\n address u index\n double c\n address c_rows")
+    _fields_ = _fields("int32 used\n void_p u index\n double c\n void_p c_rows")
 
 
-_C_TYPES["backs"] = _Back * 2
+_STRUCTURES["backs"] = _Back * 2
 
 
 class _Job(ctypes.Structure):
@@ -45,29 +40,29 @@ class _Job(ctypes.Structure):
         int32   abi type
         int64   outer classes inner
         strides logit_strides
-        address logits grad
+        void_p  logits grad
         strides grad_strides
-        address labels
+        void_p  labels
         int64   ignore_index
         int32   has_ignore
         double  true_mass rest_mass
-        address true_rows rest_rows prior dense
+        void_p  true_rows rest_rows prior dense
         int32   dense_type
         strides dense_strides
         double  dense_scale dense_shift
-        address dense_scale_rows
+        void_p  dense_scale_rows
         backs   back
-        address support
+        void_p  support
         strides support_strides
-        address weight
+        void_p  weight
         int64   entries
-        address entry_classes entry_masses valid
+        void_p  entry_classes entry_masses valid
         double  scale
         int32   mean
-        address row_scale loss
+        void_p  row_scale loss
         int32   threads
         int64   counted bad_row bad_label
-        address top_class top sum mass at_top
+        void_p  top_class top sum mass at_top
         int64   start
         double  softcap
     """)
@@ -201,25 +196,15 @@ def _filled(
     row_scale: Tensor | None = None,
 ) -> Any:
     """A job with everything that all kinds of call need."""
-    (outer, classes, inner), strides = _layout(logits)
     (dense, backs, entries, label), valid, ignore_index, weight = target
-    job = _Job(
-        abi=ABI,
-        type=_TYPES[logits.dtype],
-        outer=outer,
-        classes=classes,
-        inner=inner,
-        logit_strides=_Strides(*strides),
-        logits=logits.data_ptr(),
-        grad=_pointer(grad),
-        grad_strides=_Strides(*(_layout(grad)[1] if grad is not None else (0, 0, 0))),
-        ignore_index=ignore_index or 0,
-        has_ignore=ignore_index is not None,
-        valid=_pointer(valid),
-        scale=scale,
-        row_scale=_doubles(row_scale),
-        threads=torch.get_num_threads(),
-    )
+    job = _Job(abi=ABI, type=_TYPES[logits.dtype], scale=scale, threads=torch.get_num_threads())
+    (job.outer, job.classes, job.inner), strides = _layout(logits)
+    job.logits, job.logit_strides = logits.data_ptr(), _Strides(*strides)
+    if grad is not None:
+        job.grad, job.grad_strides = grad.data_ptr(), _Strides(*_layout(grad)[1])
+    if ignore_index is not None:
+        job.ignore_index, job.has_ignore = ignore_index, True
+    job.valid, job.row_scale = _pointer(valid), _doubles(row_scale)
     if label is not None:
         job.labels = label.labels.data_ptr()
         job.true_mass, job.true_rows = _either(label.mass)

@@ -1,7 +1,4 @@
-"""Cross entropy towards any target, alone or with its parts.
-
-The arguments are brought into one form, the compiled kernel or torch gives each row's loss, and the rows are reduced.
-"""
+"""Cross entropy towards any target, alone or with its parts, by the compiled kernel or by torch."""
 
 from typing import NamedTuple, Unpack
 
@@ -127,16 +124,8 @@ def loss_parts(
               \text{excess} = \sum_k w_k q_k \Bigl(\log\frac{w_k q_k}{S} - \log p_k\Bigr)
 
     Curves of different strengths can be compared by ``excess`` and by ``nll``, never by ``loss``: each strength has
-    another floor.
-
-    The arguments are those of :func:`sfumato.cross_entropy`, except for ``overwrite_logits``.
-
-    Returns:
-        :class:`LossParts`. The excess is summed directly, never as a difference, so that it keeps its digits near the
-        optimum.
-
-    Raises:
-        ValueError, IndexError: as :func:`cross_entropy`. A negative class weight has no floor: its parts are NaN.
+    another floor. The excess is summed directly, never as a difference, so it keeps its digits near the optimum. A
+    negative class weight has no floor: its parts are NaN. Arguments and errors are those of :func:`cross_entropy`.
 
     >>> parts = loss_parts(
     ...     torch.tensor([[4.3944, 0, 0, 0, 0, 0, 0, 0, 0, 0]]), torch.tensor([0]), label_smoothing=0.1, over="others"

@@ -1,7 +1,8 @@
 """Penalties and rival losses: plain functions with the arguments of the cross entropy that they add to or replace.
 
-With a strength of 0 each is :func:`sfumato.cross_entropy` of the same arguments, to the bit. A row's penalty weighs as
-its label does. ValueError: a strength out of range or not finite, or a single class; all else as there.
+All arguments but the strengths, and all else that is not said here, are as of :func:`sfumato.cross_entropy`; with a
+strength of 0 each is that, to the bit. A row's penalty weighs as its label does. A strength out of range or not finite,
+or a single class, is a ValueError.
 """
 
 import math
@@ -42,7 +43,7 @@ def confidence(
     cross entropy. The paper prints a minus before the hinge, which would reward low entropy.
 
     ``beta`` is β, at least 0, and ``threshold`` Γ in nats, at least 0; None is the form without a hinge, which may be
-    negative. All other arguments and errors are those of :func:`sfumato.cross_entropy`.
+    negative.
 
     >>> z, y = torch.tensor([[2.0, 0.0, 0.0]]), torch.tensor([0])
     >>> round(confidence(z, y, beta=0.1).item(), 4), round(confidence(z, y, beta=0.1, threshold=0.5).item(), 4)
@@ -81,8 +82,7 @@ def margin(
 
     The gradient of the maximum is shared evenly among equal logits, and a logit that is exactly m below gets none.
 
-    ``margin`` is m in nats, at least 0 (at 0 this is :func:`maxsup`), and ``alpha`` α, at least 0. All other arguments
-    and errors are those of :func:`sfumato.cross_entropy`.
+    ``margin`` is m in nats, at least 0 (at 0 this is :func:`maxsup`), and ``alpha`` α, at least 0.
 
     >>> z, y = torch.tensor([[12.0, 0.0, 0.0]]), torch.tensor([0])
     >>> round(margin(z, y, margin=10, alpha=0.1).item(), 4)
@@ -114,8 +114,7 @@ def maxsup(
     the same gradient; they differ on rows that are answered wrongly. The gradient of the maximum is shared evenly among
     equal logits.
 
-    ``alpha`` is α, at least 0; from 1 on, equal logits are the optimum and nothing is learnt. All other arguments and
-    errors are those of :func:`sfumato.cross_entropy`.
+    ``alpha`` is α, at least 0; from 1 on, equal logits are the optimum and nothing is learnt.
 
     >>> z, y = torch.tensor([[2.0, 0.0, 0.0]]), torch.tensor([0])
     >>> round(maxsup(z, y, alpha=0.1).item(), 4)  # the label has the largest logit: as label_smoothing=0.1
@@ -141,7 +140,7 @@ def logit_l2(
     Unlike all other penalties here it sees a shift of all logits, and it is a sum over the classes: with more classes
     the same β weighs more.
 
-    ``beta`` is β, at least 0. All other arguments and errors are those of :func:`sfumato.cross_entropy`.
+    ``beta`` is β, at least 0.
 
     >>> z, y = torch.tensor([[2.0, 0.0, 0.0]]), torch.tensor([0])
     >>> round(logit_l2(z, y, beta=0.1).item(), 4)
@@ -170,8 +169,7 @@ def negative_smoothing(
        for labels of which many are wrong: symmetric flips by a rate ρ smooth by ρK/(K−1) over all, which
        r = −ρK/(K−1−ρK) takes off again on average.
 
-    ``rate`` is r, at most 0; above 0 it is refused, because that is ``label_smoothing``. All other arguments and errors
-    are those of :func:`sfumato.cross_entropy`.
+    ``rate`` is r, at most 0; above 0 it is refused, because that is ``label_smoothing``.
 
     >>> z, y = torch.tensor([[2.0, 0.0, 0.0], [9.0, 0.0, 0.0]]), torch.tensor([0, 0])
     >>> negative_smoothing(z, y, rate=-0.5, reduction="none")
@@ -210,7 +208,7 @@ def relaxation(
     The slope in the gap is p_y − (1 − α), that of smoothing by α over the others, until it is 0 and stays so.
 
     ``target`` is class indices or one-hot labels as a Target; a softened one is refused. ``alpha`` is α, at least 0 and
-    below 1; at 0 this is the cross entropy. All other arguments and errors are those of :func:`sfumato.cross_entropy`.
+    below 1; at 0 this is the cross entropy.
 
     >>> z, y = torch.tensor([[2.0, 0.0, 0.0], [9.0, 0.0, 0.0]]), torch.tensor([0, 0])
     >>> relaxation(z, y, alpha=0.1, reduction="none")
@@ -254,8 +252,7 @@ def focal(
 
     The mean is over rows; code that divides by the sum of the factors (1 − p)^γ, or by nothing, has another number.
 
-    ``gamma`` is γ, at least 0; at 0 this is the cross entropy. All other arguments and errors are those of
-    :func:`sfumato.cross_entropy`.
+    ``gamma`` is γ, at least 0; at 0 this is the cross entropy.
 
     >>> z, y = torch.tensor([[2.0, 0.0, 0.0]]), torch.tensor([0])
     >>> round(focal(z, y, gamma=3).item(), 6)

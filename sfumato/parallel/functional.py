@@ -52,24 +52,20 @@ def cross_entropy(
             are split as the logits are: a tensor (N, n, …), or :func:`sfumato.from_probs` of one.
         group: the ranks that the classes are split over; by default all ranks.
         start: the first class of this rank. By default ranks have consecutive slices in rank order.
-        num_classes: K, by default the columns of all ranks. Columns from class K on are padding: they count nothing,
-            and their gradient is 0.
+        num_classes: K, by default the columns of all ranks. Columns from class K on are padding, whose gradient is 0.
         weight: w, one number for each of the K classes; all of them on every rank.
-        num_items: what the mean divides by in place of the rows of this call; :func:`count_items` counts the rows of
-            several micro-batches and of ranks that have other rows.
+        num_items: what the mean divides by in place of the rows of this call: see :func:`count_items`.
         **options: all others of :func:`sfumato.cross_entropy` but ``overwrite_logits``.
 
     Returns:
-        A scalar, or (N, …) with ``reduction="none"``, the same on every rank of the group. It is differentiable once,
-        and the gradient that comes back to it must be the same on every rank, too.
+        The loss, the same on every rank of the group. It is differentiable once (NotImplementedError), and the gradient
+        that comes back to it must be the same on every rank, too.
 
     Raises:
-        NotImplementedError: a gradient with ``create_graph=True``.
-        ValueError, IndexError, TypeError: as :func:`sfumato.cross_entropy`; and for slices that overlap or leave out
-            classes, for other rows, labels or arguments on another rank, and for probabilities of other classes than
-            the rank's. If one rank finds something wrong, every rank raises that error, which names the rank. On an
-            accelerator, ranks that are given ``start`` and ``num_classes`` do not look at each other's arguments,
-            because that would mean to wait for the device.
+        ValueError, IndexError, TypeError: as :func:`sfumato.cross_entropy`; slices that overlap or leave out classes;
+            other rows, labels or arguments on another rank; probabilities of other classes than the rank's. If one rank
+            finds something wrong, every rank raises that error, which names the rank. On an accelerator, ranks that are
+            given ``start`` and ``num_classes`` do not look at each other's arguments, which would wait for the device.
 
     >>> import torch, sfumato as sf
     >>> from torch import distributed
@@ -147,15 +143,13 @@ def count_items(
             empty.
         group: the ranks that have other rows (those of data parallelism), which all call this; by default all ranks.
             Ranks that share rows and split their classes must not be in one group: their rows would count twice.
-            Where no process group was started, this process alone counts.
         weight: (K,), one number a class, where the loss has class weights.
         ignore_index: the label of rows that do not count.
 
     Returns:
-        A number as a tensor, float64, on the device of the targets; the same on every rank. It may be given to
-        :func:`sfumato.parallel.cross_entropy` as ``num_items``; in one process divide
-        ``sf.cross_entropy(…, reduction="sum")`` by it. Data parallelism that averages the gradients of R ranks (DDP,
-        FSDP) divides by R once more: multiply the loss by R there.
+        A number as a float64 tensor, the same on every rank: ``num_items`` of :func:`sfumato.parallel.cross_entropy`;
+        in one process divide ``sf.cross_entropy(…, reduction="sum")`` by it. Data parallelism that averages the
+        gradients of R ranks (DDP, FSDP) divides by R once more: multiply the loss by R there.
 
     Raises:
         TypeError: what is neither a tensor nor a Target.

@@ -47,20 +47,12 @@ def linear_cross_entropy(
         input: x, (…, D), the same on all ranks.
         local_weight: this rank's rows of W, (n, D); a DTensor that is sharded on its first axis brings its group and
             its place.
-        target: class indices (…), counted over all ranks, or a :class:`Target` whose rows are not dense; the same on
-            all ranks.
+        target: class indices (…) over all ranks, or a :class:`Target` whose rows are not dense; the same on all ranks.
         local_bias: this rank's part of b, (n,).
-        group, start, num_classes, weight, num_items, **options: as of :func:`sfumato.parallel.cross_entropy`.
-        softcap, z_loss: c of c·tanh(z/c), and λ, as of :func:`sfumato.linear_cross_entropy`.
-
-    Returns:
-        A scalar, or one number a position with ``reduction="none"``, the same on every rank. It is differentiable once,
-        and the gradient that comes back to it must be the same on every rank, too.
-
-    Raises:
-        RuntimeError: a gradient with ``create_graph=True``.
-        ValueError, IndexError, TypeError: as :func:`sfumato.linear_cross_entropy` and
-            :func:`sfumato.parallel.cross_entropy`, on every rank.
+        softcap, z_loss: as of :func:`sfumato.linear_cross_entropy`.
+        group, start, num_classes, weight, num_items: as of :func:`sfumato.parallel.cross_entropy`, whose results and
+            errors these are as well; a gradient with ``create_graph=True`` is a RuntimeError.
+        **options: as there.
 
     >>> import torch, sfumato as sf
     >>> from torch import distributed

@@ -77,13 +77,7 @@ def check_reduction(reduction: str) -> None:
 
 
 def checked_ignore_index(ignore_index: object) -> int:
-    """The label of what does not count, as torch takes it: any whole number, numpy's too, but no bool.
-
-    >>> checked_ignore_index(None)
-    Traceback (most recent call last):
-    ...
-    TypeError: ignore_index must be an int, got None
-    """
+    """The label of what does not count, as torch takes it: any whole number, numpy's too, but no bool."""
     if type(ignore_index) is int:
         return ignore_index
     if isinstance(ignore_index, torch.SymInt):  # of compiled code
@@ -135,11 +129,7 @@ def at_labels(per_class: Tensor, labels: Tensor) -> Tensor:
 def checked_labels(
     labels: Tensor, num_classes: int, ignore_index: int, owner: str = "there are"
 ) -> tuple[Tensor, Tensor | None]:
-    """Labels as int64 with 0 where ignored, and the mask of those that count; None if all do.
-
-    >>> checked_labels(torch.tensor([2, -100]), 3, -100)
-    (tensor([2, 0]), tensor([ True, False]))
-    """
+    """Labels as int64 with 0 where ignored, and the mask of those that count; None if all do."""
     check_tensor(labels, "labels")
     ignore_index = checked_ignore_index(ignore_index)
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
@@ -241,13 +231,7 @@ _SUM_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5, torch.float16: 5e-3,
 
 
 def check_distribution(q: Tensor, valid: Tensor | None, name: str, *, of_class: bool = False) -> None:
-    """Refuse the first entry that is negative or not finite, or the first sum that is not 1; classes on axis 1.
-
-    >>> check_distribution(torch.tensor([[0.5, 0.6]]), None, "probs")
-    Traceback (most recent call last):
-    ...
-    sfumato.targets.checks.ArgumentError: probs must sum to 1, got 1.10000002 in row 0
-    """
+    """Refuse the first entry that is negative or not finite, or the first sum that is not 1; classes on axis 1."""
     if not readable(q, valid) or q.numel() == 0:
         return
     values = q.detach().double()

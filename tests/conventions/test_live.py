@@ -74,7 +74,6 @@ def test_sfumato_is_its_formula(eps):
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_timm_is_its_formulas():
     timm, mixup = imported("timm.loss"), imported("timm.data.mixup")
     for eps in (0.0, 0.1, 0.5):
@@ -87,7 +86,6 @@ def test_timm_is_its_formulas():
     same(timm.SoftTargetCrossEntropy()(z, dense), "timm.soft", DENSE, 0.0)
 
 
-@pytest.mark.slow
 @pytest.mark.slow
 def test_optax_is_its_formula():
     optax, jax = imported("optax"), imported("jax")

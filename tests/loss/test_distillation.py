@@ -13,18 +13,10 @@ from tests.loss.properties import path
 __all__ = ["path"]  # a fixture: every claim is made of the compiled kernel and of the torch path
 
 
-def test_distillation_is_two_terms_and_at_temperature_1_has_the_gradient_of_one_target():
+def test_at_temperature_1_it_has_the_gradient_of_one_target():
     generator = torch.Generator().manual_seed(2)
     z = torch.randn(6, 5, generator=generator, dtype=torch.float64).requires_grad_()
     t, y = torch.randn(6, 5, generator=generator, dtype=torch.float64), torch.tensor([0, 4, 2, -100, 1, 3])
-    counted = y != -100
-    for temperature in (1.0, 3.0):
-        loss = sf.distillation_loss(z, y, t, alpha=0.3, temperature=temperature)
-        teacher = torch.log_softmax(t / temperature, 1)
-        student = torch.log_softmax(z / temperature, 1)
-        kl = torch.nn.functional.kl_div(student[counted], teacher[counted], log_target=True, reduction="batchmean")
-        hard = torch.nn.functional.cross_entropy(z, y)
-        torch.testing.assert_close(loss, 0.7 * hard + 0.3 * temperature**2 * kl, rtol=1e-12, atol=0)
     (grad,) = torch.autograd.grad(sf.distillation_loss(z, y, t, alpha=0.3, temperature=1.0), z)
     (one,) = torch.autograd.grad(sf.cross_entropy(z, sf.distil(y, t.softmax(1), 0.3)), z)
     torch.testing.assert_close(grad, one)
@@ -61,16 +53,6 @@ def test_distillation_is_its_formula_for_every_shape_and_reduction(shape, reduct
     torch.testing.assert_close(given, expected, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-def test_a_distillation_in_half_precision_is_the_float32_value_rounded_once(dtype):
-    generator = torch.Generator().manual_seed(3)
-    z, t = (4 * torch.randn(50, 5, generator=generator).to(dtype) for _ in range(2))
-    y = torch.randint(0, 5, (50,), generator=generator)
-    given, wide = (sf.distillation_loss(x, y, t, 0.3, 2.0, reduction="none") for x in (z, z.float()))
-    assert given.dtype == dtype
-    assert torch.equal(given, wide.to(dtype))
-
-
 def test_label_156_of_uint8_counts():  # which is −100 there
     z, y = torch.linspace(-1, 1, 400).reshape(2, 200), torch.tensor([156, 3])
     found, wanted = (sf.distillation_loss(z, labels, z.flip(1), 0.5, 2.0) for labels in (y.to(torch.uint8), y))
@@ -79,11 +61,7 @@ def test_label_156_of_uint8_counts():  # which is −100 there
 
 Z, T, Y = torch.zeros(4, 3), torch.ones(4, 3), torch.tensor([0, 1, 2, -100])
 REFUSED = {
-    "a label": (
-        (Z, torch.tensor([0, 7, -3, 99]), T),
-        IndexError,
-        "label 7 in row 1 is not a class: logits have 3",
-    ),
+    "a label": ((Z, torch.tensor([0, 7, -3, 99]), T), IndexError, "label 7 in row 1 is not a class: logits have 3"),
     "too few labels": ((Z, Y[:2], T), ValueError, r"labels must be \(4,\), one a row, got \(2,\)"),
     "probabilities": ((Z, Z.softmax(1), T), ValueError, r"labels must be \(4,\), one a row, got \(4, 3\)"),
     "labels for one row": ((Z[0], Y[:3], T[0]), ValueError, r"labels must be \(\), one a row, got \(3,\)"),

@@ -1,4 +1,4 @@
-"""``CrossEntropyLoss`` as code that was written for torch's module uses it: by its attributes."""
+"""The losses as modules: by their attributes, as code that was written for torch's uses them, and refused when made."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import torch
 
 import sfumato as sf
 from tests.loss.properties import path
+
+__all__ = ["path"]  # a fixture: every claim is made of the compiled kernel and of the torch path
 
 WEIGHT = torch.tensor([0.5, 1.0, 2.0, 4.0])
 LOGITS = 3 * torch.sin(torch.arange(24.0)).reshape(6, 4)
@@ -46,24 +48,31 @@ def test_an_attribute_that_is_set_later_counts_as_the_argument_does(name):
         torch.testing.assert_close(found, theirs(LOGITS, LABELS))
 
 
+def head(**options) -> sf.LinearCrossEntropyLoss:
+    return sf.LinearCrossEntropyLoss(2, 3, **options)
+
+
 @pytest.mark.parametrize(
-    ("bad", "message"),
+    ("make", "bad", "message"),
     [
-        ({"label_smoothing": -0.1}, r"label_smoothing must be in \[0, 1\], got -0.1"),
-        ({"over": "some"}, "over must be .* got 'some'"),
-        ({"weight_on": "row"}, "weight_on must be .* got 'row'"),
-        ({"reduction": "avg"}, 'reduction must be "mean", "sum" or "none", got \'avg\''),
+        *(
+            (make, *case)
+            for make in (sf.CrossEntropyLoss, head)
+            for case in (
+                ({"label_smoothing": -0.1}, r"label_smoothing must be in \[0, 1\], got -0.1"),
+                ({"over": "some"}, "over must be .* got 'some'"),
+                ({"reduction": "avg"}, 'reduction must be "mean", "sum" or "none", got \'avg\''),
+                ({"label_smoothing": "1e-1"}, "label_smoothing must be a number, got '1e-1'"),  # as YAML reads 1e-1
+            )
+        ),
+        (sf.CrossEntropyLoss, {"weight_on": "row"}, "weight_on must be .* got 'row'"),
+        (head, {"softcap": -1.0}, "softcap must be above 0 and finite, got -1"),
+        (head, {"z_loss": -1.0}, "z_loss must be at least 0 and finite, got -1"),
     ],
 )
-def test_a_bad_argument_is_refused_at_construction(bad, message):
-    with pytest.raises(ValueError, match=f"^{message}"):
-        sf.CrossEntropyLoss(**bad)
-
-
-@pytest.mark.parametrize("make", [sf.CrossEntropyLoss, lambda **how: sf.LinearCrossEntropyLoss(2, 3, **how)])
-def test_a_strength_in_words_is_refused_at_construction(make):
-    with pytest.raises(TypeError, match="^label_smoothing must be a number, got '1e-1'$"):  # as YAML reads 1e-1
-        make(label_smoothing="1e-1")
+def test_a_bad_argument_is_refused_at_construction(make, bad, message):
+    with pytest.raises(TypeError if "number" in message else ValueError, match=f"^{message}"):
+        make(**bad)
 
 
 def test_permission_to_overwrite_that_is_given_later_counts():
@@ -71,9 +80,6 @@ def test_permission_to_overwrite_that_is_given_later_counts():
     loss.overwrite_logits = True
     with pytest.raises(ValueError, match="overwrite_logits=True is refused"):
         loss(LOGITS.clone().requires_grad_(), LABELS)
-
-
-__all__ = ["path"]  # a fixture: every claim is made of the compiled kernel and of the torch path
 
 
 def test_the_module_is_torchs_and_takes_its_arguments_in_order():
@@ -96,3 +102,22 @@ def test_permission_to_overwrite_hinders_neither_evaluation_nor_compilation():
     weight = torch.randn(4, 4, requires_grad=True)
     compiled = torch.compile(lambda z: loss(z @ weight, labels), fullgraph=True, backend="aot_eager")
     compiled(z).backward()
+
+
+def test_a_head_is_the_function_with_a_weight_of_its_own():
+    generator = torch.Generator().manual_seed(0)
+    x, weight, bias = (torch.randn(*shape, generator=generator) for shape in ((41, 12), (70, 12), (70,)))
+    labels = torch.randint(0, 70, (41,), generator=generator)
+    module = sf.LinearCrossEntropyLoss(12, 70, bias=True, label_smoothing=0.1, over="others", softcap=9.0)
+    module.load_state_dict({"linear.weight": weight, "linear.bias": bias})
+    wanted = sf.linear_cross_entropy(
+        x, weight, labels, linear_bias=bias, label_smoothing=0.1, over="others", softcap=9.0
+    )
+    assert module(x, labels).item() == wanted.item()
+    assert 'over="others"' in repr(module)
+
+
+def test_the_repr_of_a_head_says_what_was_set():
+    assert "shift" not in repr(sf.LinearCrossEntropyLoss(2, 3))
+    told = repr(sf.LinearCrossEntropyLoss(2, 3, softcap=30.0, z_loss=1e-4, shift=True))
+    assert 'reduction="mean", softcap=30, z_loss=0.0001, shift=True\n' in told

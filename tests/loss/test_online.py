@@ -150,14 +150,6 @@ def test_the_state_keeps_its_type_and_follows_to_another_device():
     assert copy.deepcopy(loss).to("meta").rows.device.type == "meta"
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_the_float32_value_rounded_once(dtype: torch.dtype):
-    loss = trained([batches(0)]).eval()
-    z, y = batches(1)[0]
-    z = z.to(dtype)
-    assert torch.equal(loss(z, y), loss(z.float(), y).to(dtype))
-
-
 def on_a_rank(rank: int, world: int, folder: str) -> None:
     distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world)
     loss = sf.OnlineSmoothing(K, EPS)

@@ -118,7 +118,7 @@ def bare_annotations(value: Any) -> list[str]:
 
 def test_the_collection_is_not_empty():
     assert {"sfumato.theory.smoothing.optimal_gap", "sfumato.targets.base.Target.probs"} <= set(PUBLIC)
-    assert {"sfumato.evaluate.scores.per_row.Rows", "sfumato.targets.mixture.mix"} <= set(PUBLIC)
+    assert {"sfumato.evaluate.scores.per_row.Rows", "sfumato.targets.dense.mix"} <= set(PUBLIC)
     assert {
         "sfumato.lab.data.split.split",
         "sfumato.report.compare_page.render",

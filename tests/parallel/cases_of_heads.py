@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,13 +14,13 @@ from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
 import sfumato as sf
 from sfumato.loss.linear import pieces
-from tests.parallel.common import CLASSES, ROWS, case, labels, place, raised
+from tests.parallel.common import CLASSES, ROWS, case, labels, off, padded_place, place, raised, with_gradients
 from tests.targets.registry import EXAMPLES, example
 
 FEATURES = 5
 
 
-def layer(dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+def layer(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
     """Small integers, so that any order of sums gives the same logits."""
     generator = torch.Generator().manual_seed(3)
     x = torch.randint(-2, 3, (ROWS, FEATURES), generator=generator).to(dtype)
@@ -26,106 +28,94 @@ def layer(dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     return x, weight, torch.randint(-3, 4, (CLASSES,), generator=generator).to(dtype)
 
 
-def heads_compared(target: Any, rank: int, world: int, dtype: torch.dtype = torch.float64, **options: Any):
+def heads_compared(
+    target: Any, rank: int, world: int, softcap: float | None = None, **options: Any
+) -> dict[str, float]:
     """How far the loss and the gradients of this rank are from those of one process."""
-    own = place(rank, world)
-    whole = [each.requires_grad_() for each in layer(dtype)]
-    cap = options.pop("softcap", None)
-    z = F.linear(*whole)
-    alone = sf.cross_entropy(z if cap is None else cap * torch.tanh(z / cap), target, **options)
-    upstream = torch.linspace(0.5, 2, alone.numel(), dtype=alone.dtype).reshape(alone.shape)
-    wanted = torch.autograd.grad(alone, whole, upstream)
-    x, weight, bias = (each.detach().clone() for each in whole)
-    local = [x, weight[own.start : own.stop], bias[own.start : own.stop]]
-    local = [each.clone().requires_grad_() for each in local]
-    loss = sf.parallel.linear_cross_entropy(local[0], local[1], target, local_bias=local[2], softcap=cap, **options)
-    found = torch.autograd.grad(loss, local, upstream)
-    exact = [wanted[0], wanted[1][own.start : own.stop], wanted[2][own.start : own.stop]]
-    off = [float((a - b).abs().max()) if a.numel() else 0.0 for a, b in zip(found, exact, strict=True)]
-    return {"loss": float((loss - alone).detach().abs().max()), "gradient": max(off)}
+    own = slice(*place(rank, world)[:2])
 
+    def whole(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        z = F.linear(x, weight, bias)
+        return sf.cross_entropy(z if softcap is None else softcap * torch.tanh(z / softcap), target, **options)
 
-def in_pieces() -> None:
-    pieces.piece_bytes = lambda x, call: 0
-    pieces._ROWS, pieces._MIN_CLASSES = 2, 4
+    def split(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return sf.parallel.linear_cross_entropy(x, weight, target, local_bias=bias, softcap=softcap, **options)
+
+    x, weight, bias = layer()
+    alone, of_x, of_weight, of_bias = with_gradients(whole, x, weight, bias, scalar=0.5)
+    loss, *found = with_gradients(split, x, weight[own], bias[own], scalar=0.5)
+    exact = [of_x, of_weight[own], of_bias[own]]
+    return {"loss": off(loss, alone), "gradient": max(off(a, b) for a, b in zip(found, exact, strict=True))}
 
 
 @case
 def heads(rank: int, world: int) -> dict[str, Any]:
-    kept = pieces.piece_bytes, pieces._ROWS, pieces._MIN_CLASSES
-    in_pieces()
-    try:
-        return _heads(rank, world)
-    finally:
-        pieces.piece_bytes, pieces._ROWS, pieces._MIN_CLASSES = kept
+    with pytest.MonkeyPatch.context() as patch:  # many small pieces
+        patch.setattr(pieces, "piece_bytes", lambda x, call: 0)
+        patch.setattr(pieces, "_ROWS", 2)
+        patch.setattr(pieces, "_MIN_CLASSES", 4)
+        given = labels()
+        given[3] = -100
+        found = {}
+        for name in EXAMPLES:
+            target = example(name, given, CLASSES).build()
+            terms = target.terms(torch.float64)
+            if terms.dense is None and all(back.support is None for back in terms.backs):
+                found[name] = heads_compared(target, rank, world)
+        for over in ("all", "others"):
+            for reduction in ("mean", "sum", "none"):
+                options: dict[str, Any] = {"label_smoothing": 0.1, "over": over, "reduction": reduction}
+                found[f"{over} {reduction}"] = heads_compared(given, rank, world, **options)
+        found["capped"] = heads_compared(given, rank, world, label_smoothing=0.1, softcap=4.0)
+        found["nothing counts"] = heads_compared(torch.full((ROWS,), -100), rank, world, reduction="sum")
+        return found
 
 
-def _heads(rank: int, world: int) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    given = labels()
-    given[3] = -100
-    for name in EXAMPLES:
-        target = example(name, given, CLASSES).build()
-        terms = target.terms(torch.float64)
-        if terms.dense is None and all(back.support is None for back in terms.backs):
-            found[name] = heads_compared(target, rank, world)
-    for over in ("all", "others"):
-        for reduction in ("mean", "sum", "none"):
-            options: dict[str, Any] = {"label_smoothing": 0.1, "over": over, "reduction": reduction}
-            found[f"{over} {reduction}"] = heads_compared(given, rank, world, **options)
-    found["capped"] = heads_compared(given, rank, world, label_smoothing=0.1, softcap=4.0)
-    found["nothing counts"] = heads_compared(torch.full((ROWS,), -100), rank, world, reduction="sum")
-    return found
+def split(x: Tensor, weight: Tensor, **options: Any) -> Tensor:
+    return sf.parallel.linear_cross_entropy(x, weight, labels(), **options)
 
 
 @case
-def heads_beyond(rank: int, world: int) -> dict[str, Any]:
-    """z-loss, padding, a DTensor, and what is wrong on one rank."""
-    own = place(rank, world)
-    x, weight, _ = layer(torch.float64)
+def heads_beyond(rank: int, world: int) -> dict[str, float]:
+    """z-loss, padding, and a DTensor."""
+    own = slice(*place(rank, world)[:2])
+    x, weight, _ = layer()
     z = x @ weight.T
+    options: dict[str, Any] = {"label_smoothing": 0.1, "z_loss": 0.2}
     alone = sf.cross_entropy(z, labels(), label_smoothing=0.1) + 0.2 * (z.logsumexp(1) ** 2).mean()
-    local = weight[own.start : own.stop].clone().requires_grad_()
-    loss = sf.parallel.linear_cross_entropy(x, local, labels(), label_smoothing=0.1, z_loss=0.2)
-    one = weight.clone().requires_grad_()
-    whole = sf.linear_cross_entropy(x, one, labels(), label_smoothing=0.1, z_loss=0.2)
-    (wanted,), (mine,) = torch.autograd.grad(whole, one), torch.autograd.grad(loss, local)
-    off = mine - wanted[own.start : own.stop]
-    found: dict[str, Any] = {
-        "z": abs(loss.item() - alone.item()),
-        "z gradient": float(off.abs().max()) if off.numel() else 0.0,
-    }
-    size = -(-CLASSES // world) + 2
-    start = min(rank * size, CLASSES)
-    stop = min(start + size, CLASSES)
+    loss, mine = with_gradients(lambda w: split(x, w, **options), weight[own])
+    _, wanted = with_gradients(lambda w: sf.linear_cross_entropy(x, w, labels(), **options), weight)
+    size, part = padded_place(rank, world)
     padded = torch.full((size, FEATURES), torch.nan, dtype=torch.float64)
-    padded[: stop - start] = weight[start:stop]
-    padded.requires_grad_()
-    loss = sf.parallel.linear_cross_entropy(x, padded, labels(), num_classes=CLASSES)
-    loss.backward()
-    assert padded.grad is not None
-    found["padded"] = abs(loss.item() - sf.cross_entropy(z, labels()).item())
-    found["padding"] = padded.grad[stop - start :].abs().sum().item()
-    mesh = init_device_mesh("cpu", (world,))
-    spread = distribute_tensor(weight, mesh, [Shard(0)]).requires_grad_()
-    loss = sf.parallel.linear_cross_entropy(x, spread, labels(), label_smoothing=0.1)
-    loss.backward()
-    one = weight.clone().requires_grad_()
-    sf.linear_cross_entropy(x, one, labels(), label_smoothing=0.1).backward()
+    padded[: part.stop - part.start] = weight[part]
+    of_padded, padding = with_gradients(lambda w: split(x, w, num_classes=CLASSES), padded)
+    spread = distribute_tensor(weight, init_device_mesh("cpu", (world,)), [Shard(0)]).requires_grad_()
+    split(x, spread, label_smoothing=0.1).backward()
+    _, gradient = with_gradients(lambda w: sf.linear_cross_entropy(x, w, labels(), label_smoothing=0.1), weight)
     assert isinstance(spread.grad, DTensor)
-    assert one.grad is not None
-    found["DTensor"] = float((spread.grad.full_tensor() - one.grad).abs().max())
-    narrow = x[:, 1:] if rank == world - 1 else x
-    found["features"] = raised(lambda: sf.parallel.linear_cross_entropy(narrow, local, labels()))
-    dense = sf.from_probs(torch.full((ROWS, own.stop - own.start), 1.0 / max(1, own.stop - own.start)), check=False)
-    found["dense"] = raised(lambda: sf.parallel.linear_cross_entropy(x, local, dense))
-    frozen = x.clone().requires_grad_(rank != world - 1)
-    found["frozen"] = raised(lambda: sf.parallel.linear_cross_entropy(frozen, local, labels()))
-    everywhere = distribute_tensor(x, mesh)
-    found["input"] = raised(lambda: sf.parallel.linear_cross_entropy(everywhere, local, labels()))
-    found["unsplit"] = raised(lambda: sf.linear_cross_entropy(x, spread, labels()))
-    cap = 3.0 if rank == world - 1 else 4.0
-    found["other caps"] = raised(lambda: sf.parallel.linear_cross_entropy(x, local, labels(), softcap=cap))
-    again = sf.parallel.linear_cross_entropy(x, local, labels())
-    found["again"] = abs(again.item() - sf.cross_entropy(z, labels()).item())
-    return found
+    return {
+        "z": off(loss, alone),
+        "z gradient": off(mine, wanted[own]),
+        "padded": off(of_padded, sf.cross_entropy(z, labels())),
+        "exactly 0": padding[part.stop - part.start :].abs().sum().item(),
+        "DTensor": off(spread.grad.full_tensor(), gradient),
+    }
+
+
+@case
+def heads_refused(rank: int, world: int) -> dict[str, list[str]]:
+    """What is wrong on one rank, and that no rank waits for another afterwards."""
+    own, last = slice(*place(rank, world)[:2]), rank == world - 1
+    x, weight, _ = layer()
+    local, mesh = weight[own].clone().requires_grad_(), init_device_mesh("cpu", (world,))
+    dense = sf.from_probs(torch.full((ROWS, len(local)), 1.0 / max(1, len(local))), check=False)
+    calls: dict[str, Callable[[], Any]] = {
+        "features": lambda: split(x[:, 1:] if last else x, local),
+        "dense": lambda: sf.parallel.linear_cross_entropy(x, local, dense),
+        "frozen": lambda: split(x.clone().requires_grad_(not last), local),
+        "input": lambda: split(distribute_tensor(x, mesh), local),
+        "unsplit": lambda: sf.linear_cross_entropy(x, distribute_tensor(weight, mesh, [Shard(0)]), labels()),
+        "other caps": lambda: split(x, local, softcap=3.0 if last else 4.0),
+        "nothing wrong": lambda: split(x, local),
+    }
+    return {name: raised(call) for name, call in calls.items()}

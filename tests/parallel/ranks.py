@@ -5,8 +5,8 @@
 
 The second line makes the ranks itself, two and then four, from one process that has everything loaded.
 
-A case is a function of this rank's place that gives plain values. ``test_parallel.py`` says what they must be. Cases of
-what is refused, and of ranks with rows of their own, are in files beside this one.
+A case is a function of this rank's place that gives plain values, mostly how far it is from one process.
+``test_parallel.py`` says what they must be. Last layers, and what is refused, are in files next to this one.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import faulthandler
 import functools
 import importlib
+import itertools
 import json
 import os
 import sys
@@ -30,21 +31,32 @@ from torch.multiprocessing.spawn import start_processes
 
 import sfumato as sf
 from sfumato.parallel import layout
-from tests.parallel import cases_of_heads, cases_of_rows, cases_refused
-from tests.parallel.common import CASES, CLASSES, ROWS, case, compared, cuts, labels, logits, place, raised
+from tests.parallel import cases_of_heads, cases_refused
+from tests.parallel.common import (
+    CASES,
+    CLASSES,
+    ROWS,
+    case,
+    compared,
+    cuts,
+    labels,
+    logits,
+    off,
+    padded_place,
+    place,
+    raised,
+    with_gradients,
+)
 from tests.targets.registry import EXAMPLES, example
 
-__all__ = ["cases_of_heads", "cases_of_rows", "cases_refused"]  # their cases are entered when they are loaded
+__all__ = ["cases_of_heads", "cases_refused"]  # their cases are entered when they are loaded
 
 
 @case
 def targets(rank: int, world: int) -> dict[str, dict[str, float]]:
-    found = {}
-    for name in EXAMPLES:
-        given = labels()
-        given[3] = -1
-        found[name] = compared(logits(), example(name, given, CLASSES).build(), rank, world)
-    return found
+    given = labels()
+    given[3] = -1
+    return {name: compared(logits(), example(name, given, CLASSES).build(), rank, world) for name in EXAMPLES}
 
 
 @case
@@ -90,81 +102,72 @@ def plain_probabilities(rank: int, world: int) -> dict[str, dict[str, float]]:
     return {over: compared(logits(), probs, rank, world, label_smoothing=0.2, over=over) for over in ("all", "others")}
 
 
+def smoothed(z: Tensor, **options: Any) -> Tensor:
+    return sf.cross_entropy(z, labels(), label_smoothing=0.1, **options)
+
+
+def split(z: Tensor, **options: Any) -> Tensor:
+    return sf.parallel.cross_entropy(z, labels(), label_smoothing=0.1, **options)
+
+
 @case
-def padding(rank: int, world: int) -> dict[str, Any]:
+def padding(rank: int, world: int) -> dict[str, float]:
     """Slices of one size with columns beyond the last class, which hold NaN."""
-    size = -(-CLASSES // world) + 2
-    start = min(rank * size, CLASSES)
-    stop = min(start + size, CLASSES)
+    size, own = padded_place(rank, world)
     local = torch.full((ROWS, size), torch.nan, dtype=torch.float64)
-    local[:, : stop - start] = logits()[:, start:stop]
-    local.requires_grad_()
-    loss = sf.parallel.cross_entropy(local, labels(), num_classes=CLASSES, label_smoothing=0.1)
-    loss.backward()
-    leaf = logits().requires_grad_()
-    alone = sf.cross_entropy(leaf, labels(), label_smoothing=0.1)
-    alone.backward()
-    assert local.grad is not None
-    assert leaf.grad is not None
-    off = local.grad[:, : stop - start] - leaf.grad[:, start:stop]
+    local[:, : own.stop - own.start] = logits()[:, own]
+    loss, grad = with_gradients(functools.partial(split, num_classes=CLASSES), local)
+    alone, gradient = with_gradients(smoothed, logits())
+    grad, beyond = grad[:, : own.stop - own.start], grad[:, own.stop - own.start :]
     return {
-        "loss": abs(loss.item() - alone.item()),
-        "gradient": float(off.abs().max()) if off.numel() else 0.0,
-        "padding": local.grad[:, stop - start :].abs().sum().item(),
+        "loss": off(loss, alone),
+        "gradient": off(grad, gradient[:, own]),
+        "exactly 0": beyond.abs().sum().item(),
     }
 
 
 @case
-def told_places(rank: int, world: int) -> dict[str, Any]:
+def given_places(rank: int, world: int) -> dict[str, float]:
     """Slices in the opposite order of ranks, said with start and num_classes; read and not read by the others."""
     own = place(world - 1 - rank, world)
-    local = logits()[:, own.start : own.stop].clone()
-    alone = sf.cross_entropy(logits(), labels(), label_smoothing=0.1)
+    local = logits()[:, own.start : own.stop]
     found = {}
     kept = layout.is_told
-    for name, told in (("read", kept), ("not read", lambda place, device: True)):
-        layout.is_told = told  # what an accelerator does
-        loss = sf.parallel.cross_entropy(local, labels(), start=own.start, num_classes=CLASSES, label_smoothing=0.1)
-        found[name] = abs(loss.item() - alone.item())
+    for name, is_told in (("read", kept), ("not read", lambda place, device: True)):
+        layout.is_told = is_told  # what an accelerator does
+        found[name] = off(split(local, start=own.start, num_classes=CLASSES), smoothed(logits()))
     layout.is_told = kept
     return found
 
 
 @case
-def dtensors(rank: int, world: int) -> dict[str, Any]:
+def dtensors(rank: int, world: int) -> dict[str, float]:
     mesh = init_device_mesh("cpu", (world,))
-    whole = logits().requires_grad_()
-    spread = distribute_tensor(whole.detach(), mesh, [Shard(1)]).requires_grad_()
-    loss = sf.parallel.cross_entropy(spread, labels(), label_smoothing=0.1, over="others")
+    spread = distribute_tensor(logits(), mesh, [Shard(1)]).requires_grad_()
+    loss = split(spread, over="others")
     loss.backward()
-    alone = sf.cross_entropy(whole, labels(), label_smoothing=0.1, over="others")
-    alone.backward()
+    alone, gradient = with_gradients(functools.partial(smoothed, over="others"), logits())
     assert isinstance(spread.grad, DTensor)
-    assert whole.grad is not None
-    off = spread.grad.full_tensor() - whole.grad
     replicated = distribute_tensor(labels(), mesh)
     again = sf.parallel.cross_entropy(spread, replicated, label_smoothing=0.1, over="others")
     return {
-        "loss": abs(loss.item() - alone.item()),
-        "gradient": off.abs().max().item(),
-        "labels as a DTensor": abs(again.item() - alone.item()),
+        "loss": off(loss, alone),
+        "gradient": off(spread.grad.full_tensor(), gradient),
+        "labels as a DTensor": off(again, alone),
     }
 
 
 @case
-def one_row_without_a_batch(rank: int, world: int) -> dict[str, float]:
+def one_row_without_a_batch(rank: int, world: int) -> float:
     own = place(rank, world)
     loss = sf.parallel.cross_entropy(logits()[0, own.start : own.stop], torch.tensor(4), label_smoothing=0.1)
-    return {"loss": abs(loss.item() - sf.cross_entropy(logits()[0], torch.tensor(4), label_smoothing=0.1).item())}
+    return off(loss, sf.cross_entropy(logits()[0], torch.tensor(4), label_smoothing=0.1))
 
 
 @case
 def bits(rank: int, world: int) -> list[str]:
     own = place(rank, world)
-    loss = sf.parallel.cross_entropy(
-        logits(torch.float32)[:, own.start : own.stop], labels(), label_smoothing=0.1, reduction="none"
-    )
-    return [value.hex() for value in loss.tolist()]
+    return [value.hex() for value in split(logits(torch.float32)[:, own.start : own.stop], reduction="none").tolist()]
 
 
 @contextmanager
@@ -227,7 +230,7 @@ def another_vocabulary(rank: int, world: int) -> list[float]:
         calls = [(last, {"weight": weight}), (given, {"label_smoothing": 0.1})]
         for target, options in calls if more != 5 else calls[::-1]:  # what is wrong by the slices of before comes first
             loss = sf.parallel.cross_entropy(whole[:, 4 * rank : stop], target, **options)
-            found.append(abs(loss.item() - sf.cross_entropy(whole, target, **options).item()))
+            found.append(off(loss, sf.cross_entropy(whole, target, **options)))
     return found
 
 
@@ -248,8 +251,86 @@ def places_in_turn(rank: int, world: int) -> list[float]:
         (own.start, None, logits()),
     ):
         loss = sf.parallel.cross_entropy(local, given, start=start, num_classes=classes, label_smoothing=0.1)
-        found.append(abs(loss.item() - sf.cross_entropy(whole, given, label_smoothing=0.1).item()))
+        found.append(off(loss, sf.cross_entropy(whole, given, label_smoothing=0.1)))
     return found
+
+
+LAST = torch.Generator().manual_seed(
+    8
+)  # the weight of a last layer of five features, which ranks with other rows share
+WEIGHT = torch.randn(CLASSES, 5, generator=LAST, dtype=torch.float64)
+
+
+@case
+def gradient_norms(rank: int, world: int) -> dict[str, float]:
+    """The gradient of one large batch, from micro-batches of uneven sizes on ranks with other rows."""
+    rows = 61
+    features = torch.randn(rows, 5, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
+    given = labels(rows=rows)
+    given[::3] = -100
+    given[40:55] = -100  # a micro-batch of nothing that counts
+    _, gradient = with_gradients(lambda w: sf.cross_entropy(features @ w.T, given, label_smoothing=0.1), WEIGHT)
+    found = {}
+    mine = slice(rows * rank**2 // world**2, rows * (rank + 1) ** 2 // world**2)  # ranks have other numbers of rows
+    for parts in (1, 2, 8):
+        # Few rows at first, then more, some of them none.
+        ends = [mine.start + (mine.stop - mine.start) * part * part // (parts * parts) for part in range(parts + 1)]
+        batches = [slice(*pair) for pair in itertools.pairwise(ends)]
+        items = sf.parallel.count_items([given[each] for each in batches], distributed.group.WORLD)
+        weight = WEIGHT.clone().requires_grad_()
+        for each in batches:
+            loss = sf.cross_entropy(features[each] @ weight.T, given[each], label_smoothing=0.1, reduction="sum")
+            (loss / items).backward()
+        assert weight.grad is not None
+        distributed.all_reduce(weight.grad)
+        found[f"{parts}"] = abs(weight.grad.norm().item() / gradient.norm().item() - 1)
+    return found
+
+
+@case
+def split_both_ways(rank: int, world: int) -> dict[str, float]:
+    """Two groups with rows of their own, each of which splits the classes, and two micro-batches."""
+    if world != 4:
+        return {}
+    mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("rows", "classes"))
+    rows, classes = mesh["rows"], mesh["classes"]
+    features = torch.randn(40, 5, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
+    given = labels(rows=40)
+    given[25:] = -100
+    whole, gradient = with_gradients(lambda w: sf.cross_entropy(features @ w.T, given, label_smoothing=0.1), WEIGHT)
+    cut = slice(0, 9) if classes.get_local_rank() == 0 else slice(9, CLASSES)
+    ends = (0, 4, 13) if rows.get_local_rank() == 0 else (13, 17, 40)
+    parts = [slice(*pair) for pair in itertools.pairwise(ends)]
+    items = sf.parallel.count_items([given[part] for part in parts], rows.get_group())
+    local = WEIGHT[cut].clone().requires_grad_()
+    loss = torch.zeros((), dtype=torch.float64)
+    for part in parts:
+        each = sf.parallel.cross_entropy(
+            features[part] @ local.T, given[part], classes.get_group(), label_smoothing=0.1, num_items=items
+        )
+        each.backward()
+        loss += each.detach()
+    assert local.grad is not None
+    distributed.all_reduce(local.grad, group=rows.get_group())
+    distributed.all_reduce(loss, group=rows.get_group())
+    return {"loss": off(loss, whole), "gradient": off(local.grad, gradient[cut]), "exactly 0": items.item() - 25}
+
+
+@case
+def dtensor_of_rows_and_classes(rank: int, world: int) -> dict[str, float]:
+    """A DTensor whose rows and classes are both sharded; each pair of ranks is given the labels of its rows."""
+    if world != 4:
+        return {}
+    mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("rows", "classes"))
+    alone, gradient = with_gradients(functools.partial(smoothed, reduction="sum"), logits())
+    spread = distribute_tensor(logits(), mesh, [Shard(0), Shard(1)]).requires_grad_()
+    own = distribute_tensor(labels(), mesh["rows"], [Shard(0)]).to_local()
+    loss = sf.parallel.cross_entropy(spread, own, label_smoothing=0.1, reduction="sum")
+    loss.backward()
+    total = loss.detach()
+    distributed.all_reduce(total, group=mesh.get_group("rows"))
+    assert isinstance(spread.grad, DTensor)
+    return {"loss": off(total, alone), "gradient": off(spread.grad.full_tensor(), gradient)}
 
 
 @case
@@ -259,26 +340,20 @@ def kept_for_backward(rank: int, world: int) -> dict[str, Any]:
     local = logits()[:, own.start : own.stop].clone().requires_grad_()
     sizes: list[int] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda x: sizes.append(x.numel()) or x, lambda x: x):
-        loss = sf.parallel.cross_entropy(local, labels(), label_smoothing=0.1, reduction="none")
+        loss = split(local, reduction="none")
     twice = raised(lambda: torch.autograd.grad(loss.sum(), local, create_graph=True))
     return {"largest": max(sizes), "logits": local.numel(), "twice": twice}
 
 
 @case
-def compiled(rank: int, world: int) -> dict[str, float]:
+def compiled(rank: int, world: int) -> list[float]:
     """A function that is compiled around the loss: the loss itself runs as it is."""
     if world != 2:
-        return {}  # dynamo takes seconds to load
+        return []  # dynamo takes seconds to load
     own = place(rank, world)
-    local = logits()[:, own.start : own.stop].clone().requires_grad_()
-
-    @torch.compile(backend="eager")
-    def step(z: Tensor, y: Tensor) -> Tensor:
-        return 2 * sf.parallel.cross_entropy(z + 1, y, label_smoothing=0.1)
-
-    loss = step(local, labels())
-    loss.backward()
-    return {"loss": abs(loss.item() - 2 * sf.cross_entropy(logits(), labels(), label_smoothing=0.1).item())}
+    step = torch.compile(lambda z: 2 * split(z + 1), backend="eager")
+    loss, _ = with_gradients(step, logits()[:, own.start : own.stop])
+    return [off(loss, 2 * smoothed(logits()))]
 
 
 def run_cases(rank: int, folder: Path, world: int, **store: Any) -> None:

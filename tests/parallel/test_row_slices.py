@@ -1,25 +1,60 @@
-"""The numbers of rows on simulated ranks: whatever the cut of the classes, they are those of the definition."""
+"""The numbers of rows on ranks without processes: whatever the cut of the classes, they are those of the definition.
+
+Each slice is worked on in turn, and the exchanges are a maximum and a sum over a list.
+"""
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 import sfumato as sf
 from sfumato import reference
+from sfumato.loss.reduce import reduce, weigh
+from sfumato.loss.slices import RowNumbers
 from sfumato.parallel import rank
+from sfumato.parallel.rank import ClassRange, Request, slice_gradient, slice_numbers
 from sfumato.targets.dense import Dense
 from tests import needs
 from tests.golden.make_mpmath_rows import FILE, logits_of
 from tests.loss.properties import PROMISED, REDUCTIONS, WEIGHT_ON, some
-from tests.parallel.simulated import split_loss
+from tests.parallel.common import own_target
 from tests.targets.drawn import cases, logits
 from tests.targets.registry import EXAMPLES, OVER, TARGETS, example, to_torch
+
+
+def split_loss(
+    z: Tensor, target: Any, cuts: Sequence[int], weight: Tensor | None = None, **options: Any
+) -> tuple[Tensor, Tensor]:
+    """The loss of logits (N, K, …) cut into slices, and its gradient, under an upstream gradient that is not 1."""
+    ranges = [ClassRange(start, stop, z.shape[1]) for start, stop in itertools.pairwise(cuts)]
+    slices = [z[:, each.start : each.stop] for each in ranges]
+    calls = [
+        Request(own, own_target(target, each), weight, None, options).over(each)  # type: ignore[arg-type]
+        for own, each in zip(slices, ranges, strict=True)
+    ]
+    mine = [slice_numbers(own, call, each) for own, call, each in zip(slices, calls, ranges, strict=True)]
+    top = torch.stack([each.top for each in mine]).amax(0)
+    total = torch.stack([each.against(top) for each in mine]).sum(0)
+    rows = RowNumbers.of(top, total)
+    each = rows.loss.detach().requires_grad_()
+    loss = reduce(calls[0], each, weigh(calls[0], each.dtype))
+    upstream = torch.linspace(0.25, 3, loss.numel(), dtype=loss.dtype).reshape(loss.shape)
+    (back,) = torch.autograd.grad(loss, each, upstream)
+    grads = [
+        slice_gradient(own, numbers, rows, back, call, classes)
+        for own, numbers, call, classes in zip(slices, mine, calls, ranges, strict=True)
+    ]
+    return loss.detach(), torch.cat(grads, 1)
 
 
 @st.composite

@@ -18,8 +18,9 @@ from sfumato.targets.checks import ArgumentError, check_distribution, check_over
 from sfumato.theory import Over
 
 
-def compute_loss(label_smoothing: float = 0.1, over: Over = "all", shift: bool | None = None) -> "TrainerLoss":
-    r"""The smoothed loss of a model's logits, as ``Trainer(compute_loss_func=…)`` calls it.
+@dataclass(eq=False)
+class TrainerLoss:
+    r"""The smoothed loss of a model's logits, for ``Trainer(compute_loss_func=…)``; ``compute_loss`` is its other name.
 
     .. math:: L = \frac{1}{M}\sum_t \sum_k q_{t,k}\,(\mathrm{lse}(z_t) - z_{t,k})
 
@@ -40,18 +41,14 @@ def compute_loss(label_smoothing: float = 0.1, over: Over = "all", shift: bool |
 
     See also :func:`fuse_head`, for large vocabularies: it makes no logits.
     """
-    check_strength(label_smoothing)
-    check_over(over)
-    return TrainerLoss(float(label_smoothing), over, shift)
 
+    label_smoothing: float = 0.1
+    over: Over = "all"
+    shift: bool | None = None
 
-@dataclass(eq=False)
-class TrainerLoss:
-    """What :func:`compute_loss` gives; :class:`ScheduleSmoothing` may change its strength while Trainer trains."""
-
-    label_smoothing: float
-    over: Over
-    shift: bool | None
+    def __post_init__(self) -> None:
+        check_strength(self.label_smoothing)
+        check_over(self.over)
 
     def __call__(self, outputs: Any, labels: Tensor | None, num_items_in_batch: Tensor | int | None = None) -> Tensor:
         """The loss of one batch: labels are class indices (N,) or (B, T), or probabilities of the logits' shape."""
@@ -89,6 +86,9 @@ class TrainerLoss:
                 "compute_loss(shift=True)"
             )
         return any("CausalLMOutput" in each.__name__ for each in type(outputs).__mro__)
+
+
+compute_loss = TrainerLoss
 
 
 def _logits(outputs: Any) -> Tensor:

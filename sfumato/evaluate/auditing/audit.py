@@ -35,18 +35,10 @@ SCHEMA = "sfumato.audit/1"
 class Audit:
     """The audit of one model, perhaps against another on the same rows.
 
-    Attributes:
-        rows, classes: the numbers N and K.
-        metrics: every metric with its interval.
-        evidence: what says whether the model was smoothed: a strength, no sign, or that it cannot be told.
-        findings: what to know and act on, in the order in which it matters.
-        notes: what is worth knowing without being acted on.
-        kind: which rows these are, ``"train"`` or ``"heldout"``.
-        summary: how things stand and what to do, in a sentence each; more sentences may follow.
-        tied: number of rows in which two or more classes share the largest score.
-        groups: number of groups of rows that vary together; None where each row is its own.
-        differences: this model less the other, paired by rows; empty without another.
-        figures: what the page draws: reliability, risk and coverage, gaps.
+    ``metrics`` has every metric with its interval, and ``evidence`` what says whether the model was smoothed.
+    ``findings`` are what to know and act on, in the order in which it matters, ``notes`` what is worth knowing besides,
+    and ``summary`` how things stand and what to do, in a sentence each; more sentences may follow. ``differences`` are
+    this model less the other, paired by rows. ``kind`` tells whether the rows are ``"train"`` or ``"heldout"``.
     """
 
     rows: int
@@ -57,10 +49,10 @@ class Audit:
     notes: list[Note]
     kind: RowKind
     summary: list[str] = field(default_factory=list[str])
-    tied: int = 0
+    tied: int = 0  # rows in which two or more classes share the largest score
     differences: dict[str, PairedDifference] = field(default_factory=dict[str, PairedDifference])
-    groups: int | None = None
-    figures: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)
+    groups: int | None = None  # groups of rows that vary together; None where each row is its own
+    figures: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)  # columns for the page
 
     def to_dict(self) -> dict[str, Any]:
         """One JSON object; what is not finite is None.

@@ -28,17 +28,11 @@ _WORTH = 0.01  # a calibration error smaller than this is not worth acting on, h
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing to know and act on.
+    """One thing to know and act on."""
 
-    Attributes:
-        code: what kind of finding: ``"over-confident"``, ``"poor-ranking"``, ``"smoothed"``, …
-        text: what was found, with number and interval.
-        advice: what to do about it.
-    """
-
-    code: str
-    text: str
-    advice: str
+    code: str  # what kind of finding: "over-confident", "poor-ranking", "smoothed", …
+    text: str  # what was found, with number and interval
+    advice: str  # what to do about it
 
 
 def findings(found: Measured, by_name: Mapping[str, MetricValue], evidence: Evidence) -> Iterator[Finding]:
@@ -114,7 +108,6 @@ def commonest_label(found: Measured) -> tuple[int, float]:
 NEVER_ZERO = (
     "logits, or probabilities that are never 0: p = numpy.clip(p, 1e-6, 1), divided by p.sum(axis=1, keepdims=True)"
 )
-"""What to save in place of scores that give a label the probability 0."""
 
 
 def ruled_out(found: Measured) -> list[int]:
@@ -264,12 +257,9 @@ def _no_optimum(found: Measured) -> Iterator[Finding]:
 
 
 def right_above_wrong(found: Measured, by_name: Mapping[str, MetricValue]) -> tuple[float, float, float]:
-    """How often a right row is ranked above a wrong one (AUROC), with its interval; needs right and wrong rows.
-
-    With soft labels, rows are right whose prediction is the mode: annotators who disagree would hide a good ranking.
-    """
+    """How often a right row is ranked above a wrong one (AUROC), with its interval; needs right and wrong rows."""
     risk, augrc = 1 - by_name["accuracy"].value, by_name["augrc"]
-    if "agreement" in by_name:
+    if "agreement" in by_name:  # of soft labels the mode counts: annotators who disagree would hide a good ranking
         ranked = RankedGroups(found.rows.score, found.rows.correct, found.weights)
         value, half = ranked.augrc(), half_width(ranked.augrc_part(), None, found.together)
         augrc = MetricValue(value, value - half, value + half)

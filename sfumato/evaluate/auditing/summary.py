@@ -1,9 +1,4 @@
-"""What an audit says in its first two sentences: how things stand, and what to do.
-
-The first sentence is for someone who has never read a paper; the second may use terms. The most important finding
-decides which sentences these are. Without a finding, the rows either show that the probabilities can be used, or are
-too few to show it.
-"""
+"""The first two sentences of an audit: how things stand, and what to do, by the most important finding."""
 
 from __future__ import annotations
 

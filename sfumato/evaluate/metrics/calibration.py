@@ -175,21 +175,25 @@ def draws_of_a_row(right: npt.NDArray[Any], bin_: npt.NDArray[np.intp]) -> float
 
     .. math:: \max\Bigl(1, \; \frac{(N-B) \sum_b n_b a_b (1-a_b)}{N \sum_i (\text{right}_i - a_{b(i)})^2}\Bigr)
 
-    Here :math:`a_b` is the mean of the :math:`n_b` rows of bin b; N rows lie in the B bins of more than one row. Draws
-    with the mean :math:`a_b` vary by :math:`a_b (1-a_b)`, and shares of annotators vary less. All bins have one number,
-    since few rows of one bin may agree by chance.
+    Here :math:`a_b` is the mean of the :math:`n_b` rows of bin b; N rows lie in the B bins of more than one row. All
+    bins have one number, since few rows of one bin may agree by chance.
 
     Source: the effective number of rows that surveys put into Wilson's interval (Kish 1965; Franco et al. 2019).
     """
-    count = np.bincount(bin_)
-    middle = np.bincount(bin_, weights=right) / np.maximum(count, 1)
-    several = count > 1
+    count, middle, several, spread = _within_bins(right, bin_)
     rows, bins = int(count[several].sum()), int(several.sum())
-    spread = float(np.square(right - middle[bin_])[several[bin_]].sum())
     drawn = float((count * middle * (1 - middle))[several].sum())
-    if spread == 0:  # nothing shows how rows vary
-        return 1.0
-    return max(1.0, (rows - bins) * drawn / (rows * spread))
+    return max(1.0, (rows - bins) * drawn / (rows * spread)) if spread else 1.0  # nothing shows how rows vary
+
+
+def _within_bins(
+    values: Column, bin_: npt.NDArray[np.intp]
+) -> tuple[npt.NDArray[np.intp], Column, npt.NDArray[np.bool_], float]:
+    """Rows and mean of each bin, which bins have several rows, and the sum of squares about the means of these bins."""
+    count = np.bincount(bin_)
+    middle = np.bincount(bin_, weights=values) / np.maximum(count, 1)
+    several = count > 1
+    return count, middle, several, float(np.square(values - middle[bin_])[several[bin_]].sum())
 
 
 def noise_floor(
@@ -254,16 +258,10 @@ def by_chance(
 
 def _part_of_redrawn(values: Column, right: npt.NDArray[Any], bin_: npt.NDArray[np.intp]) -> float:
     """The variance of right − confidence about the mean of its bin, as a part of that of redrawn labels, 0 to 1."""
-    off = right - values
-    count = np.bincount(bin_)
-    middle = np.bincount(bin_, weights=off) / np.maximum(count, 1)
-    shared = count > 1  # a row that is alone in its bin says nothing about how far rows differ
-    degrees = int((count[shared] - 1).sum())
-    among = shared[bin_]
-    drawn = float((values * (1 - values))[among].mean()) if degrees else 0.0
-    if drawn == 0:
-        return 1.0
-    return min(float(np.square(off - middle[bin_])[among].sum()) / degrees / drawn, 1.0)
+    count, _, several, spread = _within_bins(right - values, bin_)
+    degrees = int((count[several] - 1).sum())
+    drawn = float((values * (1 - values))[several[bin_]].mean()) if degrees else 0.0
+    return min(spread / degrees / drawn, 1.0) if drawn else 1.0
 
 
 def wilson(rate: Column | float, n: Column | float) -> tuple[Column, Column]:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -319,32 +319,15 @@ _PLAIN: dict[str, Definition] = {
 # fmt: on
 
 
-def _after(name: str, text: str = "", **changes: object) -> Definition:
-    """The metric ``name`` of softmax(z/T_f)."""
-    plain = _PLAIN[name]
-    return replace(
-        plain,
-        text=text or f"{name} likewise",
-        words=f"{plain.words} after temperature",
-        scaled=True,
-        explained=None,
-        soft_words="",
-        headline=False,
-        needs=Definition.needs,
-        **changes,  # type: ignore[arg-type]
-    )
-
-
 _SPREAD = ", with the temperature's own spread"
-_SCALED = {
-    "nll": _after("nll", "nll of softmax(z/T_f), T_f fitted to the rows of the other four folds"),
-    "kl": _after("kl"),
-    "brier": _after("brier", paired=False, over_seeds=False),
-    "ece": _after("ece", interval=_PART + _SPREAD),
-    "signed_gap": _after("signed_gap", paired=False, over_seeds=False, interval=_MEAN + _SPREAD),
-    "eaurc": _after("eaurc", over_seeds=False),
+_SCALED: dict[str, dict[str, Any]] = {  # the metrics that are shown after temperature too, and what they differ in
+    "nll": {"text": "nll of softmax(z/T_f), T_f fitted to the rows of the other four folds", "headline": True},
+    "kl": {},
+    "brier": {"paired": False, "over_seeds": False},
+    "ece": {"interval": _PART + _SPREAD},
+    "signed_gap": {"paired": False, "over_seeds": False, "interval": _MEAN + _SPREAD},
+    "eaurc": {"over_seeds": False, "headline": False},
 }
-_SCALED["nll"] = replace(_SCALED["nll"], headline=True)
 
 
 def _in_order() -> dict[str, Definition]:
@@ -352,8 +335,12 @@ def _in_order() -> dict[str, Definition]:
     rows: dict[str, Definition] = {}
     for name, plain in _PLAIN.items():
         rows[name] = plain
-        behind = {"temperature": [each for each in _SCALED if each != "eaurc"], "eaurc": ["eaurc"]}.get(name, [])
-        rows |= {f"{each}_after_temperature": _SCALED[each] for each in behind}
+        for each in {"temperature": list(_SCALED)[:-1], "eaurc": ["eaurc"]}.get(name, []):
+            changes = {"text": f"{each} likewise", "words": f"{_PLAIN[each].words} after temperature", **_SCALED[each]}
+            scaled = replace(
+                _PLAIN[each], scaled=True, explained=None, soft_words="", needs=Definition.needs, **changes
+            )
+            rows[f"{each}_after_temperature"] = scaled
     return rows
 
 

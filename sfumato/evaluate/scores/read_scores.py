@@ -27,8 +27,7 @@ from sfumato.messages import Note
 from sfumato.text import did_you_mean
 
 HEAD = ("features", "head_weight", "head_bias")
-SCORES = ("logits", *LOGITS, "prediction", "output", "outputs", *PROBS)
-"""Names of scores; the first that is present counts."""
+SCORES = ("logits", *LOGITS, "prediction", "output", "outputs", *PROBS)  # the first that is present counts
 
 _OTHER = (
     *(*LABELS, *SOFT, *HEAD, *EXTRA_COLUMNS),
@@ -38,11 +37,7 @@ _OTHER = (
 
 @dataclass
 class ScoreFile:
-    """The scores (N, K) of a file of that name and kind, with labels (N,) and features (N, D) or None.
-
-    ``soft`` are soft labels (N, K), beside which labels are not read. ``rows`` is None if the file does not say which
-    rows these are.
-    """
+    """The scores (N, K) of a file of that name and kind, with labels (N,), soft labels (N, K) or features (N, D)."""
 
     name: str
     kind: str
@@ -262,8 +257,7 @@ def _summary(folder: Path) -> dict[str, Any]:
 def _is_torch(file: IO[bytes]) -> bool:
     """Whether a zip archive is from torch: it then holds a pickle that says how its members fit together."""
     try:
-        with zipfile.ZipFile(file) as archive:
-            return any(each.endswith("data.pkl") for each in archive.namelist())
+        return any(each.endswith("data.pkl") for each in zipfile.ZipFile(file).namelist())
     except Exception:  # damage shows up as any of a dozen types; the reader of the archive will say what it is
         return False
 

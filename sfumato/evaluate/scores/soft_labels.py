@@ -21,14 +21,12 @@ from sfumato.evaluate.scores.score_matrix import (
 )
 from sfumato.theory.noise import distribution_fault
 
-SOFT = ("label_probs", "label_counts")
-"""What soft labels are called, in files and as arguments."""
+SOFT = ("label_probs", "label_counts")  # what soft labels are called, in files and as arguments
 
 SOFT_TRUTH = (
     "The labels are soft: the log loss (NLL) is the cross entropy to them, calibration and ranking count a row as "
     "right as far as the annotators agree with the prediction, and accuracy takes the likeliest class."
 )
-"""What a reader of the numbers has to know where labels are soft."""
 
 _TOLERANCE = 1e-3  # how far probabilities may be from a sum of 1; nearer ones are divided by their sum
 _SHOWN = 8  # classes that a message shows
@@ -36,14 +34,13 @@ _MAX_WHOLE = 2.0**53  # every whole number below has a float of its own
 
 
 class SoftLabels:
-    """Checked soft labels (N, K), which stay in memory in their own type.
+    """Soft labels (N, K), checked: an error names the first bad row.
 
-    ``name`` is one of :data:`SOFT`, ``mode`` the class of the largest q of each row (of equal ones the lowest), and
-    ``counted`` the rows that count, in rising order: a row whose counts are all 0 does not.
+    ``mode`` is the class of the largest q of each row (of equal ones the lowest), and ``counted`` are the rows that
+    count: a row whose counts are all 0 does not.
     """
 
     def __init__(self, values: Any, name: str) -> None:
-        """Check (N, K) values of numpy, torch, a file or a list; TypeError or ValueError names the first bad row."""
         self.name = name
         self._values = _in_memory(values)
         if self._values.dtype.kind not in "biuf":

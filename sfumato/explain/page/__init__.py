@@ -52,11 +52,7 @@ def write(path: str | Path, classes: int, eps: float) -> Path:
 
 
 def page(classes: int, eps: float) -> str:
-    """The page as text; errors as those of :func:`write`.
-
-    >>> "ε = 0.25" in page(4, 0.25)
-    True
-    """
+    """The page as text; errors as those of :func:`write`."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined  # not above: only the page needs it
 
     if classes > MAX_CLASSES:
@@ -161,9 +157,5 @@ def _number(value: float | None, digits: int = 6) -> str:
 
 @cache
 def table(name: str) -> dict[str, dict[str, str]]:
-    """A table by its name, ``"text"`` or ``"live"``: for each key, the words of each language.
-
-    >>> table("live")["pause"]
-    {'en': 'Pause', 'zh': '暂停'}
-    """
+    """A table by its name, ``"text"`` or ``"live"``: for each key, the words of each language."""
     return tomllib.loads((Path(__file__).parent / "sentences" / f"{name}.toml").read_text(encoding="utf-8"))

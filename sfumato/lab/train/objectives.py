@@ -16,9 +16,8 @@ from sfumato import schedules, theory
 from sfumato.lab.models import Classifier
 from sfumato.loss import CrossEntropyLoss, OnlineSmoothing, cross_entropy, penalty
 from sfumato.targets.base import Target
-from sfumato.targets.dense import from_probs
+from sfumato.targets.dense import from_probs, mix
 from sfumato.targets.labelled import one_hot
-from sfumato.targets.mixture import mix
 
 
 class TrainingObjective(nn.Module):

@@ -128,9 +128,6 @@ def linear_cross_entropy(
             or ranks; with ``reduction="mean"`` only.
         return_parts: whether to give :class:`HeadParts`.
 
-    Returns:
-        A scalar, or one number a position with ``reduction="none"``; with ``return_parts`` a :class:`HeadParts`.
-
     Raises:
         ValueError: shapes or dtypes that do not fit; a target that is itself an array of N×V; a strength outside
             [0, 1]; a target or class weights that would get a gradient.
@@ -156,7 +153,13 @@ def linear_cross_entropy(
             )
         input, target = input[..., :-1, :], target[..., 1:]
     options: dict[str, Any] = {"ignore_index": ignore_index, "reduction": reduction, "label_smoothing": label_smoothing}
-    logits = _stand_in(input, linear_weight, target)
+    if isinstance(target, Tensor) and target.is_floating_point():
+        raise ArgumentError(
+            f"target must be class indices {tuple(input.shape[:-1])} or a Target, got {target.dtype} "
+            f"{tuple(target.shape)}: probabilities would be an array of rows × classes. Use sf.distil_top for the "
+            "largest of a teacher's, or sf.cross_entropy of the logits"
+        )
+    logits = logits_without_memory(input, linear_weight)
     _, call = resolve(logits, target, weight, **options, over=over, out_dtype=out_dtype)
     check_sparse(call.target())
     check_constant(
@@ -254,22 +257,6 @@ def check_constant(tensors: list[Tensor], message: str) -> None:
     """Refuse tensors that a derivative is asked for, where the layer's input, weight and bias alone get one."""
     if has_tangent(*tensors) or (torch.is_grad_enabled() and any(each.requires_grad for each in tensors)):
         raise ArgumentError(message)
-
-
-def _stand_in(x: Tensor, linear_weight: Tensor, target: Tensor | Target) -> Tensor:
-    """Logits without memory, which are asked for shape, dtype and device alone; the target's positions are checked."""
-    positions = x.shape[:-1]
-    if not isinstance(target, Target):
-        check_tensor(target, "target")
-        if target.is_floating_point():
-            raise ArgumentError(
-                f"target must be class indices {tuple(positions)} or a Target, got {target.dtype} "
-                f"{tuple(target.shape)}: probabilities would be an array of rows × classes. Use sf.distil_top for the "
-                "largest of a teacher's, or sf.cross_entropy of the logits"
-            )
-    elif target.shape != positions:
-        raise ArgumentError(f"the target has positions {tuple(target.shape)}, the input {tuple(positions)}")
-    return logits_without_memory(x, linear_weight)
 
 
 def logits_without_memory(x: Tensor, weight: Tensor) -> Tensor:

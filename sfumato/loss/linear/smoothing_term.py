@@ -60,8 +60,7 @@ def smoothing_term(
         prior: π, (V,), which sums to 1, in place of ``over``. It gets no gradient.
 
     Returns:
-        A scalar, or one number a position; in the dtype of the input (float32 under autocast), computed in float32 for
-        half precision. It can be below 0.
+        A scalar, or one number a position, which can be below 0; in the dtype of the input (float32 under autocast).
 
     Raises:
         ValueError: a strength outside [0, 1], neither or both of ``over`` and ``prior``, shapes that do not fit, a

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.autograd import forward_ad
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import sfumato as sf
@@ -91,6 +92,7 @@ def sparse(name: str, classes: int) -> bool:
 
 
 SPARSE = [name for name in EXAMPLES if sparse(name, 9)]
+assert len({EXAMPLES[name] for name in SPARSE}) >= 7
 
 
 @each_dtype
@@ -108,18 +110,6 @@ def test_smoothed_labels_have_the_loss_and_the_gradients_of_the_unfused(dtype, c
 def test_every_sparse_target_has_the_loss_and_the_gradients_of_the_unfused(dtype, name):
     layer = Layer(130, dtype)
     assert_as_unfused(layer, example(name, layer.labels, 130).build())
-
-
-def test_the_table_has_sparse_targets_of_most_kinds():
-    assert {EXAMPLES[name] for name in SPARSE} >= {
-        "one_hot",
-        "smooth",
-        "smooth_by_class",
-        "smooth_prior",
-        "smooth_rows",
-        "mix",
-        "distil_top",
-    }
 
 
 @each_dtype
@@ -168,25 +158,19 @@ def test_the_loss_of_a_confident_row_keeps_its_digits():
 
 
 @each_dtype
-def test_a_soft_cap_is_in_the_loss_and_in_the_gradients(dtype):
+@pytest.mark.parametrize(("softcap", "z_loss"), [(5.0, 0.0), (None, 0.3)])
+def test_a_soft_cap_and_a_z_loss_are_in_the_loss_and_in_the_gradients(dtype, softcap, z_loss):
     layer = Layer(100, dtype)
-    fused = layer.fused(layer.labels, label_smoothing=0.1, softcap=5.0, out_dtype=torch.float64)
+    options = {"label_smoothing": 0.1, "softcap": softcap, "z_loss": z_loss}
+    fused = layer.fused(layer.labels, out_dtype=torch.float64, **options)
     exact = [each.detach().double().requires_grad_() for each in layer.leaves()]
-    z = 5 * torch.tanh(F.linear(*exact) / 5)
-    wanted = sf.cross_entropy(z, layer.labels, label_smoothing=0.1)
+    z = F.linear(*exact)
+    z = z if softcap is None else softcap * torch.tanh(z / softcap)
+    squares = (z.logsumexp(1) ** 2)[layer.labels != -100]
+    wanted = sf.cross_entropy(z, layer.labels, label_smoothing=0.1) + z_loss * squares.mean()
     assert relative(fused, wanted) <= NEAR[dtype]
     for mine, theirs in zip(layer.gradients(fused), torch.autograd.grad(wanted, exact), strict=True):
         assert relative(mine, theirs) <= 2 * NEAR[dtype]
-
-
-def test_the_z_loss_adds_the_square_of_the_log_partition():
-    layer = Layer(100, torch.float64)
-    fused = layer.fused(layer.labels, label_smoothing=0.1, z_loss=0.3)
-    z, counted = layer.logits(), layer.labels != -100
-    wanted = sf.cross_entropy(z, layer.labels, label_smoothing=0.1) + 0.3 * (z.logsumexp(1) ** 2)[counted].mean()
-    assert relative(fused, wanted) <= 1e-14
-    for mine, theirs in zip(layer.gradients(fused), layer.gradients(wanted), strict=True):
-        assert relative(mine, theirs) <= 1e-13
 
 
 def test_positions_may_have_several_axes_and_a_shift():
@@ -201,15 +185,6 @@ def test_positions_may_have_several_axes_and_a_shift():
     assert not mine[..., -1, :].any()
     target = sf.smooth(labels, 70, 0.1, over="all")
     assert sf.linear_cross_entropy(x, layer.weight, target, shift=True).item() == fused.item()
-
-
-def test_one_position_may_have_no_axis():
-    layer = Layer(70, torch.float64)
-    for reduction in ("mean", "none"):
-        fused = sf.linear_cross_entropy(layer.x[1], layer.weight, layer.labels[1], reduction=reduction)
-        wanted = sf.cross_entropy(F.linear(layer.x[1], layer.weight), layer.labels[1], reduction=reduction)
-        assert fused.shape == wanted.shape == ()
-        assert relative(fused, wanted) <= 1e-14
 
 
 def test_a_sum_is_divided_by_the_items_that_are_counted_elsewhere():
@@ -252,23 +227,6 @@ def test_parts_are_what_the_logits_say():
     none = sf.linear_cross_entropy(layer.x, layer.weight, torch.full((POSITIONS,), -100), return_parts=True)
     assert not none.entropy.any()
     assert none.entropy.shape == (POSITIONS,)
-
-
-def test_ignored_rows_are_inert_even_where_they_hold_nan():
-    layer = Layer(70, torch.float32)
-    wanted = [each.clone() for each in layer.gradients(layer.fused(layer.labels, label_smoothing=0.1))]
-    with torch.no_grad():
-        layer.x[layer.labels == -100] = torch.nan
-    found = layer.gradients(layer.fused(layer.labels, label_smoothing=0.1))
-    assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
-    assert not found[0][layer.labels == -100].any()
-
-
-def test_over_no_row_the_mean_is_nan_and_the_gradients_are_0():
-    layer = Layer(70, torch.float32)
-    loss = layer.fused(torch.full((POSITIONS,), -100))
-    assert loss.isnan()
-    assert not any(each.any() for each in layer.gradients(loss))
 
 
 def test_only_what_asks_for_a_gradient_gets_one_and_the_products_for_others_are_saved(monkeypatch):
@@ -316,16 +274,6 @@ def test_parts_of_a_half_precision_gradient_are_added_up_in_float32(dtype):
         gradients(sf.linear_cross_entropy(x, weight, labels, **options), (x, weight)), unfused, exact, strict=True
     ):
         assert (mine.double() - truth).norm() <= 1.5 * (theirs.double() - truth).norm()
-
-
-def test_a_loss_scaler_is_in_a_float16_gradient_before_it_is_rounded():
-    layer = Layer(200, torch.float16, bias=False)
-    leaves = [each.detach().double().requires_grad_() for each in layer.leaves()]
-    wanted = torch.autograd.grad(sf.cross_entropy(F.linear(*leaves), layer.labels, label_smoothing=0.1), leaves)
-    # Divided by the rows and by a thousand micro-batches first, most of these gradients would be 0 in float16.
-    loss = layer.fused(layer.labels, label_smoothing=0.1, out_dtype=torch.float32) / 1024
-    for found, exact in zip(layer.gradients(loss * 65536), wanted, strict=True):
-        assert relative(found / 64, exact) <= NEAR[torch.float16]
 
 
 def test_a_float16_gradient_is_not_divided_by_the_rows_before_the_scaler_is_in_it():
@@ -421,53 +369,103 @@ def test_logits_of_another_order_of_sums_may_lie_above_the_largest():
 
 
 LAYER = Layer(70, torch.float32)
-REFUSED = {
-    "features": (lambda x, w, y: sf.linear_cross_entropy(x, w[:, :3], y), "12 features and linear_weight 3"),
-    "weight": (lambda x, w, y: sf.linear_cross_entropy(x, w[0], y), r"must be \(V, D\), got \(12,\)"),
-    "bias": (lambda x, w, y: sf.linear_cross_entropy(x, w, y, linear_bias=w[:3, 0]), r"must be \(70,\).*got \(3,\)"),
-    "dtype": (
-        lambda x, w, y: sf.linear_cross_entropy(x, w.double(), y),
-        "float32 on cpu and linear_weight torch.float64",
-    ),
-    "integers": (lambda x, w, y: sf.linear_cross_entropy(x.long(), w, y), "input must be floating"),
-    "positions": (lambda x, w, y: sf.linear_cross_entropy(x, w, y[1:]), "batch_size"),
-    "probabilities": (lambda x, w, y: sf.linear_cross_entropy(x, w, torch.zeros(41, 70)), "sf.distil_top"),
+X, W, Y = LAYER.x, LAYER.weight, LAYER.labels
+REFUSED = {  # what is given in place of X, W and Y, or beside them
+    "features": ({"linear_weight": W[:, :3]}, "12 features and linear_weight 3"),
+    "weight": ({"linear_weight": W[0]}, r"must be \(V, D\), got \(12,\)"),
+    "bias": ({"linear_bias": W[:3, 0]}, r"must be \(70,\).*got \(3,\)"),
+    "dtype": ({"linear_weight": W.double()}, "float32 on cpu and linear_weight torch.float64"),
+    "integers": ({"input": X.long()}, "input must be floating"),
+    "positions": ({"target": Y[1:]}, "batch_size"),
+    "probabilities": ({"target": torch.zeros(41, 70)}, "sf.distil_top"),
     "dense": (
-        lambda x, w, y: sf.linear_cross_entropy(x, w, sf.from_probs(torch.full((41, 70), 1 / 70))),
+        {"target": sf.from_probs(torch.full((41, 70), 1 / 70))},
         "a number for every row and class .probabilities.*sf.distil_top",
     ),
-    "classes": (lambda x, w, y: sf.linear_cross_entropy(x, w, sf.one_hot(y, 71)), "71 classes, the logits have 70"),
-    "softcap": (lambda x, w, y: sf.linear_cross_entropy(x, w, y, softcap=0.0), "softcap must be above 0"),
-    "z_loss": (lambda x, w, y: sf.linear_cross_entropy(x, w, y, z_loss=-1.0), "z_loss must be at least 0"),
-    "items": (lambda x, w, y: sf.linear_cross_entropy(x, w, y, num_items=3, reduction="sum"), "num_items"),
-    "items below 0": (lambda x, w, y: sf.linear_cross_entropy(x, w, y, num_items=-3), "num_items must be at least 0"),
-    "shift": (lambda x, w, y: sf.linear_cross_entropy(x[None], w, y, shift=True), r"needs a target of \(1, 41\)"),
-    "eps": (lambda x, w, y: sf.linear_cross_entropy(x, w, y, label_smoothing=1.5), "1.5"),
+    "classes": ({"target": sf.one_hot(Y, 71)}, "71 classes, the logits have 70"),
+    "softcap": ({"softcap": 0.0}, "softcap must be above 0"),
+    "z_loss": ({"z_loss": -1.0}, "z_loss must be at least 0"),
+    "items": ({"num_items": 3, "reduction": "sum"}, "num_items"),
+    "items below 0": ({"num_items": -3}, "num_items must be at least 0"),
+    "shift": ({"input": X[None], "shift": True}, r"needs a target of \(1, 41\)"),
+    "eps": ({"label_smoothing": 1.5}, "1.5"),
+    **{
+        f"{name} of another type": ({name: value}, rf"^{name} must be a (torch\.Tensor|number), got ")
+        for name, value in (("linear_bias", [0.0] * 70), ("num_items", "3"), ("softcap", "30"), ("z_loss", "small"))
+    },
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_does_not_fit_is_refused_by_name(name):
-    call, message = REFUSED[name]
-    with pytest.raises(ValueError, match=message):
-        call(LAYER.x, LAYER.weight, LAYER.labels)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"), [("linear_bias", [0.0] * 70), ("num_items", "3"), ("softcap", "30"), ("z_loss", "small")]
-)
-def test_an_argument_of_another_type_is_refused_by_name(name, value):
-    with pytest.raises(TypeError, match=rf"^{name} must be a (torch\.Tensor|number), got "):
-        sf.linear_cross_entropy(LAYER.x, LAYER.weight, LAYER.labels, **{name: value})
-
-
-def test_a_label_that_is_no_class_is_named_with_its_row():
-    labels = LAYER.labels.clone()
-    labels[3] = 70
-    with pytest.raises(IndexError, match="label 70 in row 3 is not a class"):
-        LAYER.fused(labels)
+    given, message = REFUSED[name]
+    with pytest.raises(TypeError if "another type" in name else ValueError, match=message):
+        sf.linear_cross_entropy(**({"input": X, "linear_weight": W, "target": Y} | given))
 
 
 def test_a_second_derivative_is_refused_with_the_way_out():
     with pytest.raises(RuntimeError, match="no second derivatives.*sf.cross_entropy"):
         torch.autograd.grad(LAYER.fused(LAYER.labels), LAYER.x, create_graph=True)
+
+
+CLASSES = 5
+GENERATOR = torch.Generator().manual_seed(0)
+EXACT, OF_CLASSES = (torch.randn(n, 3, generator=GENERATOR, dtype=torch.float64) for n in (4, CLASSES))
+LABELS = torch.tensor([0, 1, 4, 2])
+ROWS = torch.full((CLASSES, CLASSES), 1 / CLASSES, dtype=torch.float64)
+# Of each tensor that takes part as a number: its values, and the loss as a function of it.
+CONSTANT = {
+    "class weights": (ROWS[0], lambda w: sf.linear_cross_entropy(EXACT, OF_CLASSES, LABELS, weight=w)),
+    "strengths": (
+        torch.full((4,), 0.1),
+        lambda eps: sf.linear_cross_entropy(EXACT, OF_CLASSES, sf.smooth(LABELS, CLASSES, eps, over="all")),
+    ),
+    "a table": (
+        ROWS,
+        lambda rows: sf.linear_cross_entropy(EXACT, OF_CLASSES, sf.smooth_rows(LABELS, rows), reduction="sum"),
+    ),
+}
+MESSAGE = "^targets and class weights get no gradient: pass them detached, or use sf.cross_entropy"
+
+
+@pytest.mark.parametrize("what", CONSTANT)
+def test_what_would_get_a_derivative_beside_the_layer_is_refused(what):
+    values, loss = CONSTANT[what]
+    with pytest.raises(ValueError, match=MESSAGE):
+        loss(values.clone().requires_grad_())
+    with forward_ad.dual_level(), pytest.raises(ValueError, match=MESSAGE):
+        loss(forward_ad.make_dual(values.clone(), torch.ones_like(values)))
+    with torch.no_grad():
+        assert loss(values.clone().requires_grad_()) == loss(values)
+
+
+OF_INPUT = [
+    lambda x: sf.linear_cross_entropy(x, OF_CLASSES, LABELS),
+    lambda x: sf.smoothing_term(x, OF_CLASSES, LABELS, 0.1, over="all"),
+]
+
+
+@pytest.mark.parametrize("loss", OF_INPUT)
+def test_transforms_and_forward_mode_are_refused_with_the_way_out(loss):
+    told = r"^a layer whose logits are never all there has gradients by backward\(\) alone.* use sf\.cross_entropy"
+    with pytest.raises(NotImplementedError, match=told):
+        torch.func.grad(loss)(EXACT)
+    with pytest.raises(NotImplementedError, match=told):
+        torch.func.vmap(loss)(EXACT[None])
+    with forward_ad.dual_level(), pytest.raises(NotImplementedError, match=told):
+        loss(forward_ad.make_dual(EXACT, torch.ones_like(EXACT)))
+
+
+def test_autocast_leaves_float64_as_it_is():
+    with torch.autocast("cpu", torch.bfloat16):
+        found = sf.linear_cross_entropy(EXACT, OF_CLASSES, LABELS)
+    assert found.dtype == torch.float64
+    assert torch.equal(found, sf.linear_cross_entropy(EXACT, OF_CLASSES, LABELS))
+
+
+def test_under_autocast_float64_beside_float32_is_refused_as_torch_refuses_it():
+    with torch.autocast("cpu", torch.bfloat16):
+        with pytest.raises(RuntimeError):
+            torch.nn.functional.linear(EXACT.float(), OF_CLASSES)
+        with pytest.raises(ValueError, match="input is torch.bfloat16 on cpu and linear_weight torch.float64"):
+            sf.linear_cross_entropy(EXACT.float(), OF_CLASSES, LABELS)

@@ -89,25 +89,29 @@ def test_beside_a_kernel_that_drops_small_gradients_the_value_is_right_and_the_g
 
 X, W, B, Y = layer(torch.float32)
 REFUSED = {
-    "neither": ({}, "either over"),
-    "both": ({"over": "all", "prior": PRIOR}, "either over"),
+    "neither": ({"over": None}, "either over"),
+    "both": ({"prior": PRIOR}, "either over"),
     "over": ({"over": "some"}, "some"),
-    "prior's size": ({"prior": PRIOR[1:]}, r"\(5000,\).*got torch.float64 \(4999,\)"),
-    "prior's sum": ({"prior": PRIOR / 2}, "prior must sum to 1"),
+    "prior's size": ({"over": None, "prior": PRIOR[1:]}, r"\(5000,\).*got torch.float64 \(4999,\)"),
+    "prior's sum": ({"over": None, "prior": PRIOR / 2}, "prior must sum to 1"),
     "prior's gradient": (
-        {"prior": PRIOR.clone().requires_grad_()},
+        {"over": None, "prior": PRIOR.clone().requires_grad_()},
         "^the prior gets no gradient: pass it detached",
     ),
-    "bias": ({"over": "all", "linear_bias": B[1:]}, "linear_bias must be"),
-    "reduction": ({"over": "all", "reduction": "median"}, "median"),
+    "bias": ({"linear_bias": B[1:]}, "linear_bias must be"),
+    "reduction": ({"reduction": "median"}, "median"),
+    "strength": ({"eps": -0.1}, r"^eps must be in \[0, 1\], got -0\.1$"),
+    "positions": ({"target": Y[1:]}, "positions"),
+    "type of the strength": ({"eps": torch.tensor(0.1)}, r"^eps must be a number"),
+    "type of the prior": ({"over": None, "prior": [1.0] * CLASSES}, r"^prior must be a torch\.Tensor, got list"),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_does_not_fit_is_refused_by_name(name):
-    options, message = REFUSED[name]
-    with pytest.raises(ValueError, match=message):
-        sf.smoothing_term(X, W, Y, 0.1, **options)
+    given, message = REFUSED[name]
+    with pytest.raises(TypeError if name.startswith("type") else ValueError, match=message):
+        sf.smoothing_term(X, W, **({"target": Y, "eps": 0.1, "over": "all"} | given))
 
 
 def test_under_autocast_it_is_that_of_the_rounded_layer_in_float32():
@@ -124,31 +128,10 @@ def test_under_autocast_it_is_that_of_the_rounded_layer_in_float32():
         assert (mine.float() - theirs).abs().max() <= 2**-8 * theirs.abs().max()
 
 
-def test_strengths_positions_and_labels_are_checked():
-    with pytest.raises(ValueError, match=r"^eps must be in \[0, 1\], got -0\.1$"):
-        sf.smoothing_term(X, W, Y, -0.1, over="all")
-    with pytest.raises(TypeError, match=r"^eps must be a number"):
-        sf.smoothing_term(X, W, Y, torch.tensor(0.1), over="all")  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match=r"^prior must be a torch\.Tensor, got list"):
-        sf.smoothing_term(X, W, Y, 0.1, prior=[1.0] * CLASSES)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="positions"):
-        sf.smoothing_term(X, W, Y[1:], 0.1, over="all")
-    with pytest.raises(IndexError, match="label 5000 in row 2"):
-        sf.smoothing_term(X, W, torch.where(torch.arange(ROWS) == 2, CLASSES, Y), 0.1, over="all")
+def test_without_strength_it_is_0_and_it_has_no_second_derivative():
+    assert sf.smoothing_term(X, W, Y, 0.0, over="all").item() == 0
     with pytest.raises(RuntimeError, match="no second derivatives"):
         torch.autograd.grad(sf.smoothing_term(X, W, Y, 0.1, over="all"), X, create_graph=True)
-
-
-def test_without_strength_it_is_0_and_an_ignored_row_may_hold_nan():
-    assert sf.smoothing_term(X, W, Y, 0.0, over="all").item() == 0
-    spoilt = X.detach().clone().requires_grad_()
-    with torch.no_grad():
-        spoilt[Y == -100] = torch.nan
-    found, wanted = (sf.smoothing_term(each, W, Y, 0.1, over="others") for each in (spoilt, X))
-    assert found.item() == wanted.item()
-    (mine,), (theirs,) = torch.autograd.grad(found, W), torch.autograd.grad(wanted, W)
-    assert torch.equal(mine, theirs)
-    assert not torch.autograd.grad(sf.smoothing_term(spoilt, W, Y, 0.1, over="all"), spoilt)[0][Y == -100].any()
 
 
 def test_labels_that_change_between_forward_and_backward_are_an_error():

@@ -1,8 +1,8 @@
 """The table of targets: every constructor with the distribution that it stands for, written out from its formula.
 
 A row of :data:`TARGETS` says how random arguments are drawn, how the target is built from them, its formula in numpy,
-the formula as the docs print it, and a few examples by name. The tests of the targets and of the loss, the benchmark
-and the table in docs/methods.md read the rows: a new constructor is one row more, in the file of its kind.
+the formula as the docs print it, and a few examples by name. A new constructor is one row more: tests, the benchmark
+and the table in docs/methods.md read the rows.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy import ndarray
 
 import sfumato as sf
 from sfumato.extras import MissingExtraError
-from tests.targets.registry import dense, labelled, mixed, tables, teachers
+from tests.targets.registry import rows, tables
 from tests.targets.registry.case import OVER as OVER
 from tests.targets.registry.case import TARGETS as TARGETS
 from tests.targets.registry.case import WITHOUT_LABEL as WITHOUT_LABEL
@@ -26,8 +26,8 @@ from tests.targets.registry.case import Part as Part
 from tests.targets.registry.case import drawn_arrays as drawn_arrays
 from tests.targets.registry.case import to_torch as to_torch
 
-for _kind in (labelled, dense, tables, mixed, teachers):
-    TARGETS.update(_kind.ROWS)
+for _kind in (rows.LABELLED, rows.DENSE, tables.ROWS, rows.MIXED, rows.TEACHERS):
+    TARGETS.update(_kind)
 
 EXAMPLES = {example: name for name, row in TARGETS.items() for example in row.examples}
 ONE_OF_EACH = [next(iter(row.examples)) for row in TARGETS.values()]
