@@ -18,7 +18,7 @@ import when
 from data_sets import SETS, Places
 from torch import Tensor
 
-from sfumato.lab.execute.task import RunTask
+from sfumato.lab.execute import RunTask
 from sfumato.lab.execute.training_run import trained_model
 from sfumato.lab.models import Classifier, build, features_and_logits, stack
 from sfumato.lab.prepared import Prepared

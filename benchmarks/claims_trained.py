@@ -10,7 +10,7 @@ from claims_data import ARMS, KINDS, Trained
 
 import sfumato as sf
 from sfumato.evaluate import eaurc, fit_temperature_small, nc1, per_row
-from sfumato.lab.execute.task import finished
+from sfumato.lab.resume import finished
 
 SMOOTHED = "all:0.1"
 

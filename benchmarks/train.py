@@ -31,8 +31,8 @@ from torch import Tensor, nn
 from sfumato.lab.arms import Arm
 from sfumato.lab.data import prepare
 from sfumato.lab.models import Classifier, build, weights_hash
+from sfumato.lab.train import Plan
 from sfumato.lab.train.loop import train
-from sfumato.lab.train.plan import Plan
 
 Rows = tuple[Tensor, Tensor]
 ARM = Arm("smoothed", 0.1, "others")

@@ -41,7 +41,7 @@ from verdict_training import embedded, fresh_split, train_together
 
 from sfumato import evaluate
 from sfumato.lab.arms import Arm
-from sfumato.lab.train.plan import default_plan
+from sfumato.lab.train import default_plan
 from sfumato.verdict.analyse import HEADLINE, ArmResult, Metric, analyse_arm, differences
 
 EPS = 0.1

@@ -21,7 +21,7 @@ from verdict_training import Mixture, Stack, train_together
 from sfumato import evaluate
 from sfumato.evaluate.metrics.selective import RankedGroups
 from sfumato.lab.arms import Arm
-from sfumato.lab.train.plan import default_plan
+from sfumato.lab.train import default_plan
 from sfumato.verdict.analyse import HEADLINE, ArmResult, analyse_arm, differences
 
 TRAIN, VALIDATION = 200, 100

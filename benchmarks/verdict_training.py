@@ -21,7 +21,7 @@ from sfumato.lab.data.images import Images
 from sfumato.lab.data.split import split
 from sfumato.lab.data.table import Table, hash_rows
 from sfumato.lab.models import stack
-from sfumato.lab.train.plan import Plan
+from sfumato.lab.train import Plan
 
 WIDTH = 64
 Floats = npt.NDArray[np.floating[Any]]

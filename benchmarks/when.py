@@ -37,10 +37,11 @@ from sfumato.lab.data.prepare import prepare_table
 from sfumato.lab.data.python_objects import IN_MEMORY, table_in_memory
 from sfumato.lab.data.roles import Roles
 from sfumato.lab.errors import OptionError
-from sfumato.lab.execute.task import RunTask, finished
+from sfumato.lab.execute import RunTask
 from sfumato.lab.execute.training_run import run
-from sfumato.lab.ladder import MeasuredRung, choose, measure
+from sfumato.lab.ladder import Candidate, choose, measure
 from sfumato.lab.prepared import Prepared, prepared
+from sfumato.lab.resume import finished
 from sfumato.verdict.analyse import (
     ModelScores,
     analyse_models,
@@ -109,7 +110,7 @@ def same_start(tasks: Sequence[RunTask]) -> None:
         assert record is not None, "all were trained"
         mine = (record["weights"], record["batches"])
         if first.setdefault(task.seed, mine) != mine:
-            raise ValueError(f"{task.name} in {task.folder} did not start as the other arms; remove the folder")
+            raise ValueError(f"{task.key.name} in {task.folder} did not start as the other arms; remove the folder")
 
 
 def judged(ready: Prepared, folder: Path, arm: Any) -> dict[str, Any]:
@@ -181,7 +182,7 @@ def noise(logits: np.ndarray, labels: np.ndarray) -> float:
 
 def climbed(ready: Prepared, folder: Path) -> tuple[Any, list[dict[str, Any]]]:
     """The strength that the validation rows choose, and what they say of each."""
-    rungs: list[MeasuredRung] = [measure(folder, arm, range(SEEDS)) for arm in ready.arms]
+    rungs: list[Candidate] = [measure(folder, arm, range(SEEDS)) for arm in ready.arms]
     choice = choose(rungs)
     said = [
         {"eps": rung.arm.eps, "nll_after_temperature": rung.scaled.estimate().mean, "chosen": rung.arm == choice.chosen}

@@ -17,7 +17,7 @@ from sfumato.messages import Note, texts
 from sfumato.text import typed_line, wrapped
 
 if TYPE_CHECKING:
-    from sfumato.lab.watcher import Watcher
+    from sfumato.lab.compare import Watcher
     from sfumato.runs.schema import Summary
 
 START, OUTPUT = GROUPS["How it starts"], GROUPS["Output"]
@@ -66,7 +66,7 @@ def compare(
         elif dry_run:
             expected = estimate(options)
             if is_first():
-                print(jsonlib.dumps(expected.to_json()) if json else expected.told())
+                print(jsonlib.dumps(expected.to_json()) if json else expected.describe())
             return OK
         else:
             command = typed_line("sfumato", *_repeatable())

@@ -30,10 +30,12 @@ def doctor(options: Options, *, json: Annotated[Flag, Parameter(group=GROUPS["Ou
     found = _found()
     if options.data:
         require_lab("doctor with DATA")
-        from sfumato.lab import doctor_trial
+        from sfumato.lab.cost_estimate import trial, trial_as_text
+        from sfumato.lab.prepared import prepared
         from sfumato.lab.summary import columns_of, warnings_in
 
-        ready = doctor_trial.read(options)
+        options.check()
+        ready = prepared(options)
         found |= {"columns": columns_of(ready.data), "warnings": warnings_in(ready.data)}
         if not json:  # before anything trains
             columns = found["columns"]
@@ -42,9 +44,9 @@ def doctor(options: Options, *, json: Annotated[Flag, Parameter(group=GROUPS["Ou
             for warning in found["warnings"]:
                 print("", wrapped(f"warning       {warning['text']}", width(), rest=" " * 14), sep="\n")
             print(flush=True)
-        found["trial"] = doctor_trial.trial(ready)
+        found["trial"] = trial(ready)
         if not json:
-            print(doctor_trial.as_text(found["trial"], width()))
+            print(trial_as_text(found["trial"], width()))
             return OK
     print(jsonlib.dumps(found) if json else _as_text(found))
     return OK

@@ -36,7 +36,7 @@ def template(data: str, file: str) -> str:
     >>> [line for line in template("flowers.csv", "my.toml").splitlines() if line and not line.startswith("#")]
     ['data = "flowers.csv"']
     """
-    from sfumato.lab.config_file import toml_value
+    from sfumato.lab.options import toml_value
 
     lines = [
         f"# Options of `sfumato compare -c {file}`. A flag or an environment variable (SFUMATO_EPS) goes before a line",

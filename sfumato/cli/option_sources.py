@@ -16,8 +16,7 @@ from cyclopts.config import Env, Toml
 
 from sfumato.cli import common
 from sfumato.cli.common import FileName, UsageError, number, whole
-from sfumato.lab.config_file import toml_value
-from sfumato.lab.options import Option, Options, schema
+from sfumato.lab.options import Option, Options, schema, toml_value
 from sfumato.text import did_you_mean
 
 GROUPS = {

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
 
-    from sfumato.lab.watcher import Setup, Watcher
+    from sfumato.lab.compare import Setup, Watcher
 
 
 PAUSE = 30.0
@@ -48,7 +48,7 @@ class Watch:
 
     def watcher(self) -> Watcher:
         """What a comparison is given, so that it is shown here and ends in its page."""
-        from sfumato.lab.watcher import Watcher
+        from sfumato.lab.compare import Watcher
         from sfumato.report.changed_rows import rows_to_show
 
         def render(folder: Path) -> object:
@@ -57,7 +57,7 @@ class Watch:
             self.say("writing the report")
             return to_page(folder)
 
-        return Watcher(self.setup, self.epoch, render, rows_to_show)
+        return Watcher(self.setup, lambda run, epoch: self.epoch(run.arm, run.seed, epoch), render, rows_to_show)
 
     def setup(self, plan: Setup) -> None:
         """Say what is about to run."""

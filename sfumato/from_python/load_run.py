@@ -16,7 +16,7 @@ with lab_imports("load_run"):
     from sfumato.lab.data.new_rows import encode_new
     from sfumato.lab.data.table import Inputs
     from sfumato.lab.errors import OptionError, first_line
-    from sfumato.lab.model_names import LIBRARIES, OWN
+    from sfumato.lab.options import MODEL_LIBRARIES, OWN_MODELS
     from sfumato.runs.read import ReportError, chosen_of, read_description, read_encoding
     from sfumato.runs.schema import ArmSummary, StoredEncoding, StoredInputs, Summary
 
@@ -160,7 +160,7 @@ def _classes(names: list[str]) -> np.ndarray:
 
 def _refuse_foreign_code(path: Path, name: str, model: str | None) -> None:
     """Refuse to run code that a folder names and its reader does not."""
-    foreign = name not in OWN and name.partition(":")[0] not in LIBRARIES
+    foreign = name not in OWN_MODELS and name.partition(":")[0] not in MODEL_LIBRARIES
     if model == name or (model is None and not foreign):
         return
     wrong = f'{path} trained "{name}"'
@@ -181,7 +181,9 @@ def _trained(name: str, stored: StoredInputs, classes: int, weights: Path) -> Cl
     inputs = Inputs(**told)
     try:
         held = load_file(weights)
-        if name in OWN:  # a folder may claim any size: nothing of it is allocated before the weights are of that size
+        if (
+            name in OWN_MODELS
+        ):  # a folder may claim any size: nothing of it is allocated before the weights are of that size
             with torch.device("meta"):
                 _fit(weights, build(name, inputs, classes, seed=0), held)
         model = build(name, inputs, classes, seed=0)

@@ -1,24 +1,23 @@
-"""Which model a comparison trains, chosen before anything is written.
-
-A model from elsewhere is built once here and tried on rows of the right form.
-"""
+"""Which model a comparison trains, on which device: chosen, and tried, before anything is written."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sfumato.lab.arms import parse_arm
-from sfumato.lab.device import check_device
 from sfumato.lab.errors import OptionError
-from sfumato.lab.model_names import OWN, default_model
-from sfumato.lab.options import Options
+from sfumato.lab.options import OWN_MODELS, Options
 from sfumato.messages import Note
+from sfumato.text import did_you_mean
 
 if TYPE_CHECKING:
     from sfumato.lab.data import Data, Inputs
+
+_DEVICES = ("cpu", "cuda", "mps")
 
 
 @dataclass(frozen=True)
@@ -33,15 +32,10 @@ class ChosenModel:
 
 
 def choose_model(options: Options, data: Data) -> ChosenModel:
-    """Choose the model, and refuse a device that is not there.
-
-    >>> from sfumato.lab.data import prepare
-    >>> chosen = choose_model(Options("digits"), prepare("digits"))
-    >>> chosen.name, chosen.least_epochs
-    ('mlp', 40)
-    """
+    """Choose the model, and refuse a device that is not there. A model from elsewhere is built once and tried."""
     inputs = data.inputs
-    name = options.model or default_model(inputs.kind, inputs.shape)
+    large = inputs.kind == "image" and min(inputs.shape[:2]) >= 16
+    name = options.model or ("cnn" if large else "mlp")
     refuse_arms(options.arms() if options.arm else [], data, name)
     if options.augment is not None:
         refuse_augmentation(options.augment, data.inputs)
@@ -61,13 +55,13 @@ def choose_model(options: Options, data: Data) -> ChosenModel:
     if name == "cnn" and options.augment is None:
         text = "Images are trained on as they are: no crops, flips or other augmentation (--augment)."
         notes += (Note(code="no-augmentation", text=text),)
-    least = 40 if name in OWN and name != "cnn" else 15
+    least = 40 if name in OWN_MODELS and name != "cnn" else 15
     return ChosenModel(name, least, normalises_over_the_batch(model), workers, notes + model.notes)
 
 
 def refuse_augmentation(kinds: str, inputs: Inputs) -> None:
-    """Refuse to flip or shift what is no picture."""
-    from sfumato.lab.models.pictures import channel_axis
+    """Refuse to flip or shift what is not an image."""
+    from sfumato.lab.models.built_in import channel_axis
 
     shape = inputs.shape if inputs.kind == "image" else inputs.picture
     if len(shape) not in (2, 3) or (len(shape) == 3 and inputs.kind == "dense" and channel_axis(shape) is None):
@@ -89,3 +83,38 @@ def refuse_arms(arms: Sequence[str], data: Data, model: str) -> None:
             raise OptionError(
                 f"--arm {arm} pastes pieces of pictures: it needs pictures, and a model of them such as cnn"
             )
+
+
+def check_device(name: str) -> None:
+    """Refuse a device that torch cannot use here."""
+    if name == "cpu":
+        return
+    kind, _, number = name.partition(":")
+    if kind not in _DEVICES or (number and not number.isdecimal()):
+        raise OptionError(f'no device "{name}".{did_you_mean(kind, _DEVICES)} Devices: cpu, cuda, cuda:1, mps')
+    import torch
+
+    if kind == "cuda":
+        count, maker = torch.cuda.device_count() if torch.cuda.is_available() else 0, "CUDA"
+    else:
+        count, maker = int(kind == "cpu" or torch.backends.mps.is_available()), "Apple"
+    if count == 0:
+        raise OptionError(
+            f"--device {name} was asked for, but torch {torch.__version__} sees no {maker} GPU; leave --device out to "
+            "train on the CPU"
+        )
+    if kind == "cuda" and int(number or 0) >= count:
+        raise OptionError(f"--device {name} was asked for, but the last GPU here is cuda:{count - 1}")
+
+
+@contextlib.contextmanager
+def one_thread() -> Generator[None]:
+    """Let torch take one thread, as each process that trains does: another number gives other last digits."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,20 +1,23 @@
-"""What a comparison will cost, from a few steps tried here, and how ``--time-budget`` cuts its epochs until it fits."""
+"""What a comparison costs, from a few steps tried here; the epochs that ``--time-budget`` allows; doctor's trial."""
 
 from __future__ import annotations
 
 import math
 import time
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from statistics import median
 from typing import Any
 
-from sfumato.lab.device import one_thread
+from sfumato.evaluate.metrics.registry import METRICS
+from sfumato.lab.choose_model import one_thread
+from sfumato.lab.data.table import PARTS
 from sfumato.lab.errors import OptionError
 from sfumato.lab.options import Options
 from sfumato.lab.prepared import Prepared, prepared
-from sfumato.lab.train.plan import Plan
+from sfumato.lab.train import Plan
 from sfumato.messages import Note
-from sfumato.text import duration, plural
+from sfumato.text import duration, plural, wrapped
 
 _TRIED = 5  # steps that are timed, after two that are not
 _LEAST_EPOCHS = 3
@@ -22,15 +25,7 @@ _LEAST_EPOCHS = 3
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of a comparison of so many runs, each of which takes so many epochs and steps.
-
-    Attributes:
-        seconds_per_step: median of a few steps tried here, of one run on one thread.
-        seconds: of the whole, on the clock, without reading the data and writing the report.
-        memory: bytes that each process needs for rows, weights, gradients and the optimiser's state; what the layers
-            keep for the backward pass, and torch itself, come on top.
-        disk: bytes of the run folder, without the report.
-    """
+    """The cost of a comparison of so many runs, each of which takes so many epochs and steps."""
 
     arms: tuple[str, ...]
     runs: int
@@ -38,17 +33,17 @@ class Cost:
     epochs: int
     steps: int
     parameters: int
-    seconds_per_step: float
-    seconds: float
-    memory: int
-    disk: int
+    seconds_per_step: float  # median of a few steps tried here, of one run on one thread
+    seconds: float  # of the whole, on the clock, without reading the data and writing the report
+    memory: int  # bytes per process for rows, weights, gradients and the optimiser; layers' results and torch on top
+    disk: int  # bytes of the run folder, without the report
 
     def to_json(self) -> dict[str, Any]:
         """As ``compare --dry-run --json`` prints it."""
         return {"schema": "sfumato.dry-run/1", **asdict(self), "arms": list(self.arms)}
 
-    def told(self) -> str:
-        """The same, to read."""
+    def describe(self) -> str:
+        """As ``compare --dry-run`` prints it."""
         step = 1000 * self.seconds_per_step
         return (
             f"arms     {', '.join(self.arms)}\n"
@@ -163,3 +158,59 @@ def _size(count: int) -> str:
     """Bytes for a person."""
     power = min(3, (len(str(count)) - 1) // 3)
     return f"{count // 1000**power:,} {('B', 'kB', 'MB', 'GB')[power]}"
+
+
+def trial(ready: Prepared, seconds: float = 20.0) -> dict[str, Any]:
+    """``sfumato doctor DATA``: train each arm, all in so many seconds, and count up what a comparison would take."""
+    from sfumato.lab.execute.training_run import TrainingRun
+
+    whole, data = estimate(ready), ready.data
+    per_epoch = max(1e-6, whole.seconds_per_step * math.ceil(len(data.split.train) / ready.plan.batch_size))
+    epochs = max(2, min(ready.plan.epochs, int(seconds / 2 / per_epoch)))
+    ready = replace(ready, plan=replace(ready.plan, epochs=epochs), options=replace(ready.options, seeds=1))
+    rows = ready.rows("train", "validation")
+    arms: list[dict[str, Any]] = []
+    with one_thread():
+        for task in ready.tasks(Path()):
+            started, run = time.perf_counter(), TrainingRun(task, rows)
+            run.train(None)
+            task.arm.verify(run.loss, task.classes)
+            nll = [run.epochs[at]["validation_nll"] for at in (0, -1)]
+            took = time.perf_counter() - started
+            arms.append({"name": task.arm.name, "epochs": epochs, "nll": nll, "seconds": took})
+    described = data.describe()
+    return {
+        "data": {
+            "name": data.table.name,
+            "classes": ready.classes,
+            "inputs": described["inputs"],
+            **{part: len(getattr(data.split, part)) for part in PARTS},
+            "duplicates": described["duplicates"],
+            "missing": described["missing"],
+        },
+        "notes": [*data.notes, *ready.model.notes],
+        "whole": whole.to_json(),
+        "arms": arms,
+    }
+
+
+def trial_as_text(result: dict[str, Any], width: int | None = None) -> str:
+    """The trial, within so many columns, or one line for each thing that is reported."""
+    data, whole = result["data"], result["whole"]
+    rows = ", ".join(f"{part} {data[part]:,}" for part in PARTS)
+    lines = [f"data          {data['name']}: {data['inputs']}, {data['classes']} classes; rows: {rows}"]
+    if data["duplicates"]:
+        verb = "duplicates" if data["duplicates"] == 1 else "duplicate"
+        lines.append(f"duplicates    {plural(data['duplicates'], 'row')} {verb} an earlier one")
+    lines += [f"note          {note['text']}" for note in result["notes"]]
+    for arm in result["arms"]:
+        first, last = arm["nll"]
+        learnt = "" if last < first else "; it did not fall: look at the data, or at --learning-rate"
+        lines.append(
+            f"trial         {arm['name']}: validation {METRICS['nll'].label} {first:.3f} to {last:.3f} "
+            f"in {arm['epochs']} epochs ({duration(arm['seconds'])}){learnt}"
+        )
+    lines.append(
+        f"full run      {whole['runs']} runs of {whole['epochs']:,} epochs: about {duration(whole['seconds'])}"
+    )
+    return "\n".join(lines if width is None else [wrapped(line, width, rest=" " * 14) for line in lines])

@@ -26,9 +26,5 @@ class Stopped(KeyboardInterrupt):
 
 
 def first_line(error: BaseException) -> str:
-    r"""The first line of somebody else's error, or its kind where it says nothing.
-
-    >>> first_line(ConnectionError("no such host.\nAnd more")), first_line(KeyError())
-    ('no such host', 'KeyError')
-    """
+    r"""The first line of somebody else's error, or its kind where it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

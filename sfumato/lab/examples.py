@@ -1,4 +1,4 @@
-"""Pictures, texts or values of a few rows, written into the run folder for the page to show.
+"""Images, texts or values of a few rows, written into the run folder for the page to show.
 
 The page knows logits and row numbers only. What the rows look like is known here, where the data are.
 """
@@ -22,7 +22,7 @@ from sfumato.lab.data.text import Texts
 if TYPE_CHECKING:
     from sfumato.lab.data.table import Features
 
-SIDE = 64  # the longest side of a thumbnail, in pixels; smaller pictures keep their size
+SIDE = 64  # the longest side of a thumbnail, in pixels; smaller images keep their size
 LETTERS = 240  # of the longest text
 COLUMNS = 6  # values of one row, at most
 
@@ -49,14 +49,7 @@ def examples(
     shape: Sequence[int] = (),
     names: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """What some rows of the data look like: ``{"kind": …, "rows": {ROW: {"thumbnail"} | {"text"} | {"values"}}}``.
-
-    A picture is scaled by the smallest and largest number of all the rows asked for. A table row shows the values that
-    are furthest from their column's mean, in the column's standard deviations.
-
-    >>> examples([1], texts=["one", "two  words"])
-    {'kind': 'text', 'rows': {'1': {'text': 'two words'}}}
-    """
+    """What some rows of the data look like: ``{"kind": …, "rows": {ROW: {"thumbnail"} | {"text"} | {"values"}}}``."""
     if (features is None) == (texts is None):
         raise ValueError("give features or texts, and one of them only")
     if texts is not None:
@@ -81,7 +74,7 @@ def _thumbnails(pictures: np.ndarray) -> list[str]:
     low, high = float(pictures.min()), float(pictures.max())
     if low >= 0 and 128 < high <= 255:
         low, high = 0.0, 255.0  # bytes: dark pictures stay dark
-    found: list[str] = []
+    uris: list[str] = []
     for pixels in np.round(255 * (pictures - low) / (high - low if high > low else 1.0)).astype(np.uint8):
         image = Image.fromarray(pixels)
         if max(image.size) > SIDE:
@@ -90,8 +83,8 @@ def _thumbnails(pictures: np.ndarray) -> list[str]:
             image = image.quantize(64)  # a third of the bytes
         buffer = io.BytesIO()
         image.save(buffer, "PNG", optimize=True)
-        found.append("data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode())
-    return found
+        uris.append("data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode())
+    return uris
 
 
 def _excerpt(text: str) -> str:
@@ -105,10 +98,10 @@ def _excerpt(text: str) -> str:
 
 def _values(rows: Sequence[int], features: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
     mean, scale = features.mean(axis=0), features.std(axis=0)
-    found: dict[str, Any] = {}
+    shown: dict[str, Any] = {}
     for row in rows:
         far = np.abs(features[row] - mean) / np.where(scale > 0, scale, np.inf)
         columns = np.sort(np.argsort(-far, kind="stable")[:COLUMNS])
         values = {names[j] if j < len(names) else f"column {j}": float(features[row, j]) for j in columns}
-        found[str(int(row))] = {"values": values}
-    return found
+        shown[str(int(row))] = {"values": values}
+    return shown

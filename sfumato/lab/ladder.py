@@ -1,8 +1,7 @@
 """Choosing a strength on the validation rows, so that the test rows are read once, after the choice.
 
-Every rung is ranked by its log loss after a temperature that is cross-fitted: a row's temperature comes from the rows
-of the other folds. The best is taken, or a smaller strength where the two cannot be told apart by one standard error of
-their paired difference. No process that trains a rung is given a test row.
+Every candidate is ranked by its log loss after a temperature that is cross-fitted: a row's temperature comes from the
+rows of the other folds. No process that trains a candidate is given a test row.
 """
 
 from __future__ import annotations
@@ -11,22 +10,22 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from sfumato.io.atomic import write_bytes
 from sfumato.lab.arms import Arm
-from sfumato.lab.device import one_thread
+from sfumato.lab.choose_model import one_thread
 from sfumato.messages import Note
 from sfumato.runs.schema import LadderRung, MeanWithError, RunRecord
 from sfumato.verdict.analyse import Metric, load_part, on_validation
 
 if TYPE_CHECKING:
     from sfumato.lab.data import Part
-    from sfumato.lab.execute.task import RunTask
+    from sfumato.lab.execute import RunTask
 
 
 @dataclass(frozen=True)
-class MeasuredRung:
+class Candidate:
     """One arm on the validation rows: log loss of each seed and row, in nats, and after a cross-fitted temperature."""
 
     arm: Arm
@@ -36,29 +35,29 @@ class MeasuredRung:
 
 @dataclass(frozen=True)
 class LadderChoice:
-    """What the validation rows say."""
+    """What the validation rows choose."""
 
-    rungs: tuple[MeasuredRung, ...]  # one-hot first, by rising strength
+    candidates: tuple[Candidate, ...]  # one-hot first, by rising strength
     chosen: Arm  # by the validation rows; it may be one-hot
     compared: Arm  # the softened arm that the test rows are read for: the chosen one, or the best of those above 0
     best: Arm  # with the smallest mean; a smaller strength is chosen if the two cannot be told apart
 
     def to_json(self, compared: str) -> list[LadderRung]:
-        """The rungs as ``env.json`` holds them; ``compared`` is the name of the compared arm from here on."""
+        """The candidates as ``env.json`` holds them; ``compared`` is the name of the compared arm from here on."""
         return [
             {
-                "eps": rung.arm.strength,
-                "arm": compared if rung.arm == self.compared else rung.arm.name,
-                "nll": _mean(rung.nll),
-                "nll_after_temperature": _mean(rung.scaled),
-                "chosen": rung.arm == self.chosen,
+                "eps": candidate.arm.strength,
+                "arm": compared if candidate.arm == self.compared else candidate.arm.name,
+                "nll": _mean(candidate.nll),
+                "nll_after_temperature": _mean(candidate.scaled),
+                "chosen": candidate.arm == self.chosen,
             }
-            for rung in self.rungs
+            for candidate in self.candidates
         ]
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """The choice in a sentence or two."""
-        tried = ", ".join(f"{rung.arm.strength:g}" for rung in self.rungs)
+        tried = ", ".join(f"{candidate.arm.strength:g}" for candidate in self.candidates)
         where = "the other classes" if self.compared.over == "others" else "all classes"
         why = "which is best there"
         if self.chosen != self.best:
@@ -67,7 +66,7 @@ class LadderChoice:
             f"Of ε = {tried} over {where}, the validation rows choose {self.chosen.strength:g}, {why}, by log loss "
             "after a cross-fitted temperature; the test rows were read after that."
         )
-        if self.chosen == self.rungs[-1].arm:
+        if self.chosen == self.candidates[-1].arm:
             text += " It is the strongest that was tried: a longer ladder may find a better one."
         if self.chosen != self.compared:
             text += " So they would keep one-hot; the smoothed arm here is the best of the others, "
@@ -75,17 +74,9 @@ class LadderChoice:
         return text
 
 
-class Climbed(NamedTuple):
-    """What came of a ladder: the two arms that are compared, the rungs for ``env.json``, and what to say."""
-
-    arms: tuple[Arm, ...]
-    rungs: list[LadderRung]
-    note: Note
-
-
-def climb(
+def select_strength(
     folder: Path, arms: Sequence[Arm], tasks: Sequence[RunTask], records: Sequence[RunRecord], test: Part
-) -> Climbed:
+) -> tuple[tuple[Arm, Arm], list[LadderRung], Note]:
     """Choose a strength on the validation rows; only then let one-hot and the chosen arm read the test rows."""
     seeds = sorted({task.seed for task in tasks})
     choice = choose([measure(folder, arm, seeds) for arm in arms])
@@ -96,7 +87,7 @@ def climb(
                 _read_test_rows(task, arms[0] if task.arm == arms[0] else compared, test)
     for record in records:
         record["arm"] = compared.name if record["arm"] == choice.compared.name else record["arm"]
-    return Climbed((arms[0], compared), choice.to_json(compared.name), Note(code="ladder", text=choice.told()))
+    return (arms[0], compared), choice.to_json(compared.name), Note(code="ladder", text=choice.describe())
 
 
 def _read_test_rows(task: RunTask, arm: Arm, test: Part) -> None:
@@ -109,44 +100,38 @@ def _read_test_rows(task: RunTask, arm: Arm, test: Part) -> None:
     whole = replace(task, arm=arm, parts=PARTS)
     for what, path in task.files.items():
         if whole.files[what] != path and not whole.files[what].exists():
-            _link(path, whole.files[what])
+            try:
+                os.link(path, whole.files[what])
+            except OSError:  # a file system without links
+                write_bytes(whole.files[what], path.read_bytes())
     save_logits(whole, "test", trained_model(whole), test, torch.from_numpy(test.features).to(task.device))
 
 
-def _link(old: Path, new: Path) -> None:
-    try:
-        os.link(old, new)
-    except OSError:  # a file system without links
-        write_bytes(new, old.read_bytes())
-
-
-def measure(folder: Path, arm: Arm, seeds: Sequence[int]) -> MeasuredRung:
+def measure(folder: Path, arm: Arm, seeds: Sequence[int]) -> Candidate:
     """One arm on the validation rows, from its saved logits."""
-    return MeasuredRung(arm, *on_validation(load_part(folder, arm.name, seed, "validation") for seed in seeds))
+    return Candidate(arm, *on_validation(load_part(folder, arm.name, seed, "validation") for seed in seeds))
 
 
-def choose(rungs: Sequence[MeasuredRung]) -> LadderChoice:
-    """The strength that the validation rows choose, and the softened arm that is compared on the test rows.
+def choose(candidates: Sequence[Candidate]) -> LadderChoice:
+    """The strength that the validation rows choose, and the softened arm that is compared on the test rows."""
+    best, chosen = _best(candidates)
+    compared = (
+        chosen
+        if chosen.strength > 0
+        else _best([candidate for candidate in candidates if candidate.arm.strength > 0])[1]
+    )
+    return LadderChoice(tuple(candidates), chosen, compared, best)
 
-    >>> import numpy as np
-    >>> def one(eps, nll):
-    ...     return MeasuredRung(Arm(str(eps), eps, "all"), *2 * [Metric(np.array(nll), np.array(nll).mean(1))])
-    >>> rungs = [one(0.0, [[3.0, 5], [3, 5]]), one(0.1, [[1.0, 2], [1, 2]]), one(0.2, [[1.1, 1.8], [1.0, 1.9]])]
-    >>> made = choose(rungs)
-    >>> made.best.strength, made.chosen.strength, made.compared.strength
-    (0.2, 0.1, 0.1)
+
+def _best(candidates: Sequence[Candidate]) -> tuple[Arm, Arm]:
+    """The arm with the smallest mean, and the one with the smallest ε within a standard error of it.
+
+    The standard error is that of their paired difference.
     """
-    best, chosen = _best(rungs)
-    compared = chosen if chosen.strength > 0 else _best([rung for rung in rungs if rung.arm.strength > 0])[1]
-    return LadderChoice(tuple(rungs), chosen, compared, best)
-
-
-def _best(rungs: Sequence[MeasuredRung]) -> tuple[Arm, Arm]:
-    """The arm with the smallest mean, and the one with the smallest ε within a standard error of it."""
-    rising = sorted(rungs, key=lambda rung: rung.arm.strength)
-    best = min(rising, key=lambda rung: float(rung.scaled.by_seed.mean()))
-    excess = ((rung, rung.scaled.minus(best.scaled).estimate()) for rung in rising)
-    return best.arm, next(rung.arm for rung, over in excess if rung is best or over.mean <= over.se)
+    rising = sorted(candidates, key=lambda candidate: candidate.arm.strength)
+    best = min(rising, key=lambda candidate: float(candidate.scaled.by_seed.mean()))
+    excess = ((candidate, candidate.scaled.minus(best.scaled).estimate()) for candidate in rising)
+    return best.arm, next(candidate.arm for candidate, over in excess if candidate is best or over.mean <= over.se)
 
 
 def _mean(metric: Metric) -> MeanWithError:

@@ -1,30 +1,40 @@
-"""The options of a comparison. Each field of :class:`Options` says all there is to say of one option.
+"""The options of a comparison: each field of :class:`Options` is the whole description of one option.
 
-Its name, type, default, range, words and example make the command line, ``sfumato init``, the files of options and the
-checks. ``--help`` reads this file too, so whatever is heavy is imported by the check that needs it.
+The command line, ``sfumato init``, the files of options and the checks are made from it. ``--help`` reads this file,
+too, so whatever is heavy is imported by the check that needs it.
 """
 
 from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Callable
+import tomllib
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache, partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from sfumato.lab.arms import in_words, parse_arm
 from sfumato.lab.errors import OptionError
+from sfumato.lab.train import Precision
+from sfumato.text import did_you_mean
 
 if TYPE_CHECKING:
     from sfumato.evaluate.statistics.margins import Margins
     from sfumato.lab.data.roles import Roles
 
-Precision = Literal["float32", "bf16"]
-
 AUGMENTATIONS = ("flip", "crop")
 """What ``augment`` may name."""
+
+OWN_MODELS = ("mlp", "linear", "cnn")
+"""The built-in models."""
+
+MODEL_LIBRARIES = {"torchvision": "torchvision", "timm": "timm", "hf": "transformers"}
+"""Prefixes of models from elsewhere, and the package that each needs."""
+
+MODEL_CHOICES = "mlp, linear, cnn, torchvision:NAME, timm:NAME, hf:FOLDER, module:callable"
 
 _GROUPS = {"data": "Data", "eps": "Targets", "model": "Training", "workers": "Where it runs", "track": "Output"}
 """The headings of ``--help``, each with its first option."""
@@ -48,18 +58,12 @@ class Option:
     group: str = ""  # the heading of --help under which it stands
 
     def check(self, value: Any) -> None:
-        """Refuse a value that cannot be used.
-
-        >>> schema()["on"].check("slurm")
-        Traceback (most recent call last):
-        ...
-        sfumato.lab.errors.OptionError: --on takes ray, got "slurm"; without it, processes on this machine do the work
-        """
+        """Refuse a value that cannot be used."""
         if value is None:
             return
         flag, choices = f"--{self.name.replace('_', '-')}", get_args(self.kind)
         if get_origin(self.kind) is Literal and value not in choices:
-            named = " or ".join(f'"{each}"' for each in choices)
+            named = " or ".join(f'"{choice}"' for choice in choices)
             raise OptionError(f'{flag} must be {named}, got "{value}"')
         for rule in self.rules:
             if (wrong := rule(flag, value)) is not None:
@@ -108,9 +112,31 @@ def _no_noise(flag: str, given: str) -> str | None:
 
 
 def _no_model(flag: str, name: str) -> str | None:
-    from sfumato.lab.model_names import complaint
+    """What is wrong with the name of a model, as far as that can be seen without loading a library."""
+    from sfumato.lab.data.python_objects import is_function
 
-    return complaint(name)
+    prefix, colon, rest = name.partition(":")
+    if not colon:
+        near = did_you_mean(name, OWN_MODELS)
+        return None if name in OWN_MODELS else f'no model "{name}".{near} Models: {MODEL_CHOICES}'
+    if prefix in MODEL_LIBRARIES:
+        package = MODEL_LIBRARIES[prefix]
+        if find_spec(package) is None:
+            return f"--model {prefix}: needs {package}, which is not installed; install it with pip install {package}"
+        if prefix == "hf" and not Path(rest).is_dir():
+            return f'no folder "{rest}" for --model {name}; models come from disk: save one with model.save_pretrained'
+        return None if rest else f"--model {prefix}: lacks a name: {prefix}:{'FOLDER' if prefix == 'hf' else 'NAME'}"
+    near = did_you_mean(prefix, MODEL_LIBRARIES).replace('"?', f':{rest}"?')
+    if is_function(name) and (not near or _is_here(prefix.partition(".")[0])):
+        return None
+    return f'no model "{name}".{near} Models: {MODEL_CHOICES}'
+
+
+def _is_here(module: str) -> bool:
+    try:
+        return Path(f"{module}.py").exists() or Path(module).is_dir() or find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def _no_augmentation(flag: str, kinds: str) -> str | None:
@@ -151,11 +177,7 @@ def _no_folder(flag: str, out: str) -> str | None:
 
 @dataclass(frozen=True)
 class Options:
-    """The options of ``sfumato compare``; :meth:`check` refuses values outside their range.
-
-    >>> Options("digits").eps, Options("digits", over="all").over
-    (0.1, 'all')
-    """
+    """The options of ``sfumato compare``; :meth:`check` refuses values outside their range."""
 
     data: str = _option(
         "digits (embedded); a .csv, .tsv (also .gz) or .parquet table; an .npz with X and y; a folder of class folders "
@@ -300,13 +322,7 @@ class Options:
     out: str | None = _unrecorded("The run folder; by default runs/DATA-DATE-N.", _no_folder, example='"runs/mine"')
 
     def check(self) -> None:
-        """Refuse the first option that cannot be used.
-
-        >>> Options("digits", eps=1.5).check()
-        Traceback (most recent call last):
-        ...
-        sfumato.lab.errors.OptionError: --eps must be above 0 and at most 1, got 1.5
-        """
+        """Refuse the first option that cannot be used."""
         for option in schema().values():
             option.check(getattr(self, option.name))
         self._check_targets()
@@ -330,26 +346,24 @@ class Options:
             wrong = [eps for eps in strengths if not 0 <= eps <= 1]
             if wrong:
                 raise OptionError(f"--ladder takes strengths from 0 to 1, got {wrong[0]:g}")
-            rungs = {eps for eps in strengths if eps > 0}
-            if len(rungs) < 2:
+            candidates = {eps for eps in strengths if eps > 0}
+            if len(candidates) < 2:
                 raise OptionError(
                     f'--ladder needs at least two strengths above 0, got "{self.ladder}"; for one use --eps'
                 )
-            if (twice := _first_twice([f"{eps:g}" for eps in rungs])) is not None:
+            if (twice := _first_twice([f"{eps:g}" for eps in candidates])) is not None:
                 raise OptionError(
                     f'--ladder has two strengths that would both be called {twice}, got "{self.ladder}"; leave one out'
                 )
         if self.arm is not None:
-            specs = self.arms()
-            asked = [parse_arm(spec) for spec in specs]
-            targets = {(each.kind.name, each.values) for each in asked}
+            specs = [parse_arm(spec) for spec in self.arms()]
             if len(specs) < 2:
                 raise OptionError(f'--arm must be given at least twice, got only "{self.arm}"')
-            if len(targets) < len(specs):
-                raise OptionError(f"--arm names the same target twice: {', '.join(specs)}")
-            if (twice := _first_twice([each.arm_name for each in asked])) is not None:
-                alike = [each for each in asked if each.arm_name == twice]
-                way_out = "rename one of their files" if any(each.files for each in alike) else "leave one out"
+            if len({(spec.kind.name, spec.values) for spec in specs}) < len(specs):
+                raise OptionError(f"--arm names the same target twice: {', '.join(self.arms())}")
+            if (twice := _first_twice([spec.arm_name for spec in specs])) is not None:
+                of_files = any(spec.files for spec in specs if spec.arm_name == twice)
+                way_out = "rename one of their files" if of_files else "leave one out"
                 raise OptionError(f"--arm has two targets that would both be called {twice}: {way_out}")
 
     def strengths(self) -> list[float]:
@@ -371,11 +385,7 @@ class Options:
         return tuple(kind for kind in AUGMENTATIONS if kind in asked)
 
     def roles(self) -> Roles:
-        """Which column of the data is for what.
-
-        >>> Options("votes.csv", label_probs="p_0, p_1").roles().label_probs
-        ('p_0', 'p_1')
-        """
+        """Which column of the data is for what."""
         from sfumato.lab.data.roles import Roles
 
         alike = {name: getattr(self, name) for name in ("label", "text", "split", "weight", "group", "image_size")}
@@ -386,19 +396,61 @@ class Options:
 
 @cache
 def schema() -> dict[str, Option]:
-    """Every option by its name, in the order in which they are shown.
+    """Every option by its name, in the order in which they are shown."""
+    kinds, group, options = get_type_hints(Options), "", dict[str, Option]()
+    for made in fields(Options):
+        group = _GROUPS.get(made.name, group)
+        default = None if made.default is MISSING else made.default
+        options[made.name] = Option(made.name, kinds[made.name], default, group=group, **made.metadata)
+    return options
 
-    >>> schema()["eps"].words
-    'Strength of the smoothing.'
-    """
-    kinds, group, groups = get_type_hints(Options), "", dict[str, str]()
-    for each in fields(Options):
-        groups[each.name] = group = _GROUPS.get(each.name, group)
-    defaults = {each.name: None if each.default is MISSING else each.default for each in fields(Options)}
-    return {
-        each.name: Option(each.name, kinds[each.name], defaults[each.name], group=groups[each.name], **each.metadata)
-        for each in fields(Options)
-    }
+
+def to_toml(options: Options, sources: Mapping[str, str], resolved: Mapping[str, Any]) -> str:
+    """``config.toml``: the options, each with where it came from; ``sfumato compare -c`` takes it back."""
+    lines = [
+        "# The options of this run, and where each came from. `sfumato compare -c` with this file repeats it, from the",
+        "# folder in which it was run: the path of the data is as it was given there.",
+    ]
+    for name, option in schema().items():
+        value, source = getattr(options, name), sources.get(name, "default")
+        if value is None and name in resolved:
+            value, source = resolved[name], f"{source}, by the data"
+        if option.stored and value is not None:
+            lines.append(f"{name.replace('_', '-')} = {toml_value(value)}  # {source}")
+    return "\n".join(lines) + "\n"
+
+
+def from_toml(text: str) -> Options:
+    """The options that :func:`to_toml` wrote."""
+    try:
+        values = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # what tomllib raises is a ValueError, and sometimes only that
+        raise OptionError(f"not TOML: {error}") from None
+    named: dict[str, Any] = {}
+    for key, value in values.items():
+        name = key.replace("-", "_")
+        if name not in schema():
+            raise OptionError(f'unknown key "{key}"')
+        kind = schema()[name].kind
+        fits = get_args(kind) or (kind,)
+        if value not in fits and type(value) not in fits:
+            raise OptionError(f'"{key}" has the value {value!r}')
+        named[name] = value
+    if "data" not in named:
+        raise OptionError('no key "data"')
+    options = Options(**named)
+    options.check()
+    return options
+
+
+def toml_value(value: Any) -> str:
+    """A text, number or truth as TOML writes it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return '"' + "".join(c if c.isprintable() else f"\\U{ord(c):08X}" for c in escaped) + '"'
+    return repr(value)
 
 
 def _names(words: str | None) -> tuple[str, ...] | None:

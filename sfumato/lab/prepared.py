@@ -13,17 +13,14 @@ from sfumato.lab.data.noise import noise_of
 from sfumato.lab.data.prepare import with_noise
 from sfumato.lab.data.table import PARTS
 from sfumato.lab.errors import OptionError
-from sfumato.lab.execute.task import RunTask
+from sfumato.lab.execute import RunTask
 from sfumato.lab.options import Options
-from sfumato.lab.train.plan import Plan, default_plan, refuse_small_parts, without_a_batch_of_one
+from sfumato.lab.train import Plan, default_plan, refuse_small_parts, without_a_batch_of_one
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A comparison before its first step: its data, split; the model and the budget of every run; and its arms.
-
-    The others are compared with the first arm.
-    """
+    """A comparison before its first step; the other arms are compared with the first."""
 
     options: Options
     data: Data
@@ -55,22 +52,9 @@ class Prepared:
 
     def tasks(self, folder: Path) -> list[RunTask]:
         """Every run, seed by seed, so that the arms of one seed train at one time and can be watched side by side."""
-        return [
-            RunTask(
-                arm,
-                seed,
-                self.model.name,
-                self.classes,
-                self.plan,
-                folder,
-                inputs=self.data.inputs,
-                pretrained=self.options.pretrained,
-                device=self.options.device,
-                parts=self.parts,
-            )
-            for seed in range(self.options.seeds)
-            for arm in self.arms
-        ]
+        common = (self.model.name, self.classes, self.plan, folder, self.data.inputs)
+        more = (self.options.pretrained, self.options.device, self.parts)
+        return [RunTask(arm, seed, *common, *more) for seed in range(self.options.seeds) for arm in self.arms]
 
 
 def prepared(options: Options, data: Data | None = None) -> Prepared:
@@ -96,11 +80,10 @@ def _refuse_no_label(arms: Sequence[Arm], classes: int) -> None:
 
 
 def _plan(options: Options, model: ChosenModel, rows: int) -> Plan:
-    asked = {name: getattr(options, name) for name in ("epochs", "batch_size", "learning_rate")}
+    budget = {name: getattr(options, name) for name in ("epochs", "batch_size", "learning_rate")}
     more = {name: getattr(options, name) for name in ("weight_decay", "accumulate", "precision", "early_stop")}
-    plan = replace(
-        default_plan(rows, **asked, least_epochs=model.least_epochs), **more, augment=options.augmentations()
-    )
+    plan = default_plan(rows, **budget, least_epochs=model.least_epochs)
+    plan = replace(plan, **more, augment=options.augmentations())
     if model.batch_norm:
         plan = without_a_batch_of_one(plan, rows, model.name, asked=options.batch_size is not None)
     refuse_small_parts(plan)
@@ -112,8 +95,7 @@ def _arms(options: Options, data: Data) -> tuple[Arm, ...]:
     if options.ladder:
         return candidates_of(options.strengths(), options.over)
     if options.arm:
-        table, rows = data.table, data.split.train
-        soft = None if table.soft is None else table.soft[rows]
-        names = tuple(table.class_names)
+        table = data.table
+        soft, names = None if table.soft is None else table.soft[data.split.train], tuple(table.class_names)
         return tuple(arm_of(spec, data.labels("train"), len(names), soft, names) for spec in options.arms())
     return default_arms(options.eps, options.over)

@@ -1,24 +1,37 @@
-"""Going on with a comparison that was stopped: what must be as it was, and what may have changed."""
+"""Going on with a comparison that was stopped: which runs are kept, what must be as it was, and what may differ."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from sfumato.io.atomic import file_hash
+from sfumato.io.atomic import file_hash, read_sealed
 from sfumato.lab.arms import parse_arm
-from sfumato.lab.config_file import from_toml
 from sfumato.lab.data import Data, prepare
 from sfumato.lab.errors import OptionError
+from sfumato.lab.execute import RunKey, RunTask
 from sfumato.lab.execute.torchrun import started_by_torchrun
-from sfumato.lab.options import Options, schema
+from sfumato.lab.options import Options, from_toml, schema
 from sfumato.lab.prepared import Prepared, prepared
-from sfumato.lab.versions_and_machine import notes_on_change
+from sfumato.lab.summary import arithmetic, versions
 from sfumato.messages import Note
 from sfumato.runs.folder import RunError, RunFolder
+from sfumato.runs.schema import RunRecord, check
+
+
+def finished(task: RunTask) -> RunRecord | None:
+    """The record of a whole run: its files are there, and are those that it wrote. None if it must run again."""
+    try:
+        record = check(read_sealed(task.record), RunRecord, task.record)
+        files = {name: file_hash(path) for name, path in task.files.items()}
+    except (OSError, ValueError):
+        return None
+    whole = RunKey.of(record) == task.key and all(record["files"].get(name) == files[name] for name in files)
+    return record if whole else None
 
 
 def reopened(
@@ -29,22 +42,19 @@ def reopened(
     on: str | None,
     track: str | None,
 ) -> tuple[RunFolder, Prepared, list[Note]]:
-    """The folder of a stopped comparison, locked; the comparison as it was begun; and notes for its reader.
-
-    The arguments are those of :func:`sfumato.lab.compare.resume`.
-    """
+    """The folder of a stopped comparison, locked; the comparison as it was begun; and notes for its reader."""
     for name, value in {"workers": workers, "on": on, "track": track}.items():
         schema()[name].check(value)
     if started_by_torchrun():
         raise OptionError("--resume goes on in processes of its own: leave torchrun out")
     folder = RunFolder.reopen(final)
     try:
-        if folder.start.get("ranks"):
+        if (folder.start.get("ranks") or 1) > 1:
             raise RunError(
                 f"{folder.path} was begun under torchrun, whose last digits one process would not repeat; "
                 "start it again"
             )
-        notes = [*folder.start.get("notes", ()), *notes_on_change(folder.start)]
+        notes = [*folder.start.get("notes", ()), *_notes_on_change(folder.start)]
         options = replace(_options(folder), workers=workers, on=on, track=track)
         options = _with_files_found(options, folder)
         _refuse_changed_files(options, folder)
@@ -60,6 +70,26 @@ def reopened(
         raise
 
 
+def _notes_on_change(start: Mapping[str, Any]) -> list[Note]:
+    """Notes for a run, begun as ``start`` says, that goes on with other arithmetic; usually there are none."""
+    now, then = versions(), start["versions"]
+    for name in ("sfumato", "torch"):
+        if then.get(name) != now[name]:
+            raise RunError(
+                f"the run was begun with {name} {then.get(name)} and this is {now[name]}: its arms would not be "
+                "trained alike; go on with the version that began it, or start the run again"
+            )
+    before, after = {**start["machine"], "numpy": then.get("numpy")}, {**arithmetic(), "numpy": now["numpy"]}
+    changed = [f"{name} {before.get(name)}, then {after[name]}" for name in after if before.get(name) != after[name]]
+    if not changed:
+        return []
+    text = (
+        f"This run was stopped, and gone on with under other conditions ({'; '.join(changed)}): another run of the "
+        "same command may differ in its last digits."
+    )
+    return [Note(code="other-arithmetic", text=text)]
+
+
 def _options(folder: RunFolder) -> Options:
     """Those that the run was begun with."""
     config = folder.path / "config.toml"
@@ -71,8 +101,8 @@ def _options(folder: RunFolder) -> Options:
 
 def hashes_of_files(options: Options) -> dict[str, str]:
     """SHA-256 of each file that a run reads, by what reads it, an arm or an option, and the name of the file."""
-    asked = [parse_arm(spec) for spec in options.arms()] if options.arm else []
-    read = [(each.arm_name, Path(path)) for each in asked for path in each.files]
+    specs = [parse_arm(spec) for spec in options.arms()] if options.arm else []
+    read = [(spec.arm_name, Path(path)) for spec in specs for path in spec.files]
     if options.pretrained is not None:
         read.append(("--pretrained", Path(options.pretrained)))
     return {f"{reader}/{path.name}": file_hash(path) for reader, path in read if path.is_file()}
@@ -81,8 +111,8 @@ def hashes_of_files(options: Options) -> dict[str, str]:
 def _with_files_found(options: Options, folder: RunFolder) -> Options:
     """The options with their files where they are now: paths were given as seen from where the run was begun."""
     begun = Path(folder.start["folder"])
-    given = {"noise": options.noise, "pretrained": options.pretrained}
-    there = {name: begun / path for name, path in given.items() if path is not None}
+    paths = {"noise": options.noise, "pretrained": options.pretrained}
+    there = {name: begun / path for name, path in paths.items() if path is not None}
     options = replace(options, **{name: str(path) for name, path in there.items() if path.is_file()})
     if options.arm and begun != Path.cwd():
         options = replace(options, arm=",".join(_seen_from_here(spec, begun) for spec in options.arms()))
@@ -101,9 +131,9 @@ def _seen_from_here(spec: str, begun: Path) -> str:
 
 def _refuse_changed_files(options: Options, folder: RunFolder) -> None:
     """Refuse to go on where a file that the runs read holds something else than when the first was begun."""
-    before = folder.start.get("files", {})  # a run of before has none
-    for name, found in hashes_of_files(options).items():
-        if before.get(name, found) != found:
+    before = folder.start.get("files", {})
+    for name, now in hashes_of_files(options).items():
+        if before.get(name, now) != now:
             raise RunError(
                 f"{name.rpartition('/')[2]} has changed since {folder.path} was begun: it is no longer the file that "
                 "the finished runs read; put the old file back, or start the run again"

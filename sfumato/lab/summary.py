@@ -1,21 +1,26 @@
-"""What a comparison says of itself: ``summary.json``, for everyone, and ``env.json``, for those who look closer.
+"""What a comparison reports: ``summary.json``, for everyone, and ``env.json``, for those who look closer.
 
 Both have the form that :mod:`sfumato.runs.schema` describes, which is also what reads them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
+import platform
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from sfumato.lab import ladder
 from sfumato.lab.arms import Arm
 from sfumato.lab.errors import ArmError
+from sfumato.lab.execute import RunKey
 from sfumato.lab.train.notes import training_of
-from sfumato.lab.versions_and_machine import machine, versions
 from sfumato.messages import RunWarning
 from sfumato.runs.schema import (
     SUMMARY_SCHEMA,
@@ -24,7 +29,6 @@ from sfumato.runs.schema import (
     PairedHashes,
     RangeOfMetric,
     RunRecord,
-    StrengthsSummary,
     Summary,
     TemperatureGain,
 )
@@ -32,10 +36,37 @@ from sfumato.verdict.analyse import ArmResult, analyse_arm, summarise
 from sfumato.verdict.conclusion import conclude
 from sfumato.verdict.noise_words import noise_sentences
 from sfumato.verdict.sentences import notes
+from sfumato.version import __version__
 
 if TYPE_CHECKING:
     from sfumato.lab.data import Data
     from sfumato.lab.prepared import Prepared
+
+
+def versions() -> dict[str, str]:
+    """sfumato, Python and the packages whose versions can change a result."""
+    packages = {name: version(name) for name in ("torch", "numpy", "scikit-learn", "scipy")}
+    return {"sfumato": __version__, "python": platform.python_version(), **packages}
+
+
+def arithmetic() -> dict[str, str]:
+    """What decides the bits of a training run, beside the versions: processor, instruction sets, the loss's path."""
+    import torch
+
+    from sfumato.kernel import job
+
+    instructions = torch.backends.cpu.get_cpu_capability()
+    return {"cpu": processor(), "torch instructions": instructions, "loss": job.status().isa or "torch"}
+
+
+def processor() -> str:
+    """The processor's name, where the system has it."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
 
 
 def summary_of(
@@ -43,7 +74,7 @@ def summary_of(
 ) -> tuple[Summary, dict[str, Any]]:
     """The summary, and what of ``env.json`` follows from the logits."""
     table, split, classes, seeds = ready.data.table, ready.data.split, ready.classes, ready.options.seeds
-    paired, grouped = _paired(records, arms, seeds), table.group is not None
+    paired, grouped = _paired(records, arms), table.group is not None
     results = [analyse_arm(folder, arm.compared(classes), range(seeds)) for arm in arms]
     concluded = conclude(
         results,
@@ -69,7 +100,7 @@ def summary_of(
         },
         "paired": paired,
         "arms": [
-            _arm_summary(arm, classes, sum(gaps[arm.name]) / seeds, summarise(result))
+            _arm_summary(arm, classes, sum(gaps[arm.name]) / len(gaps[arm.name]), summarise(result))
             for arm, result in zip(arms, results, strict=True)
         ],
         **concluded,
@@ -89,21 +120,17 @@ def summary_of(
 
 def _arm_summary(arm: Arm, classes: int, train_gap: float, metrics: dict[str, RangeOfMetric]) -> ArmSummary:
     gap = arm.gap(classes)
-    told: ArmSummary = {
+    more = {"penalty": arm.penalty, "schedule": arm.schedule, "description": arm.description(classes)}
+    entry = {
         "name": arm.name,
         "eps": arm.eps,
         "over": arm.over,
         "closed_form_gap": gap if math.isfinite(gap) else None,
         "train_gap": train_gap,
         "metrics": metrics,
+        **{name: value for name, value in more.items() if value is not None},
     }
-    if arm.penalty is not None:
-        told["penalty"] = cast("StrengthsSummary", arm.penalty)
-    if arm.schedule is not None:
-        told["schedule"] = cast("StrengthsSummary", arm.schedule)
-    if (description := arm.description(classes)) is not None:
-        told["description"] = description
-    return told
+    return cast("ArmSummary", entry)
 
 
 def columns_of(data: Data) -> list[ColumnSummary]:
@@ -116,13 +143,13 @@ def columns_of(data: Data) -> list[ColumnSummary]:
 
 def warnings_in(data: Data) -> list[RunWarning]:
     """What should be known of the data before a result is trusted."""
-    return [{"code": each.code, "column": each.column, "text": each.text} for each in data.warnings]
+    return [{"code": w.code, "column": w.column, "text": w.text} for w in data.warnings]
 
 
 def _by_validation(folder: Path, arms: Sequence[Arm], seeds: int) -> list[str]:
     """Names of the arms by their log loss after a cross-fitted temperature on the validation rows, best first."""
-    rungs = [ladder.measure(folder, arm, range(seeds)) for arm in arms]
-    return [rung.arm.name for rung in sorted(rungs, key=lambda rung: float(rung.scaled.by_seed.mean()))]
+    measured = [ladder.measure(folder, arm, range(seeds)) for arm in arms]
+    return [own.arm.name for own in sorted(measured, key=lambda own: float(own.scaled.by_seed.mean()))]
 
 
 def environment_of(ready: Prepared, arms: Sequence[Arm], records: Sequence[RunRecord]) -> dict[str, Any]:
@@ -130,7 +157,9 @@ def environment_of(ready: Prepared, arms: Sequence[Arm], records: Sequence[RunRe
     first = {record["arm"]: record for record in reversed(records)}
     return {
         **versions(),
-        **machine(),
+        "platform": platform.platform(),
+        "cpu": processor(),
+        "cores": os.cpu_count(),
         "device": ready.options.device,
         "data": {"source": ready.options.data, **ready.data.describe()},
         "model": {
@@ -149,18 +178,20 @@ def _gain(result: ArmResult) -> TemperatureGain:
     return {"mean": gain.mean, "low": gain.low, "high": gain.high}
 
 
-def _paired(records: Sequence[RunRecord], arms: Sequence[Arm], seeds: int) -> PairedHashes:
+def _paired(records: Sequence[RunRecord], arms: Sequence[Arm]) -> PairedHashes:
     """The hashes of each seed, which must be the same in all arms.
 
     Arms that stopped early saw fewer batches; the hashes are those at the end of the shortest.
     """
-    by_arm = {(r["arm"], r["seed"]): r for r in records}
-    weights, batches = list[str](), list[str]()
-    for seed in range(seeds):
-        runs = [by_arm[arm.name, seed] for arm in arms]
+    names, weights, batches = {arm.name for arm in arms}, list[str](), list[str]()
+    paired: dict[tuple[Any, ...], list[RunRecord]] = {}
+    for record in records:
+        if record["arm"] in names:
+            paired.setdefault(RunKey.of(record).pair, []).append(record)
+    for _, runs in sorted(paired.items()):
         common = min(len(run["batches"]) for run in runs)
         hashes = {(run["weights"], run["batches"][common - 1]) for run in runs}
-        if len(hashes) != 1:
+        if len(runs) != len(names) or len(hashes) != 1:
             raise ArmError("the arms of one seed did not start from the same weights or see the same batches")
         weights.append(runs[0]["weights"])
         batches.append(runs[0]["batches"][common - 1])

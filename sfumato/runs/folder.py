@@ -67,7 +67,7 @@ class RunFolder:
 
     def __init__(self, final: Path, start: dict[str, Any], lock: BaseFileLock) -> None:
         self.final, self.path = final, partial_of(final)  # the name that the folder will have, and where the work is
-        self.start = start  # a WorkStart, with a sitting for each process that worked here
+        self.start = start  # a WorkStart, with a session for each process that worked here
         self._lock = lock
 
     @classmethod
@@ -89,7 +89,7 @@ class RunFolder:
             "schema": SCHEMA,
             **start,
             "config": hashlib.sha256(config.encode()).hexdigest(),
-            "sittings": [{"started": _now(), "seconds": None}],
+            "sessions": [{"started": _now(), "seconds": None}],
         }
         missing = [parent for parent in final.parents if not parent.exists()]  # the deepest first
         scratch, lock = final.with_name(f".{final.name}.{secrets.token_hex(8)}"), None
@@ -137,12 +137,12 @@ class RunFolder:
                 lost = f"{partial / 'config.toml'} cannot be read ({error.strerror})"
                 raise RunError(f"{lost}, so the run cannot go on; start it again") from None
             _remove_scratch(partial)
-            last = start["sittings"][-1]
+            last = start["sessions"][-1]
             if last["seconds"] is None:  # a killed process: its newest file is the last sign of it
                 begun = datetime.fromisoformat(last["started"]).timestamp()
                 newest = max((path.stat().st_mtime for path in partial.rglob("*")), default=begun)
                 last["seconds"] = max(0.0, round(newest - begun, 2))
-            start["sittings"].append({"started": _now(), "seconds": None})
+            start["sessions"].append({"started": _now(), "seconds": None})
             write_sealed(partial / START, start)
         except BaseException:
             _unlock(lock, final)

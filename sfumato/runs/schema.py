@@ -291,7 +291,7 @@ class RunRecord(TypedDict):
     files: dict[Text, Text]
 
 
-class Sitting(TypedDict):
+class Session(TypedDict):
     """When a process began to work on a comparison, and how long it did; None while it does."""
 
     started: Text
@@ -312,7 +312,7 @@ class WorkStart(TypedDict):
     noise: NotRequired[Text | None]
     files: NotRequired[dict[Text, Text]]  # SHA-256 of each file that an arm names
     config: Text
-    sittings: list[Sitting]
+    sessions: list[Session]
 
 
 class StoredInputs(TypedDict):

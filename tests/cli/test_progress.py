@@ -156,7 +156,7 @@ def test_where_arms_may_stop_early_none_waits_for_another(told):
     ]  # fmt: skip
 
 
-def test_what_an_earlier_sitting_finished_is_said_and_completes_the_lines(told):
+def test_what_an_earlier_session_finished_is_said_and_completes_the_lines(told):
     watch, lines = told
     watch.setup(setup(finished=({"seed": 0, "arm": "one-hot", "epochs": [epoch(1), epoch(2)]},)))
     assert lines()[-1] == "kept   1 of 6 runs, finished before"

@@ -258,11 +258,12 @@ def model_folder(folder: Path, run: Path, rng: random.Random) -> Case:
 def work_folder(folder: Path, run: Path, rng: random.Random) -> Case:
     """Work that was stopped, one of whose files was changed, up to where training would go on."""
     from sfumato.lab.arms import default_arms
-    from sfumato.lab.config_file import from_toml
     from sfumato.lab.data import Inputs
     from sfumato.lab.errors import OptionError
-    from sfumato.lab.execute.task import RunTask, finished
-    from sfumato.lab.train.plan import Plan
+    from sfumato.lab.execute import RunTask
+    from sfumato.lab.options import from_toml
+    from sfumato.lab.resume import finished
+    from sfumato.lab.train import Plan
     from sfumato.runs.folder import RunError, RunFolder, find
 
     copy = folder / "run.partial"

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from types import SimpleNamespace
 
 import pytest
+import torch
 from safetensors.torch import save_file
 
-from sfumato.lab.choose_model import choose_model, refuse_arms, refuse_augmentation
+from sfumato.lab.choose_model import check_device, choose_model, refuse_arms, refuse_augmentation
 from sfumato.lab.data import Inputs
 from sfumato.lab.errors import OptionError
 from sfumato.lab.models import build
-from sfumato.lab.options import Options
+from sfumato.lab.options import MODEL_CHOICES, Options, schema
 from sfumato.messages import texts
 
 DENSE, SPARSE, TOKENS = Inputs.dense(5), Inputs("sparse", (10,), 50), Inputs("tokens", (6,), 6)
 DIGITS = Inputs.dense(64, (8, 8))
-IMAGE = Inputs("image", (16, 16, 3), 768, mean=(0.0,) * 3, scale=(1.0,) * 3)
+
+
+def image(*shape):
+    return Inputs("image", shape, math.prod(shape), mean=(0.0,) * shape[2], scale=(1.0,) * shape[2])
+
+
+IMAGE = image(16, 16, 3)
+(NO_MODEL,) = schema()["model"].rules
 NO_AUGMENTATION = "Images are trained on as they are: no crops, flips or other augmentation (--augment)."
 
 
@@ -54,6 +64,9 @@ def test_processes_are_as_many_as_cores_and_at_most_four_on_a_gpu(cores, device,
         (SPARSE, {"model": "linear"}, ("linear", 15, False, ())),
         (DIGITS, {"model": "cnn"}, ("cnn", 15, True, (NO_AUGMENTATION,))),
         (IMAGE, {}, ("cnn", 15, True, (NO_AUGMENTATION,))),
+        (image(17, 16, 1), {}, ("cnn", 15, True, (NO_AUGMENTATION,))),
+        (image(15, 64, 3), {}, ("mlp", 40, False, ())),
+        (image(64, 15, 3), {}, ("mlp", 40, False, ())),
         (IMAGE, {"augment": "flip"}, ("cnn", 15, True, ())),
         (IMAGE, {"model": "mlp", "augment": "flip"}, ("mlp", 40, False, ())),
     ],
@@ -114,10 +127,78 @@ def test_an_arm_is_refused_where_the_data_or_the_model_cannot_have_it(arm, input
         with pytest.raises(OptionError) as error:
             refuse_arms(["onehot", arm], data(inputs, soft), model)
         assert str(error.value).startswith(said)
+        with pytest.raises(OptionError):
+            choose_model(Options("digits", arm=f"onehot,{arm}", model=model), data(inputs, soft))
     else:
         refuse_arms(["onehot", arm], data(inputs, soft), model)
 
 
-def test_arms_are_refused_when_the_model_is_chosen():
-    with pytest.raises(OptionError, match="--arm soft needs soft labels"):
-        choose_model(Options("digits", arm="onehot,soft"), data(DENSE))
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with a module, a package and a model of transformers; every library is there, but no other module."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text("")
+    (tmp_path / "tim.py").write_text("")  # nearly a library
+    (tmp_path / "models").mkdir()
+    installed = {"torchvision", "timm", "transformers", "elsewhere"}
+    monkeypatch.setattr("sfumato.lab.options.find_spec", lambda name: sys if name in installed else None)
+
+
+@pytest.mark.parametrize(
+    "name", ["mlp", "linear", "cnn", "torchvision:resnet18", "timm:vit", "hf:models", "mine:net", "mine.py:net",
+             "tim:net", "models.big:net", "elsewhere:net", "nowhere:net"]
+)  # fmt: skip
+def test_a_name_of_every_form_is_taken(name, here):
+    assert NO_MODEL("--model", name) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("mpl", f'no model "mpl". Did you mean "mlp"? Models: {MODEL_CHOICES}'),
+        ("resnet18", f'no model "resnet18". Models: {MODEL_CHOICES}'),
+        ("timn:vit", f'no model "timn:vit". Did you mean "timm:vit"? Models: {MODEL_CHOICES}'),
+        ("my model:net", f'no model "my model:net". Models: {MODEL_CHOICES}'),
+        ("timm:", "--model timm: lacks a name: timm:NAME"),
+        ("torchvision:", "--model torchvision: lacks a name: torchvision:NAME"),
+        ("hf:nowhere", 'no folder "nowhere" for --model hf:nowhere; models come from disk: save one with '
+                       "model.save_pretrained"),
+        ("hf:mine.py", 'no folder "mine.py" for --model hf:mine.py; models come from disk: save one with '
+                       "model.save_pretrained"),
+    ],
+)  # fmt: skip
+def test_a_name_that_is_none_is_refused_with_the_nearest_one(name, said, here):
+    assert NO_MODEL("--model", name) == said
+
+
+def test_a_library_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setattr("sfumato.lab.options.find_spec", lambda name: None)
+    for prefix, package in {"timm": "timm", "torchvision": "torchvision", "hf": "transformers"}.items():
+        assert NO_MODEL("--model", f"{prefix}:resnet18") == (
+            f"--model {prefix}: needs {package}, which is not installed; install it with pip install {package}"
+        )
+
+
+@pytest.mark.parametrize(
+    ("gpus", "name", "message"),
+    [
+        *((2, name, "") for name in ("cpu", "cuda", "cuda:0", "cuda:1")),
+        (2, "cuda:2", "--device cuda:2 was asked for, but the last GPU here is cuda:1"),
+        (2, "cuda:10", "--device cuda:10 was asked for, but the last GPU here is cuda:1"),
+        *((0, name, f"--device {name} was asked for, but torch {torch.__version__} sees no {maker} GPU; leave --device "
+           "out to train on the CPU") for name, maker in (("cuda", "CUDA"), ("cuda:0", "CUDA"), ("mps", "Apple"))),
+        (0, "cude", 'no device "cude". Did you mean "cuda"? Devices: cpu, cuda, cuda:1, mps'),
+        *((2, name, f'no device "{name}". Did you mean "cuda"? Devices: cpu, cuda, cuda:1, mps')
+          for name in ("cuda:first", "cuda:-1")),
+    ],
+)  # fmt: skip
+def test_a_device_that_torch_cannot_use_here_is_refused(gpus, name, message, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    refusal = ""
+    try:
+        check_device(name)
+    except OptionError as error:
+        refusal = str(error)
+    assert refusal == message

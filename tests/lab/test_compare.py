@@ -19,7 +19,7 @@ def test_options_are_refused_before_anything_is_written(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("sittings", "told"),
+    ("sessions", "times"),
     [
         ([{"started": "noon"}], {"started": "noon", "seconds": 10.13}),
         (
@@ -28,6 +28,6 @@ def test_options_are_refused_before_anything_is_written(tmp_path, monkeypatch):
         ),
     ],
 )
-def test_the_time_of_all_sittings_is_added_up(sittings, told, monkeypatch):
+def test_the_time_of_all_sessions_is_added_up(sessions, times, monkeypatch):
     monkeypatch.setattr("sfumato.lab.compare.time", SimpleNamespace(perf_counter=lambda: 110.128))
-    assert _times(SimpleNamespace(folder=SimpleNamespace(start={"sittings": sittings}), clock=100.0)) == told
+    assert _times(SimpleNamespace(folder=SimpleNamespace(start={"sessions": sessions}), clock=100.0)) == times

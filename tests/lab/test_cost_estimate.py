@@ -16,8 +16,8 @@ from sfumato.lab.cost_estimate import Cost, clock_after, dry_run, estimate, with
 from sfumato.lab.errors import OptionError
 from sfumato.lab.options import Options
 from sfumato.lab.prepared import prepared
+from sfumato.lab.train import Plan
 from sfumato.lab.train.augment import Augmentation
-from sfumato.lab.train.plan import Plan
 from sfumato.text import duration
 from tests.conftest import run_sfumato
 
@@ -175,7 +175,7 @@ def test_the_threads_of_torch_are_put_back(counted):
 
 
 def test_a_cost_is_told_in_units_for_a_person():
-    assert DEAR.told().splitlines() == [
+    assert DEAR.describe().splitlines() == [
         "arms     one-hot, smoothed",
         "runs     6, in 2 processes",
         "steps    20,400 a run, in 1,200 epochs; 1.23 ms each",
@@ -184,7 +184,7 @@ def test_a_cost_is_told_in_units_for_a_person():
         "memory   about 12 MB a process, besides torch itself",
         "disk     about 9 kB",
     ]
-    assert "in 1 process\n" in replace(DEAR, workers=1).told()
+    assert "in 1 process\n" in replace(DEAR, workers=1).describe()
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_a_cost_is_told_in_units_for_a_person():
     [(999, "999 B"), (1000, "1 kB"), (999_999, "999 kB"), (10**6, "1 MB"), (10**9, "1 GB"), (5 * 10**12, "5,000 GB")],
 )
 def test_bytes_are_told_in_the_largest_unit_that_holds_one(count, words):
-    assert replace(DEAR, disk=count).told().endswith(f"disk     about {words}")
+    assert replace(DEAR, disk=count).describe().endswith(f"disk     about {words}")
 
 
 @pytest.mark.parametrize(

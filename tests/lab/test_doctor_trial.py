@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from sfumato.lab.cost_estimate import Cost
-from sfumato.lab.doctor_trial import as_text, read, trial
+from sfumato.lab.cost_estimate import Cost, trial, trial_as_text
 from sfumato.lab.options import Options
+from sfumato.lab.prepared import prepared
 
 COST = Cost(("one-hot", "smoothed"), 10, 2, 60, 1020, 650, 1 / 17, 600.0, 10**6, 10**6)  # a second each epoch
 
@@ -18,9 +18,9 @@ COST = Cost(("one-hot", "smoothed"), 10, 2, 60, 1020, 650, 1 / 17, 600.0, 10**6,
     ("seconds", "asked", "epochs"), [(7.0, None, 3), (20.0, 4, 4), (0.1, None, 2), (3.9, None, 2), (8.0, None, 4)]
 )
 def test_both_arms_together_train_for_the_time_there_is_or_for_two_epochs(seconds, asked, epochs, monkeypatch):
-    monkeypatch.setattr("sfumato.lab.doctor_trial.estimate", lambda ready: COST)
+    monkeypatch.setattr("sfumato.lab.cost_estimate.estimate", lambda ready: COST)
     began = time.perf_counter()
-    found = trial(read(Options("digits", model="linear", batch_size=64, epochs=asked)), seconds)
+    found = trial(prepared(Options("digits", model="linear", batch_size=64, epochs=asked)), seconds)
     assert 0 < sum(arm["seconds"] for arm in found["arms"]) <= time.perf_counter() - began
     assert [(arm["name"], arm["epochs"]) for arm in found["arms"]] == [("one-hot", epochs), ("smoothed", epochs)]
     assert all(arm["nll"][1] < arm["nll"][0] for arm in found["arms"])
@@ -46,7 +46,7 @@ FOUND = {
 
 
 def test_a_trial_is_told_with_copies_missing_values_and_an_arm_that_did_not_learn():
-    assert as_text(FOUND).splitlines() == [
+    assert trial_as_text(FOUND).splitlines() == [
         "data          flowers.csv: 4 features, 3 classes; rows: train 1,200, validation 400, test 401",
         "duplicates    1,002 rows duplicate an earlier one",
         "note          Something to know.",
@@ -59,4 +59,4 @@ def test_a_trial_is_told_with_copies_missing_values_and_an_arm_that_did_not_lear
 
 def test_what_there_is_nothing_to_say_of_is_left_out():
     plain = FOUND | {"data": FOUND["data"] | {"duplicates": 0, "missing": {}}, "notes": []}
-    assert [line.split()[0] for line in as_text(plain).splitlines()] == ["data", "trial", "trial", "full"]
+    assert [line.split()[0] for line in trial_as_text(plain).splitlines()] == ["data", "trial", "trial", "full"]

@@ -12,8 +12,8 @@ from sfumato.lab.errors import ArmError, TrainingError
 from sfumato.lab.execute.training_run import run
 from sfumato.lab.models import build, weights_hash
 from sfumato.lab.options import Options
+from sfumato.lab.train import Plan
 from sfumato.lab.train.loop import train
-from sfumato.lab.train.plan import Plan
 
 
 def toy(rows=100, features=6, classes=3, seed=0):

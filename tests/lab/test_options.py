@@ -1,4 +1,4 @@
-"""The schema of the options, and options that were removed."""
+"""The options: their schema, what is refused, and config.toml, which stores and reads them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from sfumato.lab.errors import OptionError
-from sfumato.lab.options import Options, schema
+from sfumato.lab.options import Options, from_toml, schema, to_toml, toml_value
 from sfumato.runs.folder import PARTIAL
 
 
@@ -17,71 +17,10 @@ def test_a_default_is_in_range(option):
     option.check(option.default)
 
 
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"eps": float("nan")}, "--eps must be above 0 and at most 1, got nan"),
-        ({"seeds": 1001}, "--seeds must be at most 1,000, got 1,001"),
-        ({"seeds": -(10**5000)}, "--seeds must be at least 3, got a number of more than 15 digits: fewer cannot tell"),
-        ({"over": "some"}, '--over must be "others" or "all", got "some"'),
-        ({"image_size": 7}, "--image-size must be from 8 to 512 pixels, got 7"),
-        ({"workers": 0}, "--workers must be at least 1, got 0"),
-        ({"learning_rate": float("inf")}, "--learning-rate must be a finite number above 0, got inf"),
-        ({"time_budget": -1.0}, "--time-budget must be a number of minutes above 0, got -1"),
-        ({"data": ""}, "compare needs DATA: digits, a .csv"),
-    ],
-)
-def test_a_value_out_of_range_is_refused_with_the_range(values, message):
-    with pytest.raises(OptionError) as caught:
-        Options(**{"data": "digits", **values}).check()
-    assert str(caught.value).startswith(message)
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"weight_decay": -0.1}, "--weight-decay must be a finite number, at least 0, got -0.1; 0 leaves it out"),
-        (
-            {"weight_decay": math.inf},
-            "--weight-decay must be a finite number, at least 0, got inf; 0 leaves it out",
-        ),
-        (
-            {"weight_decay": 30.0, "learning_rate": 0.1},
-            "--weight-decay 30 at --learning-rate 0.1 would turn the sign of every weight at each step; use at most 10",
-        ),
-        ({"accumulate": 0}, "--accumulate must be at least 1, got 0"),
-        ({"early_stop": 0}, "--early-stop must be at least 1, got 0"),
-        ({"precision": "fp16"}, '--precision must be "float32" or "bf16", got "fp16"'),
-    ],
-    ids=lambda value: "" if isinstance(value, str) else ",".join(value),
-)
-def test_a_value_that_cannot_be_trained_with_is_refused_with_the_way_out(values, message):
-    with pytest.raises(OptionError) as caught:
-        Options("digits", **values).check()
-    assert str(caught.value) == message
-
-
-@pytest.mark.parametrize(
-    ("name", "most"),
-    [
-        ("seeds", 1000),
-        ("epochs", 10**6),
-        ("batch_size", 2**31),
-        ("accumulate", 2**30),
-        ("early_stop", 10**6),
-        ("workers", 1024),
-    ],
-)
-def test_a_number_may_be_as_large_as_is_said(name, most):
-    Options("digits", **{name: most}).check()
-    with pytest.raises(OptionError, match=f"must be at most {most:,}, got {most + 1:,}"):
-        Options("digits", **{name: most + 1}).check()
-
-
 def refusal(**values):
     """What is said of options for digits; nothing where they are taken."""
     try:
-        Options("digits", **values).check()
+        Options(**{"data": "digits", **values}).check()
     except OptionError as error:
         return str(error)
     return ""
@@ -106,12 +45,12 @@ def test_arms_alone_are_given_more_than_once_and_where_a_run_went_is_not_stored(
     [
         ("image_size", (8, 512), (7, 513)),
         ("eps", (math.ulp(0), 1.0), (0.0, math.nextafter(1, 2), -0.1)),
-        ("seeds", (3,), (2,)),
-        ("epochs", (1,), (0,)),
-        ("batch_size", (1,), (0,)),
-        ("accumulate", (1,), (0,)),
-        ("early_stop", (1,), (0,)),
-        ("workers", (1,), (0,)),
+        ("seeds", (3, 1000), (2, 1001)),
+        ("epochs", (1, 10**6), (0, 10**6 + 1)),
+        ("batch_size", (1, 2**31), (0, 2**31 + 1)),
+        ("accumulate", (1, 2**30), (0, 2**30 + 1)),
+        ("early_stop", (1, 10**6), (0, 10**6 + 1)),
+        ("workers", (1, 1024), (0, 1025)),
         ("learning_rate", (math.ulp(0), 1e300), (0.0, math.inf, -1.0)),
         ("weight_decay", (0.0, 1000.0), (-math.ulp(0), math.inf)),
         ("time_budget", (math.ulp(0), 1e300), (0.0, math.inf)),
@@ -130,19 +69,29 @@ def test_a_step_may_take_a_weight_to_0_and_not_beyond():
 
 
 @pytest.mark.parametrize(
-    ("given", "shown"),
-    [
-        (10**15 - 1, "999,999,999,999,999"),
-        (10**15, "a number of more than 15 digits"),
-    ],
-)
-def test_a_number_of_up_to_15_digits_is_repeated(given, shown):
-    assert refusal(seeds=given) == f"--seeds must be at most 1,000, got {shown}"
-
-
-@pytest.mark.parametrize(
     ("values", "said"),
     [
+        ({"eps": math.nan}, "--eps must be above 0 and at most 1, got nan"),
+        ({"seeds": 1001}, "--seeds must be at most 1,000, got 1,001"),
+        ({"seeds": 10**15 - 1}, "--seeds must be at most 1,000, got 999,999,999,999,999"),
+        ({"seeds": 10**15}, "--seeds must be at most 1,000, got a number of more than 15 digits"),
+        ({"seeds": -(10**5000)}, "--seeds must be at least 3, got a number of more than 15 digits: fewer cannot tell"),
+        ({"over": "some"}, '--over must be "others" or "all", got "some"'),
+        ({"image_size": 7}, "--image-size must be from 8 to 512 pixels, got 7"),
+        ({"workers": 0}, "--workers must be at least 1, got 0"),
+        ({"learning_rate": math.inf}, "--learning-rate must be a finite number above 0, got inf"),
+        ({"time_budget": 0.0}, "--time-budget must be a number of minutes above 0, got 0"),
+        ({"data": ""}, "compare needs DATA: digits, a .csv"),
+        ({"weight_decay": -0.1}, "--weight-decay must be a finite number, at least 0, got -0.1; 0 leaves it out"),
+        ({"weight_decay": 30.0, "learning_rate": 0.1},
+         "--weight-decay 30 at --learning-rate 0.1 would turn the sign of every weight at each step; use at most 10"),
+        ({"precision": "fp16"}, '--precision must be "float32" or "bf16", got "fp16"'),
+        ({"ladder": "0,0.1,0.x"}, "--ladder takes numbers with commas between"),
+        ({"ladder": "0.1,0.10000001,0.3"}, "--ladder has two strengths that would both be called 0.1, got "),
+        ({"ladder": "0.1,0.2", "arm": "onehot,all:0.1"}, "--ladder and --arm cannot be had together"),
+        ({"arm": "onehot,all"}, "--arm all needs a strength: all:0.1"),
+        ({"arm": "onehot,all:0.1,all:0.10"}, "--arm names the same target twice"),
+        ({"track": "tensorbord"}, '--track takes trackio, wandb or tensorboard, got "tensorbord"; did you mean "'),
         ({"ladder": "0,1"}, '--ladder needs at least two strengths above 0, got "0,1"; for one use --eps'),
         ({"ladder": "0.5,0.5"}, '--ladder needs at least two strengths above 0, got "0.5,0.5"; for one use --eps'),
         ({"ladder": "0.5,1.01"}, "--ladder takes strengths from 0 to 1, got 1.01"),
@@ -218,3 +167,67 @@ def test_options_stand_under_the_heading_of_the_first_before_them():
     }  # fmt: skip
     assert [name for name, group in groups.items() if group == "Where it runs"] == ["workers", "on", "time_budget"]
     assert [name for name, group in groups.items() if group == "Output"] == ["track", "out"]
+
+
+@pytest.mark.parametrize("values", [{"weight_decay": 0.05, "accumulate": 4, "precision": "bf16", "early_stop": 7}])
+def test_a_run_that_goes_on_trains_as_it_was_asked_to(values):
+    options = Options("digits", **values)
+    assert from_toml(to_toml(options, {}, {})) == options
+
+
+def test_where_a_run_went_and_who_watched_are_no_part_of_its_configuration():
+    text = to_toml(Options("digits", out="runs/x", workers=2, on="ray", time_budget=1.0, track="wandb"), {}, {})
+    assert not {"out", "workers", "on", "time-budget", "track"} & {line.split(" = ")[0] for line in text.splitlines()}
+
+
+@pytest.mark.parametrize("text", ['a "b" \\c', "tab\tand\nline", "\x7f", "ä → 花", "\U000e0001"])
+def test_every_text_is_read_back_as_it_was(text):
+    assert from_toml(to_toml(Options("digits", label=text), {}, {})).label == text
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('seeds = "five"', "\"seeds\" has the value 'five'"),
+        ("eps = true", '"eps" has the value True'),
+        ("sedes = 5", 'unknown key "sedes"'),
+    ],
+)
+def test_a_value_of_another_kind_is_named(line, said):
+    with pytest.raises(OptionError) as refused:
+        from_toml(f'data = "digits"\n{line}\n')
+    assert str(refused.value) == said
+
+
+def test_what_was_found_stands_where_nothing_was_asked_for_and_nothing_else_changes():
+    text = to_toml(Options("digits", epochs=7), {"epochs": "command line"}, {"epochs": 59, "batch_size": 64})
+    lines = text.splitlines()
+    assert [line for line in lines if line.startswith(("data", "epochs", "batch-size", "learning-rate", "label"))] == [
+        'data = "digits"  # default',
+        "epochs = 7  # command line",
+        "batch-size = 64  # default, by the data",
+        "learning-rate = 0.001  # default",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("data = \n", "not TOML: Invalid value (at line 1, column 8)"),
+        ("eps = 0.1\n", 'no key "data"'),
+        ("", 'no key "data"'),
+        ('data = "digits"\neps = 1.5\n', "--eps must be above 0 and at most 1, got 1.5"),
+        ('data = ""\n', "compare needs DATA: digits"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_refused_with_the_reason(text, said):
+    with pytest.raises(OptionError) as refused:
+        from_toml(text)
+    assert str(refused.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(True, "true"), (False, "false"), (5, "5"), (0.5, "0.5"), ("a\t", '"a\\U00000009"')]
+)
+def test_a_value_is_written_as_toml_has_it(value, text):
+    assert toml_value(value) == text

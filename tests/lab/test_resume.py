@@ -10,12 +10,13 @@ import pytest
 from safetensors.torch import save_file
 
 from sfumato.lab import compare as lab
+from sfumato.lab.compare import NULL_WATCHER
 from sfumato.lab.data import prepare
 from sfumato.lab.errors import OptionError
+from sfumato.lab.execute import RunKey
 from sfumato.lab.models import build
 from sfumato.lab.options import Options
 from sfumato.lab.resume import hashes_of_files, reopened
-from sfumato.lab.watcher import NULL_WATCHER
 from sfumato.runs.folder import RunError
 from tests.conftest import run_sfumato
 
@@ -62,7 +63,7 @@ def test_a_finished_run_whose_files_were_swapped_is_trained_again_to_its_own_bit
     lab.resume(
         tmp_path / "run",
         workers=1,
-        watcher=replace(NULL_WATCHER, progress=lambda arm, seed, _: trained.add((arm, seed))),
+        watcher=replace(NULL_WATCHER, progress=lambda run, _: trained.add(run)),
     )
     assert trained == {("smoothed", 0)}
     assert bits(tmp_path / "run") == before
@@ -159,8 +160,8 @@ def test_weights_to_start_from_are_found_from_any_folder(stopped_with_weights, t
     assert len(set(summary["paired"]["weights"])) == 1  # every seed started from the file
 
 
-def _stop_at_seed_1(arm: str, seed: int, epoch: dict) -> None:
-    if seed == 1:
+def _stop_at_seed_1(run: RunKey, epoch: dict) -> None:
+    if run.seed == 1:
         raise KeyboardInterrupt
 
 

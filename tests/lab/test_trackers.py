@@ -13,6 +13,7 @@ import pytest
 
 from sfumato.lab import compare as lab
 from sfumato.lab.errors import OptionError, TrackingError
+from sfumato.lab.execute import RunKey
 from sfumato.lab.options import Options
 from sfumato.lab.trackers import Tracker
 from sfumato.messages import texts
@@ -182,7 +183,7 @@ def test_a_tracker_that_does_not_answer_is_known_before_anything_trains(tmp_path
 
     monkeypatch.setattr(Tracker, "_tensorboard", refused)
     trained: list[str] = []
-    watcher = lab.Watcher(lambda setup: None, lambda arm, seed, epoch: trained.append(arm))
+    watcher = lab.Watcher(lambda setup: None, lambda run, epoch: trained.append(run.arm))
     options = Options("digits", model="linear", seeds=3, epochs=2, track="tensorboard", out=str(tmp_path / "run"))
     with pytest.raises(TrackingError, match=r"^--track tensorboard: no such host; `sfumato compare --resume .*run`"):
         lab.compare(options, watcher=watcher)
@@ -195,7 +196,7 @@ def test_a_run_that_went_on_has_one_set_of_events_a_run(tmp_path):
     tracker = Tracker("tensorboard", "run", tmp_path, {"epochs": 2}, {"smoothed": {"eps": 0.1}})
     for _ in range(2):
         with tracker:
-            tracker.epoch("smoothed", 0, {"epoch": 1, "train_loss": 0.5})
+            tracker.epoch(RunKey("smoothed", 0), {"epoch": 1, "train_loss": 0.5})
     assert len(list((tmp_path / "tensorboard" / "smoothed-seed0").iterdir())) == 1
 
 

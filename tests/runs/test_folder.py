@@ -70,7 +70,7 @@ def test_what_a_kill_left_of_a_run_being_begun_is_removed_a_minute_later(tmp_pat
     assert [path.exists() for path in left] == [False, True]
 
 
-@pytest.mark.parametrize("key", ["schema", "sittings", "fingerprint"])
+@pytest.mark.parametrize("key", ["schema", "sessions", "fingerprint"])
 def test_a_run_whose_start_lacks_something_cannot_go_on(tmp_path, key):
     path = begin(str(tmp_path / "run")).path / "work" / "start.sealed"
     start = read_sealed(path)
@@ -92,9 +92,9 @@ def test_a_run_says_how_it_was_begun_under_a_seal(tmp_path):
     start = read_sealed(folder.path / "work" / "start.sealed")
     assert start == folder.start
     assert {key: start[key] for key in START} == START
-    (sitting,) = start["sittings"]
-    assert sitting["seconds"] is None
-    assert 0 <= seconds_ago(sitting["started"]) < 60
+    (session,) = start["sessions"]
+    assert session["seconds"] is None
+    assert 0 <= seconds_ago(session["started"]) < 60
     assert sorted(path.name for path in (tmp_path / "deep").iterdir()) == [".run.lock", "run.partial"]
 
 
@@ -104,13 +104,13 @@ def test_a_run_that_was_stopped_is_gone_on_with(tmp_path):
     write_text(folder.path / "logits" / ".half.npz.12", "half")
     write_text(folder.path / "weights" / "half.npz.partial", "half")
     sealed = folder.path / "work" / "start.sealed"
-    begun = datetime.fromisoformat(folder.start["sittings"][0]["started"]).timestamp()
+    begun = datetime.fromisoformat(folder.start["sessions"][0]["started"]).timestamp()
     for path in folder.path.rglob("*"):
         os.utime(path, (begun, begun))
     os.utime(folder.path / "logits" / "whole.npz", (begun + 90, begun + 90))
     assert find(str(tmp_path / "run")) == find(str(folder.path)) == (tmp_path / "run", False)
     again = RunFolder.reopen(tmp_path / "run")
-    first, second = again.start["sittings"]
+    first, second = again.start["sessions"]
     assert first["seconds"] == pytest.approx(90, abs=0.02)  # from the beginning to the newest file
     assert second["seconds"] is None
     assert 0 <= seconds_ago(second["started"]) < 60

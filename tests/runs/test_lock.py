@@ -65,7 +65,7 @@ def test_a_run_whose_process_was_killed_can_be_gone_on_with(begin, tmp_path):
     other.kill()
     other.wait()
     folder = RunFolder.reopen(tmp_path / "run")
-    assert len(folder.start["sittings"]) == 2
+    assert len(folder.start["sessions"]) == 2
     folder.close()
 
 

@@ -14,8 +14,8 @@ from scipy import stats
 
 from sfumato.lab.arms import Arm
 from sfumato.lab.models import stack
+from sfumato.lab.train import Plan
 from sfumato.lab.train.loop import train
-from sfumato.lab.train.plan import Plan
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 METRICS = ("accuracy", "nll_after_temperature", "eaurc")

@@ -35,36 +35,20 @@ def default_arms(eps: float, over: Over) -> tuple[Arm, ...]:
 
 
 def candidates_of(strengths: Sequence[float], over: Over) -> tuple[Arm, ...]:
-    """The arms of a ladder: one-hot, and each strength above 0, rising.
-
-    >>> [arm.name for arm in candidates_of([0.1, 0, 0.05], "others")]
-    ['one-hot', 'smoothed-0.05', 'smoothed-0.1']
-    """
+    """The arms of a ladder: one-hot, and each strength above 0, rising."""
     softened = sorted({eps for eps in strengths if eps > 0})
     return Arm("one-hot", 0.0, over), *(Arm(f"smoothed-{eps:g}", eps, over) for eps in softened)
 
 
 def in_words() -> str:
-    """All examples with their notes, for ``--help``.
-
-    >>> in_words()[:32]
-    'onehot, others:0.1, all:0.1, pri'
-    """
-    told = [kind.example + (f" ({kind.note})" if kind.note else "") for kind in KINDS.values()]
-    return f"{', '.join(told[:-1])}, or {told[-1]}"
+    """All examples with their notes, for ``--help``."""
+    *most, last = [kind.example + (f" ({kind.note})" if kind.note else "") for kind in KINDS.values()]
+    return f"{', '.join(most)}, or {last}"
 
 
 def parse_arm(spec: str) -> ArmSpec:
-    """What an ``--arm`` asks for: a kind, and its parameters with colons between.
-
-    Raises OptionError where there is no such kind, or a parameter is missing, out of range or too much.
-
-    >>> parse_arm("others:0.1").values, parse_arm("onehot").values
-    ((0.1,), ())
-    >>> parse_arm("one-hot").kind.name  # as the arm is called in what is printed
-    'onehot'
-    """
-    name, *given = spec.split(":")
+    """What an ``--arm`` asks for: a kind, and its parameters with colons between; an OptionError where it is wrong."""
+    name, *words = spec.split(":")
     name = "onehot" if name == "one-hot" else name
     if name not in KINDS:
         examples = ", ".join(kind.example for kind in KINDS.values())
@@ -72,16 +56,16 @@ def parse_arm(spec: str) -> ArmSpec:
             f'--arm "{spec}" is not a target that compare knows.{did_you_mean(name, KINDS)} Use one of: {examples}'
         )
     kind = KINDS[name]
-    if not kind.parameters and given:
-        raise OptionError(f"--arm {name} takes no strength, got {':'.join(given)}")
-    surplus = len(given) - len(kind.parameters)
+    if not kind.parameters and words:
+        raise OptionError(f"--arm {name} takes no strength, got {':'.join(words)}")
+    surplus = len(words) - len(kind.parameters)
     for at, parameter in enumerate(kind.parameters):
         if surplus > 0 and parameter.holds is None:  # a path may have colons of its own
-            given[at : at + surplus + 1] = [":".join(given[at : at + surplus + 1])]
-    if len(given) > len(kind.parameters):
-        raise OptionError(f'--arm {spec} has a word too many, "{given[len(kind.parameters)]}": {kind.example}')
-    given += [""] * (len(kind.parameters) - len(given))
-    values = [_value(spec, kind, *each) for each in zip(kind.parameters, given, strict=True)]
+            words[at : at + surplus + 1] = [":".join(words[at : at + surplus + 1])]
+    if len(words) > len(kind.parameters):
+        raise OptionError(f'--arm {spec} has a word too many, "{words[len(kind.parameters)]}": {kind.example}')
+    words += [""] * (len(kind.parameters) - len(words))
+    values = [_value(spec, kind, *pair) for pair in zip(kind.parameters, words, strict=True)]
     return ArmSpec(kind, tuple(values))
 
 
@@ -92,14 +76,9 @@ def arm_of(
     soft: npt.NDArray[np.float64] | None = None,
     class_names: tuple[str, ...] = (),
 ) -> Arm:
-    """The arm that an ``--arm`` asks for, made from the labels (n,) of the training rows and what they may have.
-
-    >>> import numpy as np
-    >>> arm_of("others:0.1", np.array([0, 1]), 2)
-    Arm(name='others-0.1', eps=0.1, over='others')
-    """
-    asked = parse_arm(spec)
-    return asked.kind.make(asked, TrainingLabels(labels, num_classes, soft, class_names))
+    """The arm that an ``--arm`` asks for, made from the labels (n,) of the training rows and what they may have."""
+    parsed = parse_arm(spec)
+    return parsed.kind.make(parsed, TrainingLabels(labels, num_classes, soft, class_names))
 
 
 def _value(spec: str, kind: ArmKind, parameter: Parameter, word: str) -> Value:

@@ -6,6 +6,7 @@ the training rows.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import math
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ from sfumato.lab.arms.kind import (
     Parameter,
     TrainingLabels,
     Words,
-    entropies_and_gaps,
+    floor_and_gap,
 )
 from sfumato.lab.arms.smoothing import STRENGTH
 from sfumato.lab.errors import ArmError, OptionError
@@ -42,13 +43,13 @@ if TYPE_CHECKING:
     Column: TypeAlias = npt.NDArray[np.float64]
 
 
-def _ordinal(asked: ArmSpec, rows: TrainingLabels) -> Arm:
+def _ordinal(spec: ArmSpec, rows: TrainingLabels) -> Arm:
     """Mass that falls with the distance along an order: that of class names that are numbers, or of a file."""
     import torch
 
     from sfumato.class_tables import ordinal
 
-    tau, file = asked.named["tau"], asked.named["file"]
+    tau, file = spec.named["tau"], spec.named["file"]
     values = _values_of(rows.class_names) if file == NUMBERS else _values_in(Path(file), rows.class_names)
     if (twice := next((value for value in values if values.count(value) > 1), None)) is not None:
         one, other, *_ = (short(name) for name, value in zip(rows.class_names, values, strict=True) if value == twice)
@@ -57,57 +58,57 @@ def _ordinal(asked: ArmSpec, rows: TrainingLabels) -> Arm:
             "give each class a value of its own in a CSV file: ordinal:0.5:order.csv"
         )
     table = ordinal(torch.tensor(values, dtype=torch.float64), tau).numpy()
-    return _rows_arm(asked, "order", table, rows.shares)
+    return _rows_arm(spec, "order", table, rows.shares)
 
 
-def _hierarchy(asked: ArmSpec, rows: TrainingLabels) -> Arm:
+def _hierarchy(spec: ArmSpec, rows: TrainingLabels) -> Arm:
     """Mass that falls with the height of the branch that two classes share in a tree."""
     import torch
 
     from sfumato.class_tables import hierarchy
 
-    file, beta = asked.named["file"], asked.named["beta"]
+    file, beta = spec.named["file"], spec.named["beta"]
     try:
         table = hierarchy(file, beta, classes=rows.class_names, dtype=torch.float64)
     except OSError as error:
         raise OptionError(f"--arm hierarchy:{file}: cannot be read: {error.strerror or error}") from None
     except ValueError as error:
         raise OptionError(f"--arm hierarchy: {error}") from None
-    return _rows_arm(asked, "tree", table.numpy(), rows.shares)
+    return _rows_arm(spec, "tree", table.numpy(), rows.shares)
 
 
-def _similarity(asked: ArmSpec, rows: TrainingLabels) -> Arm:
+def _similarity(spec: ArmSpec, rows: TrainingLabels) -> Arm:
     """Mass that grows with the likeness of two classes, which the user gives for each two."""
     import torch
 
     from sfumato.class_tables import similarity
     from sfumato.class_tables.tables import more_like_another
 
-    file, tau = asked.named["file"], asked.named["tau"]
+    file, tau = spec.named["file"], spec.named["tau"]
     likeness = _class_table(
-        asked, rows.class_names, "how much it resembles each class, itself most", math.isfinite, "is not a number"
+        spec, rows.class_names, "how much it resembles each class, itself most", math.isfinite, "is not a number"
     )
-    if (found := more_like_another(torch.from_numpy(likeness))) is not None:
-        y, k = found
-        one, other = (short(rows.class_names[each]) for each in found)
+    if (pair := more_like_another(torch.from_numpy(likeness))) is not None:
+        y, k = pair
+        one, other = (short(rows.class_names[place]) for place in pair)
         raise OptionError(
             f'--arm similarity:{file}: "{one}" resembles "{other}" more than itself, {likeness[y, k]:g} against '
             f"{likeness[y, y]:g}. Give distances as negative numbers"
         )
     table = similarity(torch.from_numpy(likeness), tau).numpy()
-    return _rows_arm(asked, "likeness", table, rows.shares)
+    return _rows_arm(spec, "likeness", table, rows.shares)
 
 
-def _confusion(asked: ArmSpec, rows: TrainingLabels) -> Arm:
+def _confusion(spec: ArmSpec, rows: TrainingLabels) -> Arm:
     """A share ε to the classes that each class is taken for, counted by the user on rows of neither part."""
     import torch
 
     from sfumato.class_tables import confusion
 
-    file, eps = asked.named["file"], asked.named["eps"]
-    spec = f"--arm confusion:{file}"
+    file, eps = spec.named["file"], spec.named["eps"]
+    where = f"--arm confusion:{file}"
     counts = _class_table(
-        asked,
+        spec,
         rows.class_names,
         "how many of its rows were predicted as each class",
         lambda count: 0 <= count < math.inf,
@@ -115,33 +116,27 @@ def _confusion(asked: ArmSpec, rows: TrainingLabels) -> Arm:
     )
     if counts.sum() == counts.trace():
         raise OptionError(
-            f"{spec}: no class was ever taken for another one, so that this is plain smoothing: use others:{eps:g}"
+            f"{where}: no class was ever taken for another one, so that this is plain smoothing: use others:{eps:g}"
         )
     table = confusion(torch.from_numpy(counts), eps, over="others", shrinkage=_SHRINKAGE).numpy()
-    _refuse_wrong_answers(f"{spec}:{eps:g}", table, eps, rows.class_names)
-    return replace(_rows_arm(asked, "confusions", table, rows.shares), eps=eps)
+    _refuse_wrong_answers(f"{where}:{eps:g}", table, eps, rows.class_names)
+    return replace(_rows_arm(spec, "confusions", table, rows.shares), eps=eps)
 
 
-def _online(asked: ArmSpec, rows: TrainingLabels) -> Arm:
+def _online(spec: ArmSpec, rows: TrainingLabels) -> Arm:
     """Online smoothing: a share ε to what the model itself says of rows of the class that it gets right."""
     from sfumato import theory
 
-    (eps,) = asked.numbers
+    (eps,) = spec.numbers
     even = theory.loss_floor(eps, rows.num_classes, over="all")  # of the first epoch
-    return _OnlineArm(asked.arm_name, eps, "own predictions", even, math.inf, words=asked.kind.words)
+    return _OnlineArm(spec.arm_name, eps, "own predictions", even, math.inf, words=spec.kind.words)
 
 
-def _rows_arm(asked: ArmSpec, over: str, table: Column, shares: Column) -> RowsArm:
-    import numpy as np
-
-    entropies, gaps = entropies_and_gaps(table, np.arange(len(table)))
-    counted = shares > 0
-    gap = float(gaps[counted] @ shares[counted])
+def _rows_arm(spec: ArmSpec, over: str, table: Column, shares: Column) -> RowsArm:
+    floor, gap = floor_and_gap(table, shares)
     off = float((1 - table.diagonal()) @ shares)
-    floor = float(entropies @ shares)
-    kept = tuple(tuple(row) for row in table.tolist())
-    gap = gap if math.isfinite(gap) else math.inf
-    return RowsArm(asked.arm_name, off, over, floor, gap, kept, words=asked.kind.words)
+    rows = tuple(tuple(row) for row in table.tolist())
+    return RowsArm(spec.arm_name, off, over, floor, gap, rows, words=spec.kind.words)
 
 
 @dataclass(frozen=True)
@@ -151,7 +146,6 @@ class RowsArm(MeasuredArm):
     rows: tuple[tuple[float, ...], ...]
 
     def loss(self) -> torch.nn.Module:
-        """A loss towards the rows."""
         import torch
 
         from sfumato.lab.train.objectives import TargetLoss
@@ -165,7 +159,6 @@ class RowsArm(MeasuredArm):
         return TargetLoss(make_target)
 
     def target(self, label: int, num_classes: int) -> list[float]:
-        """The row of the label."""
         return list(self.rows[label])
 
 
@@ -206,13 +199,13 @@ _SHRINKAGE = 1.0
 
 
 def _class_table(
-    asked: ArmSpec, names: Sequence[str], cells: str, allowed: Callable[[float], bool], wrong: str
+    spec: ArmSpec, names: Sequence[str], cells: str, allowed: Callable[[float], bool], wrong: str
 ) -> Column:
     """The user's table of numbers for each two classes, refused with what it must be; ``cells`` says what it holds."""
     from sfumato.lab.data.class_table import read_class_table
     from sfumato.lab.data.table import DataError
 
-    (file,), kind = asked.files, asked.kind.name
+    (file,), kind = spec.files, spec.kind.name
     must = (
         "It must be a CSV file with the names of the classes in its first line, and a line for each class with its "
         f"name and {cells}"
@@ -225,7 +218,7 @@ def _class_table(
         raise OptionError(f"--arm {kind}: {error}. {must}") from None
 
 
-def _refuse_wrong_answers(spec: str, table: Column, eps: float, names: Sequence[str]) -> None:
+def _refuse_wrong_answers(where: str, table: Column, eps: float, names: Sequence[str]) -> None:
     """Refuse a strength at which another class would get as much as the label: the model would learn wrong answers."""
     import numpy as np
 
@@ -234,7 +227,7 @@ def _refuse_wrong_answers(spec: str, table: Column, eps: float, names: Sequence[
     if off[y, k] >= table[y, y]:
         most = 1 / (1 + float(off[y, k]) / eps)
         raise OptionError(
-            f'{spec} gives the class "{short(names[k])}" {off[y, k]:.3g} in the target of "{short(names[y])}", whose '
+            f'{where} gives the class "{short(names[k])}" {off[y, k]:.3g} in the target of "{short(names[y])}", whose '
             f"own share is {table[y, y]:.3g}: the model would learn a wrong answer; choose less than {most:.3g}"
         )
 
@@ -252,11 +245,8 @@ def _values_of(names: Sequence[str]) -> list[float]:
 
 def _finite(text: str) -> float | None:
     """The number that a text is, if it is a finite one."""
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
+    with contextlib.suppress(ValueError):
+        return number if math.isfinite(number := float(text)) else None
 
 
 def _values_in(path: Path, names: Sequence[str]) -> list[float]:
@@ -266,7 +256,7 @@ def _values_in(path: Path, names: Sequence[str]) -> list[float]:
             lines = [(number, row) for number, row in enumerate(csv.reader(file), 1) if any(row)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise OptionError(f"--arm ordinal: {path} cannot be read as CSV: {error}") from None
-    found: dict[str, float] = {}
+    values: dict[str, float] = {}
     for number, row in lines:
         where = f"--arm ordinal: {path}, line {number}"
         if len(row) != 2:
@@ -274,16 +264,15 @@ def _values_in(path: Path, names: Sequence[str]) -> list[float]:
         name = row[0].strip()
         if name not in names:
             raise OptionError(f'{where}: "{short(name)}" is not a class.{did_you_mean(name, names)}')
-        if name in found:
+        if name in values:
             raise OptionError(f'{where}: the class "{short(name)}" has a value already')
         value = _finite(row[1])
         if value is None:
             raise OptionError(f'{where}: "{short(row[1].strip())}" is not a number')
-        found[name] = value
-    missing = next((name for name in names if name not in found), None)
-    if missing is not None:
+        values[name] = value
+    if (missing := next((name for name in names if name not in values), None)) is not None:
         raise OptionError(f'--arm ordinal: {path} has no value for the class "{short(missing)}"')
-    return [found[name] for name in names]
+    return [values[name] for name in names]
 
 
 def _table_words(strength: str, code: str) -> Words:

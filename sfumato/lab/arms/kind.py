@@ -42,11 +42,7 @@ class Parameter:
     default: Value | None = None  # None where it must be given, and NaN where it then has none
 
     def __str__(self) -> str:
-        """Its name, range and default, as the docs have them.
-
-        >>> str(Parameter("alpha", "its weight α", "above 0", default=0.1))
-        'alpha above 0 (0.1)'
-        """
+        """Its name, range and default, as the docs have them."""
         left_out = self.default is None or self.default != self.default
         default = "" if left_out else f"({self.default})"
         return " ".join(filter(None, (self.name, self.range, default)))
@@ -54,7 +50,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Words:
-    """What readers are shown of a kind of arm, with its ``{eps}``, ``{name}``, ``{over}`` and strengths filled in."""
+    """What readers see of a kind of arm, with its ``{eps}``, ``{name}``, ``{over}`` and strengths filled in."""
 
     method: str = "smoothing"  # what training with it is called
     strength: str = ""  # in a sentence, with the function that makes the target
@@ -150,12 +146,10 @@ class Arm:
     @property
     def penalty(self) -> dict[str, Any] | None:
         """The kind and the strengths of a penalty, as the summary has them; None for an arm towards a target."""
-        return None
 
     @property
     def schedule(self) -> dict[str, Any] | None:
         """The kind and the strengths of a schedule, likewise; None where the strength stands still."""
-        return None
 
     @property
     def strength(self) -> float:
@@ -269,11 +263,9 @@ class MeasuredArm(Arm):
     mean_gap: float
 
     def floor(self, num_classes: int) -> float:
-        """The floor that was measured."""
         return self.mean_floor
 
     def gap(self, num_classes: int) -> float:
-        """The gap that was measured."""
         return self.mean_gap
 
 
@@ -288,3 +280,13 @@ def entropies_and_gaps(targets: Any, labels: npt.NDArray[np.int64]) -> tuple[Any
         own = logs[rows, labels]
         logs[rows, labels] = 0.0  # not taken off again: it may be −∞
         return entropies, own - logs.sum(1) / (targets.shape[1] - 1)
+
+
+def floor_and_gap(table: Any, shares: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """The means over the training rows, where each class has a row of a table as its target; an infinite gap is inf."""
+    import numpy as np
+
+    entropies, gaps = entropies_and_gaps(table, np.arange(len(table)))
+    counted = shares > 0  # a class without rows may have an infinite gap
+    gap = float(gaps[counted] @ shares[counted])
+    return float(entropies @ shares), gap if np.isfinite(gap) else float("inf")

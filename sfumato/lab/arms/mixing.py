@@ -16,29 +16,17 @@ if TYPE_CHECKING:
 _BETA = Parameter("alpha", "α of its Beta distribution", "above 0 and at most 100", lambda alpha: 0 < alpha <= 100)
 
 
-def _mixed(asked: ArmSpec, rows: TrainingLabels) -> MeasuredArm:
+def _mixed(spec: ArmSpec, rows: TrainingLabels) -> MeasuredArm:
     r"""Rows and their targets mixed in pairs, by mixup or CutMix.
 
     The floor is the expected entropy of a mixed target, :math:`(\psi(2\alpha+1) - \psi(\alpha+1))\,P(y \ne y')`.
     """
     from scipy.special import digamma
 
-    (alpha,) = asked.numbers
+    (alpha,) = spec.numbers
     apart = 1 - sum(share * share for share in rows.shares.tolist())
     floor = float(digamma(2 * alpha + 1) - digamma(alpha + 1)) * apart
-    return _MixArm(asked.arm_name, alpha, asked.kind.name, floor, math.inf, words=asked.kind.words)
-
-
-def _soft(asked: ArmSpec, rows: TrainingLabels) -> MeasuredArm:
-    """The soft labels of the data themselves."""
-    import numpy as np
-
-    assert rows.soft is not None, "refused before"
-    labels = rows.labels
-    entropies, gaps = entropies_and_gaps(rows.soft, labels)
-    off, gap = float(1 - rows.soft[np.arange(len(labels)), labels].mean()), float(gaps.mean())
-    gap = gap if math.isfinite(gap) else math.inf
-    return _SoftArm("soft", off, None, float(entropies.mean()), gap, words=asked.kind.words)
+    return _MixArm(spec.arm_name, alpha, spec.kind.name, floor, math.inf, words=spec.kind.words)
 
 
 @dataclass(frozen=True)
@@ -60,10 +48,19 @@ class _MixArm(MeasuredArm):
         return lambda logits, labels: loss.of(logits, labels, (labels + 1) % num_classes, 0.7)
 
 
+def _soft(spec: ArmSpec, rows: TrainingLabels) -> MeasuredArm:
+    """The soft labels of the data themselves; ε is the mass that they leave off the label on average."""
+    import numpy as np
+
+    assert rows.soft is not None, "refused before"
+    entropies, gaps = entropies_and_gaps(rows.soft, rows.labels)
+    off, gap = float(1 - rows.soft[np.arange(len(rows.labels)), rows.labels].mean()), float(gaps.mean())
+    gap = gap if math.isfinite(gap) else math.inf
+    return _SoftArm("soft", off, None, float(entropies.mean()), gap, words=spec.kind.words)
+
+
 @dataclass(frozen=True)
 class _SoftArm(MeasuredArm):
-    """The soft labels of the data themselves; ``eps`` is the mass that they leave off the label on average."""
-
     def loss(self) -> torch.nn.Module:
         from sfumato.lab.train.objectives import SoftLoss
 
@@ -71,16 +68,19 @@ class _SoftArm(MeasuredArm):
 
     def target(self, label: int, num_classes: int) -> list[float]:
         """The target of a made-up row: most of the mass is on the label, and the rest rises over the classes."""
-        rest = [float(k) for k in range(num_classes)]
-        q = [0.4 * each / sum(rest) for each in rest]
-        q[label] += 0.6
-        return q
+        rest = num_classes * (num_classes - 1) / 2
+        return [0.4 * k / rest + 0.6 * (k == label) for k in range(num_classes)]
 
     def probed(self, loss: Any, num_classes: int) -> Callable[[Tensor, Tensor], Tensor]:
         import torch
 
         rows = torch.tensor([self.target(label, num_classes) for label in range(num_classes)], dtype=torch.float64)
         return lambda logits, labels: loss.of(logits, rows[labels])
+
+
+def _mix_words(method: str, code: str) -> Words:
+    strength, target = "(λ from Beta({eps:g}, {eps:g}), one a batch)", "Beta({eps:g}, {eps:g})"
+    return Words(method=method, strength=strength, target=target, code=code, varies="mixed rows")
 
 
 MIXING = (
@@ -91,16 +91,13 @@ MIXING = (
         _mixed,
         (_BETA,),
         needs="rows that can be mixed",
-        words=Words(
-            method="mixup",
-            strength="(λ from Beta({eps:g}, {eps:g}), one a batch)",
-            target="Beta({eps:g}, {eps:g})",
-            code="lam = torch.distributions.Beta({eps:g}, {eps:g}).sample().item()\n"
+        words=_mix_words(
+            "mixup",
+            "lam = torch.distributions.Beta({eps:g}, {eps:g}).sample().item()\n"
             "other = torch.randperm(len(labels))\n"
             "logits = model(lam * inputs + (1 - lam) * inputs[other])\n"
             "target = sf.mix(sf.one_hot(labels, K), sf.one_hot(labels[other], K), lam)\n"
             "loss = sf.cross_entropy(logits, target)",
-            varies="mixed rows",
         ),
     ),
     ArmKind(
@@ -111,16 +108,13 @@ MIXING = (
         (_BETA,),
         note="α of their Beta distribution",
         needs="pictures",
-        words=Words(
-            method="CutMix",
-            strength="(λ from Beta({eps:g}, {eps:g}), one a batch)",
-            target="Beta({eps:g}, {eps:g})",
-            code="mix = torchvision.transforms.v2.CutMix(num_classes=K, alpha={eps:g})\n"
+        words=_mix_words(
+            "CutMix",
+            "mix = torchvision.transforms.v2.CutMix(num_classes=K, alpha={eps:g})\n"
             "inputs, probabilities = mix(inputs, labels)\n"
             "logits = model(inputs)\n"
             "target = sf.from_probs(probabilities)\n"
             "loss = sf.cross_entropy(logits, target)",
-            varies="mixed rows",
         ),
     ),
     ArmKind(

@@ -18,7 +18,7 @@ from sfumato.lab.arms.kind import (
     Parameter,
     TrainingLabels,
     Words,
-    entropies_and_gaps,
+    floor_and_gap,
 )
 from sfumato.lab.errors import ArmError, OptionError
 from sfumato.verdict.arms import call
@@ -36,25 +36,22 @@ _AFTER = Parameter(
 )
 
 
-def _one_hot(asked: ArmSpec, rows: TrainingLabels) -> Arm:
+def _one_hot(spec: ArmSpec, rows: TrainingLabels) -> Arm:
     return Arm("one-hot", 0.0, "others")
 
 
-def _smoothed(asked: ArmSpec, rows: TrainingLabels) -> Arm:
-    (eps,) = asked.numbers
-    return Arm(asked.arm_name, eps, asked.kind.name)
+def _smoothed(spec: ArmSpec, rows: TrainingLabels) -> Arm:
+    (eps,) = spec.numbers
+    return Arm(spec.arm_name, eps, spec.kind.name)
 
 
-def _prior(asked: ArmSpec, rows: TrainingLabels) -> Arm:
+def _prior(spec: ArmSpec, rows: TrainingLabels) -> Arm:
     """Smoothing towards the share of each class among the training rows."""
     import numpy as np
 
-    (eps,) = asked.numbers
-    classes, shares = rows.num_classes, rows.shares
-    entropies, gaps = entropies_and_gaps((1 - eps) * np.eye(classes) + eps * shares, np.arange(classes))
-    counted = shares > 0  # a class without rows may have an infinite gap
-    floor, gap = float(entropies @ shares), float(gaps[counted] @ shares[counted])
-    return _PriorArm(asked.arm_name, eps, "prior", floor, gap, tuple(shares.tolist()), words=asked.kind.words)
+    (eps,), shares = spec.numbers, rows.shares
+    floor, gap = floor_and_gap((1 - eps) * np.eye(rows.num_classes) + eps * shares, shares)
+    return _PriorArm(spec.arm_name, eps, "prior", floor, gap, tuple(shares.tolist()), words=spec.kind.words)
 
 
 @dataclass(frozen=True)
@@ -84,33 +81,29 @@ class ScheduledArm(Arm):
 
     @property
     def schedule(self) -> dict[str, Any]:
-        """The schedule with its strengths."""
         return {"kind": self.kind, "strengths": dict(self.strengths)}
 
     def at(self, step: int, steps: int) -> float:
         """The strength of one step, counted from 0, of so many."""
         from sfumato import schedules
 
-        strength: float = getattr(schedules, self.kind)(step, steps, **dict(self.strengths))
-        return strength
+        return getattr(schedules, self.kind)(step, steps, **dict(self.strengths))
 
     def loss(self) -> torch.nn.Module:
-        """A new loss module, which is told each step."""
         from sfumato.lab.train.objectives import ScheduledLoss
 
         return ScheduledLoss(self.kind, dict(self.strengths))
 
     def code(self) -> str:
-        """The strength is set before every step."""
-        given = [f"{name}={value:g}" if name == "after" else f"{value:g}" for name, value in self.strengths]
-        eps = call(f"eps = sf.schedules.{self.kind}", "step", "steps", *given)
+        strengths = [f"{name}={value:g}" if name == "after" else f"{value:g}" for name, value in self.strengths]
+        eps = call(f"eps = sf.schedules.{self.kind}", "step", "steps", *strengths)
         return (
             f"criterion = sf.CrossEntropyLoss()  # once\n{eps}  # before each step\n"
             "criterion.label_smoothing = eps\nloss = criterion(logits, labels)"
         )
 
     def refuse_steps(self, steps: int) -> None:
-        """Raise OptionError where the training is too short for the strength to come to its last value."""
+        """Refuse a training that is too short for the strength to come to its last value."""
         last = self.at(steps - 1, steps)
         if last != self.eps:
             where = "the only step" if steps == 1 else f"the last of {steps:,} steps"
@@ -136,14 +129,14 @@ class ScheduledArm(Arm):
         return Arm(f"{self.name} at step {step}", self.at(step, steps), "all").verify(loss, num_classes)
 
 
-def _scheduled(asked: ArmSpec, rows: TrainingLabels) -> Arm:
+def _scheduled(spec: ArmSpec, rows: TrainingLabels) -> Arm:
     """The arm of a schedule that is called as its kind."""
-    kind, strengths = asked.kind.name, asked.named
+    kind, strengths = spec.kind.name, spec.named
     last = 0.0 if kind == "drop_late" else strengths["end"]
     if kind != "drop_late" and strengths["start"] == last:
         instead = f"all:{last:g}" if last else "onehot"
         raise OptionError(f"--arm {kind}:{last:g}:{last:g} has a strength that never moves: use {instead}")
-    return ScheduledArm(asked.arm_name, last, "all", kind, words=asked.kind.words, strengths=tuple(strengths.items()))
+    return ScheduledArm(spec.arm_name, last, "all", kind, words=spec.kind.words, strengths=tuple(strengths.items()))
 
 
 def _course(course: str, form: str, kind: str) -> Words:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, cast
 
 from sfumato.lab.data import Part
 from sfumato.lab.errors import WorkerError
-from sfumato.lab.execute.task import Progress, RunTask
+from sfumato.lab.execute import Progress, RunTask
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def run_all(tasks: Sequence[RunTask], parts: dict[str, Part], *, workers: int, progress: Progress) -> list[RunRecord]:
-    """Every task in worker processes; see :func:`sfumato.lab.execute.executor.train_all`.
+    """Every task in worker processes.
 
     Each worker has a pipe of its own and no lock is shared, so that one may be killed at any moment without leaving
     another, or this process, waiting for ever.
@@ -65,18 +65,16 @@ def run_all(tasks: Sequence[RunTask], parts: dict[str, Part], *, workers: int, p
                 except (EOFError, ConnectionError):
                     raise _died(tasks[number], process) from None
                 if kind == "epoch":
-                    progress(tasks[number].arm.name, tasks[number].seed, content)
-                elif kind == "error":
+                    progress(tasks[number].key, content)
+                    continue
+                if kind == "error":
                     raise content
-                elif waiting:
-                    records[number] = content
-                    number, task = waiting.pop()
-                    connection.send(task)
+                records[number] = content
+                del crew[connection]
+                number, task = waiting.pop() if waiting else (number, None)
+                connection.send(task)
+                if task is not None:
                     crew[connection] = process, number
-                else:
-                    records[number] = content
-                    connection.send(None)
-                    del crew[connection]
         return [records[number] for number in range(len(tasks))]
     finally:
         for process in processes:
@@ -88,10 +86,11 @@ def run_all(tasks: Sequence[RunTask], parts: dict[str, Part], *, workers: int, p
 def _died(task: RunTask, process: BaseProcess) -> WorkerError:
     if process.pid is not None:
         process.join()
-    return WorkerError(
-        f"the process of {task.name} ended with code {process.exitcode}, perhaps for want of memory; "
-        "try --workers 1, or fewer rows"
-    )
+    what = f"the process of {task.key.name} ended with code {process.exitcode}, perhaps for want of memory"
+    return WorkerError(f"{what}; {_LESS}")
+
+
+_LESS = "try --workers 1, or fewer rows"
 
 
 def _serve(connection: Connection, parts: dict[str, Part]) -> None:
@@ -108,8 +107,7 @@ def _serve(connection: Connection, parts: dict[str, Part]) -> None:
             except ConnectionError:
                 raise
             except MemoryError:
-                told = WorkerError(f"no memory is left to run {task.name}; try --workers 1, or fewer rows")
-                connection.send(("error", told))
+                connection.send(("error", WorkerError(f"no memory is left to run {task.key.name}; {_LESS}")))
                 return
             except Exception as error:
                 error.add_note(traceback.format_exc())  # where it was, which pickling would lose
@@ -124,19 +122,15 @@ def _sendable(error: Exception) -> Exception:
         ForkingPickler.dumps(error)  # as the connection sends it
         copy.copy(error)  # as it is rebuilt
     except Exception:
-        told = RuntimeError(f"{type(error).__name__}: {error}")
-        told.__notes__ = list(error.__notes__)
-        return told
+        plain = RuntimeError(f"{type(error).__name__}: {error}")
+        plain.__notes__ = list(error.__notes__)
+        return plain
     return error
 
 
 @contextlib.contextmanager
 def _without_main() -> Generator[None]:
-    """Hide the program that runs from a worker that starts, which would run it again to import its names.
-
-    A worker needs none of these names. Without this, a script that calls ``sf.compare`` on its first level would call
-    it in every worker too.
-    """
+    """Hide the program that runs: a worker would run it to import names that it does not need, ``sf.compare`` too."""
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:
@@ -149,22 +143,21 @@ def _without_main() -> Generator[None]:
 def _interrupts_held() -> Generator[None]:
     """Hold back SIGINT while workers are made, so that none is left half-started, and raise it afterwards.
 
-    The workers inherit the mask and never hear one: this process does, and ends them. The mask alone would not do here,
-    for the system may give the signal to any thread, and Python then interrupts the main one. SIGTERM is held back too
-    where it is handled, but not masked, for it is what ends a worker.
+    The workers inherit the mask: this process hears the signal, and ends them. The mask alone would not do, for the
+    system may give the signal to any thread. SIGTERM ends workers, so it is held back but not masked.
     """
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
         yield
         return
     heard: list[int] = []
     held = [signal.SIGINT] + ([signal.SIGTERM] if callable(signal.getsignal(signal.SIGTERM)) else [])
-    handlers = {each: signal.signal(each, lambda number, frame: heard.append(number)) for each in held}
+    handlers = {number: signal.signal(number, lambda number, frame: heard.append(number)) for number in held}
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        for each, handler in handlers.items():
-            signal.signal(each, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
     if heard:
         raise KeyboardInterrupt

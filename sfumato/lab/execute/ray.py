@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from sfumato.io.atomic import write_bytes, write_sealed
 from sfumato.lab.errors import WorkerError, first_line
-from sfumato.lab.execute.task import Progress, RunTask
+from sfumato.lab.execute import Progress, RunTask
 
 if TYPE_CHECKING:
     from sfumato.lab.data import Part
@@ -32,33 +32,33 @@ _POLL = 0.2  # seconds between two looks at how far the tasks are
 
 
 def run_all(tasks: Sequence[RunTask], parts: dict[str, Part], *, workers: int, progress: Progress) -> list[RunRecord]:
-    """Every task on Ray, which is sent the rows once a machine; see :func:`sfumato.lab.execute.executor.train_all`."""
+    """Every task on Ray, which is sent the rows once per machine."""
     ray: Any = importlib.import_module("ray")  # an optional dependency, whose type stubs are incomplete
     with _connected(ray, workers):
-        told = importlib.import_module("ray.util.queue").Queue(actor_options={"num_cpus": 0})
+        queue = importlib.import_module("ray.util.queue").Queue(actor_options={"num_cpus": 0})
         rows = ray.put(parts)
         gpus: dict[str, Any] = {"num_gpus": 1} if tasks[0].device != "cpu" else {}
         remote = ray.remote(num_cpus=1, max_retries=RETRIES, **gpus)(_run)
-        running = {remote.remote(number, task, rows, told): number for number, task in enumerate(tasks)}
+        running = {remote.remote(number, task, rows, queue): number for number, task in enumerate(tasks)}
         records: dict[int, RunRecord] = {}
         shown: set[tuple[int, int]] = set()
         try:
             while running:
                 done, _ = ray.wait(list(running), num_returns=1, timeout=_POLL)
-                for number, epoch in told.get_nowait_batch(told.qsize()):
+                for number, epoch in queue.get_nowait_batch(queue.qsize()):
                     if (number, epoch["epoch"]) not in shown:  # what is tried again tells again
                         shown.add((number, epoch["epoch"]))
-                        progress(tasks[number].arm.name, tasks[number].seed, epoch)
-                for each in done:
-                    records[running[each]] = _kept(tasks[running[each]], *ray.get(each))
-                    del running[each]
+                        progress(tasks[number].key, epoch)
+                for reference in done:
+                    number = running.pop(reference)
+                    records[number] = _kept(tasks[number], *ray.get(reference))
         except ray.exceptions.RayTaskError as error:
             raise error.cause from None
         except ray.exceptions.RayError as error:
             raise WorkerError(f"Ray gave up: {first_line(error)}") from error
         finally:
-            for each in running:
-                ray.cancel(each, force=True)
+            for reference in running:
+                ray.cancel(reference, force=True)
     return [records[number] for number in range(len(tasks))]
 
 
@@ -70,7 +70,7 @@ def _kept(task: RunTask, record: RunRecord, files: dict[str, bytes]) -> RunRecor
     return record
 
 
-def _run(number: int, task: RunTask, parts: dict[str, Part], told: Any) -> tuple[RunRecord, dict[str, bytes]]:
+def _run(number: int, task: RunTask, parts: dict[str, Part], queue: Any) -> tuple[RunRecord, dict[str, bytes]]:
     """In a process of Ray's: one run in a folder of its own, and its files as bytes."""
     import torch
 
@@ -82,7 +82,7 @@ def _run(number: int, task: RunTask, parts: dict[str, Part], told: Any) -> tuple
         for name in ("logits", "weights", "work"):
             (Path(folder) / name).mkdir()
         here = replace(task, folder=Path(folder))
-        record = run(here, own, lambda epoch: told.put((number, epoch)))
+        record = run(here, own, lambda epoch: queue.put((number, epoch)))
         return record, {name: path.read_bytes() for name, path in here.files.items()}
 
 

@@ -1,7 +1,7 @@
 """The processes that torchrun started: each takes a share of every batch, and gradients are added up.
 
 Every rank starts from the same weights and makes the same steps, so weights are never sent. What is looked at between
-epochs, and all that is saved, is the first rank's: each row is evaluated once, whatever the number of ranks.
+epochs, and all that is saved, is the first rank's. A process that is alone is the case of one rank.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sfumato.lab.errors import OptionError
 from sfumato.lab.options import Options
-from sfumato.lab.train.plan import Plan, batch_for_norm
+from sfumato.lab.train import Plan, batch_for_norm
 from sfumato.messages import Note
 
 if TYPE_CHECKING:
@@ -34,52 +34,78 @@ def is_first() -> bool:
     return not started_by_torchrun() or os.environ["RANK"] == "0"
 
 
-def refuse(options: Options, plan: Plan, world: int, *, rows: int, batch_norm: bool) -> None:
-    """Refuse options that have no meaning under torchrun, and batches with fewer rows than there are ranks.
-
-    A model with batch norm cannot be trained on one row, so then each rank needs two rows of a batch, or none.
-    """
-    if options.on is not None or options.time_budget is not None:
-        raise OptionError("under torchrun leave out --on and --time-budget: its ranks share out each run in turn")
-    if plan.batch_size < world:
-        raise OptionError(f"--batch-size {plan.batch_size} cannot be shared out between {world} ranks")
-    if batch_norm and (size := batch_for_norm(plan.batch_size, rows, world)) != plan.batch_size:
-        raise OptionError(
-            f"--batch-size {plan.batch_size} leaves one of {world} ranks one row of a batch of the {rows:,} training "
-            "rows, and the model normalises over the rows of a rank; "
-            f"{f'--batch-size {size} leaves none' if size else 'use fewer ranks'}"
-        )
-
-
 @dataclass(frozen=True)
 class Ranks:
-    """The processes of one run: the rank of this one, from 0, and how many there are."""
+    """The processes that share each run; by itself, one process that is alone and has nobody to ask."""
 
-    rank: int
-    world: int
+    rank: int = 0
+    world: int = 1
 
     @property
     def is_first(self) -> bool:
-        """Whether this process speaks for all: it alone looks at validation rows, saves and tells."""
+        """Whether this process speaks for all: it alone looks at validation rows, saves and reports."""
         return self.rank == 0
 
-    def note(self, batch_norm: bool) -> Note:
-        """How far the numbers of a run of these processes are from those of one process, for its reader."""
-        shared = f"Trained by {self.world} processes under torchrun that share every batch: "
-        if batch_norm:
-            normalised = "the model normalises over the rows that each has of a batch, so its numbers differ from"
-            return Note(code="torchrun-batch-norm", text=f"{shared}{normalised} those of one process.")
-        return Note(code="torchrun", text=f"{shared}last digits differ from those of one process.")
+    def accept(self, options: Options, plan: Plan, *, rows: int, batch_norm: bool) -> list[Note]:
+        """What a reader should know of numbers that these processes made; an OptionError if they cannot make them."""
+        return []
 
     def rows(self, batch: Tensor) -> Tensor:
-        """This rank's share of a batch: shares differ by one row at most, and may be empty."""
-        return batch[self.rank :: self.world]
+        """This rank's share of a batch; the batch itself if there is one rank alone."""
+        return batch
 
     def add_gradients(self, model: nn.Module, lost: float) -> float:
         """Give every rank the sum of all gradients, after the backward pass; a rank without rows has none.
 
         ``lost`` is 0, or a loss of this rank that was not finite; every rank is then given NaN or infinity back.
         """
+        return lost
+
+    def means(self, loss: float, gap: float, rows: int) -> tuple[float, float]:
+        """The loss of all ranks, to which each adds its own part, and the mean gap over the rows of all."""
+        return loss, gap
+
+    def agree(self, value: Any) -> Any:
+        """What the first rank has, on every rank."""
+        return value
+
+    def on_first(self, make: Callable[[], Made]) -> Made | None:
+        """What ``make`` gives on the first rank, where alone it is called; None on the others."""
+        return make()
+
+
+ONE_PROCESS = Ranks()
+
+
+class TorchrunRanks(Ranks):
+    """Several processes, of which this is one."""
+
+    def accept(self, options: Options, plan: Plan, *, rows: int, batch_norm: bool) -> list[Note]:
+        """Refuse options without a meaning here, and batches of which a rank would have too few rows."""
+        world = self.world
+        if options.on is not None or options.time_budget is not None:
+            raise OptionError("under torchrun leave out --on and --time-budget: its ranks share out each run in turn")
+        if plan.batch_size < world:
+            raise OptionError(f"--batch-size {plan.batch_size} cannot be shared out between {world} ranks")
+        if batch_norm and (size := batch_for_norm(plan.batch_size, rows, world)) != plan.batch_size:
+            raise OptionError(
+                f"--batch-size {plan.batch_size} leaves one of {world} ranks one row of a batch of the {rows:,} "
+                "training rows, and the model normalises over the rows of a rank; "
+                f"{f'--batch-size {size} leaves none' if size else 'use fewer ranks'}"
+            )
+        differ, code = "last digits differ from", "torchrun"
+        if batch_norm:
+            code += "-batch-norm"
+            differ = "the model normalises over the rows that each has of a batch, so its numbers differ from"
+        text = f"Trained by {world} processes under torchrun that share every batch: {differ} those of one process."
+        return [Note(code=code, text=text)]
+
+    def rows(self, batch: Tensor) -> Tensor:
+        """Shares differ by one row at most, and may be empty."""
+        return batch[self.rank :: self.world]
+
+    def add_gradients(self, model: nn.Module, lost: float) -> float:
+        """All gradients and ``lost`` in one exchange."""
         import torch
         from torch import distributed
 
@@ -88,11 +114,14 @@ class Ranks:
         sign = torch.tensor([lost], dtype=flat[0].dtype, device=flat[0].device)
         summed = torch.cat([*(g.reshape(-1) for g in flat), sign])
         distributed.all_reduce(summed)
-        at = 0
-        for p in parameters:
-            p.grad = summed[at : at + p.numel()].view_as(p)
-            at += p.numel()
+        for p, part in zip(parameters, summed[:-1].split([p.numel() for p in parameters]), strict=True):
+            p.grad = part.view_as(p)
         return summed[-1].item()
+
+    def means(self, loss: float, gap: float, rows: int) -> tuple[float, float]:
+        """From sums over the ranks."""
+        loss, gaps, count = self.sums([loss, gap * rows, rows])
+        return loss, gaps / count
 
     def sums(self, values: Sequence[float]) -> list[float]:
         """Each number added up over the ranks."""
@@ -106,15 +135,15 @@ class Ranks:
         return numbers.tolist()
 
     def agree(self, value: Any) -> Any:
-        """What the first rank has, on every rank."""
+        """A broadcast from the first rank."""
         from torch import distributed
 
-        given = [value]
-        distributed.broadcast_object_list(given, src=0)
-        return given[0]
+        values = [value]
+        distributed.broadcast_object_list(values, src=0)
+        return values[0]
 
     def on_first(self, make: Callable[[], Made]) -> Made | None:
-        """What ``make`` gives on the first rank, where alone it is called; None on the others."""
+        """An error on the first rank is raised on every rank."""
         made, error = None, None
         if self.is_first:
             try:
@@ -127,14 +156,14 @@ class Ranks:
 
 
 @contextlib.contextmanager
-def joined(device: str) -> Generator[Ranks | None]:
-    """The group of processes, for as long as a comparison takes; None where torchrun did not start this one.
+def joined(device: str) -> Generator[Ranks]:
+    """The group of processes, for as long as a comparison takes.
 
     The other ranks stay until the first has finished. One that left right after its last exchange could end its
     interpreter under a thread of torch's that still lets go of that exchange's tensors, which aborts the process.
     """
     if not started_by_torchrun():
-        yield None
+        yield ONE_PROCESS
         return
 
     import torch
@@ -146,7 +175,7 @@ def joined(device: str) -> Generator[Ranks | None]:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     distributed.init_process_group("nccl" if on_gpu else "gloo")
     try:
-        ranks = Ranks(distributed.get_rank(), distributed.get_world_size())
+        ranks = TorchrunRanks(distributed.get_rank(), distributed.get_world_size())
         yield ranks
         store: Any = distributed_c10d._get_default_store()  # pyright: ignore[reportPrivateUsage]
         if ranks.is_first:

@@ -1,4 +1,4 @@
-"""One run of one arm and seed, from its rows to its files.
+"""One run, from its rows to its files.
 
 A run depends on its task alone and trains on one torch thread, so its bits are the same wherever it is trained.
 """
@@ -6,7 +6,8 @@ A run depends on its task alone and trains on one torch thread, so its bits are 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,8 +18,8 @@ from torch import Tensor
 from sfumato.io.atomic import file_hash, write_arrays, write_bytes, write_sealed
 from sfumato.lab.data import Part
 from sfumato.lab.errors import TrainingError
-from sfumato.lab.execute.task import RunTask
-from sfumato.lab.execute.torchrun import Ranks
+from sfumato.lab.execute import Progress, RunTask
+from sfumato.lab.execute.torchrun import ONE_PROCESS, Ranks
 from sfumato.lab.models import Classifier, build, features_and_logits, weights_hash
 from sfumato.lab.train.augment import Augmentation
 from sfumato.lab.train.loop import Epoch, Trained, mean_gap, train
@@ -31,18 +32,25 @@ OnEpoch = Callable[[dict[str, Any]], object]  # called with the fields of an epo
 
 
 def run(task: RunTask, parts: dict[str, Part], on_epoch: OnEpoch) -> RunRecord:
-    """Train, verify, save; errors and result are those of :meth:`TrainingRun.train` and :meth:`TrainingRun.save`."""
+    """Train, verify, save."""
     made = TrainingRun(task, parts)
     return made.save(made.train(on_epoch))
 
 
-class TrainingRun:
-    """A run ready to train: its rows on the device, a model with its initial weights, and a loss.
+def run_by_ranks(tasks: Sequence[RunTask], parts: dict[str, Part], progress: Progress, ranks: Ranks) -> list[RunRecord]:
+    """Each run in turn, trained by all ranks; the records are the first rank's, which alone writes and reports."""
+    torch.set_num_threads(1)
+    records: list[RunRecord] = []
+    for task in tasks:
+        made = TrainingRun(task, parts)
+        trained = made.train(partial(progress, task.key) if ranks.is_first else None, ranks=ranks)
+        if ranks.is_first:
+            records.append(made.save(trained))
+    return records
 
-    Args:
-        task: what to run.
-        parts: the rows of ``"train"``, ``"validation"`` and ``"test"``.
-    """
+
+class TrainingRun:
+    """A run ready to train: the rows of ``parts`` on the device, a model with its initial weights, and a loss."""
 
     def __init__(self, task: RunTask, parts: dict[str, Part]) -> None:
         self._started = time.perf_counter()
@@ -61,30 +69,30 @@ class TrainingRun:
         self._initial = weights_hash(self.model)
         self.epochs: list[dict[str, Any]] = []  # the fields of each epoch so far
 
-    def train(self, on_epoch: OnEpoch | None, *, ranks: Ranks | None = None) -> Trained:
-        """Train the model; errors and ``ranks`` are those of :func:`sfumato.lab.train.loop.train`."""
+    def train(self, on_epoch: OnEpoch | None, *, ranks: Ranks = ONE_PROCESS) -> Trained:
+        """Train the model."""
 
         def keep(epoch: Epoch) -> None:
             self.epochs.append(epoch.to_dict())
             if on_epoch is not None:
                 on_epoch(self.epochs[-1])
 
-        plan, inputs, rows = self.task.plan, self.task.inputs, len(self._rows["train"][1])
-        augment = Augmentation(plan.augment, inputs, rows, self.task.seed) if plan.augment else None
+        task, rows = self.task, self._rows["train"]
+        kinds = task.plan.augment
         return train(
             self.model,
             self.loss,
-            self._rows["train"],
+            rows,
             self._rows["validation"],
-            self.task.plan,
-            seed=self.task.seed,
-            floor=self.task.arm.floor(self.task.classes),
+            task.plan,
+            seed=task.seed,
+            floor=task.arm.floor(task.classes),
             on_epoch=keep,
             weight=self._weight,
             soft=self._soft,
             validation_soft=self._validation_soft,
             ranks=ranks,
-            augment=augment,
+            augment=Augmentation(kinds, task.inputs, len(rows[1]), task.seed) if kinds else None,
         )
 
     def save(self, trained: Trained) -> RunRecord:
@@ -99,9 +107,8 @@ class TrainingRun:
                 train_gap = mean_gap(logits.double(), labels.cpu())
         weights = {name: tensor.cpu().contiguous() for name, tensor in self.model.state_dict().items()}
         write_bytes(task.files["weights"], to_bytes(weights))
-        record: RunRecord = {
-            "arm": task.arm.name,
-            "seed": task.seed,
+        record = {
+            **task.key._asdict(),
             "weights": self._initial,
             "batches": list(trained.batches),
             "kept_epoch": trained.kept_epoch,
@@ -113,17 +120,15 @@ class TrainingRun:
             "seconds": time.perf_counter() - self._started,
             "files": {name: file_hash(path) for name, path in task.files.items()},
         }
-        write_sealed(task.record, check(record, RunRecord, task.record))
-        return record
+        checked = check(record, RunRecord, task.record)
+        write_sealed(task.record, checked)
+        return checked
 
 
 def save_logits(task: RunTask, name: str, model: Classifier, part: Part, features: Tensor) -> Tensor:
-    """Evaluate the trained model of a task on one part, save what it says, and give the logits (n, K), on the CPU.
-
-    The features are those of the part, where the model is.
-    """
+    """Evaluate the trained model on one part, whose features are where the model is; the logits (n, K), on the CPU."""
     pairs = [(f.cpu(), z.cpu()) for f, z in features_and_logits(model, features)]
-    penultimate, logits = (torch.cat(each) for each in zip(*pairs, strict=True))
+    penultimate, logits = (torch.cat(chunks) for chunks in zip(*pairs, strict=True))
     if not bool(logits.isfinite().all()):
         raise TrainingError(
             f"the {task.arm.name} model of seed {task.seed} has logits that are not finite after training; "

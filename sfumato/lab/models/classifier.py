@@ -15,15 +15,7 @@ CHUNK = 1024
 
 
 class Classifier(nn.Module):
-    """A body that makes features and a linear head that makes logits.
-
-    Attributes:
-        prepare: turns rows of the data into what the body takes.
-        head: makes logits; the identity where a foreign model has no linear last layer.
-        description: layers in words, for the report.
-        notes: what a reader should know of the model.
-        names: of weights in the model as it came, by their names here; a weight of the same name may be missing.
-    """
+    """A body that makes features and a linear head that makes logits."""
 
     def __init__(
         self,
@@ -35,26 +27,21 @@ class Classifier(nn.Module):
         notes: tuple[Note, ...] = (),
     ) -> None:
         super().__init__()
-        self.prepare, self.body, self.head = prepare or nn.Identity(), body, head
-        self.description, self.notes = description, notes
-        self.names: dict[str, str] = {}
+        self.prepare = prepare or nn.Identity()  # turns rows of the data into what the body takes
+        self.body, self.head = body, head  # a foreign model without a linear last layer has the identity as its head
+        self.description, self.notes = description, notes  # layers in words; what a reader should know of the model
+        self.names: dict[str, str] = {}  # of weights in the model as it came, by their names here, where they differ
 
     def features(self, x: Tensor) -> Tensor:
         """What the head sees, (n, width)."""
         return self.body(self.prepare(x))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits, (n, K)."""
         return self.head(self.features(x))
 
 
 def features_and_logits(model: Classifier, x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Features and logits of all rows, a chunk at a time, without gradients; the model is put in evaluation mode.
-
-    >>> from sfumato.lab.models import build
-    >>> [tuple(z.shape) for _, z in features_and_logits(build("mlp", 4, 3, seed=0), torch.zeros(1500, 4))]
-    [(1024, 3), (476, 3)]
-    """
+    """Features and logits of all rows, a chunk at a time, without gradients; the model is put in evaluation mode."""
     model.eval()
     with torch.no_grad():
         for rows in x.split(CHUNK):
@@ -68,12 +55,7 @@ def logits_of(model: Classifier, x: Tensor) -> Tensor:
 
 
 def weights_hash(model: nn.Module) -> str:
-    """SHA-256 over names and bytes of all weights: equal for equal weights, and shown so that pairing can be seen.
-
-    >>> from sfumato.lab.models import build
-    >>> weights_hash(build("linear", 3, 2, seed=0)) == weights_hash(build("linear", 3, 2, seed=0))
-    True
-    """
+    """SHA-256 over names and bytes of all weights: equal for equal weights, and shown so that pairing can be seen."""
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
         digest.update(name.encode())

@@ -18,9 +18,8 @@ from torch import Tensor, nn
 from sfumato.lab.data.python_objects import find_callable, said
 from sfumato.lab.data.table import DataError, Inputs
 from sfumato.lab.errors import OptionError
-from sfumato.lab.models.built_in import Spread
+from sfumato.lab.models.built_in import Flat, Spread, as_picture
 from sfumato.lab.models.classifier import Classifier
-from sfumato.lab.models.pictures import Flat, as_picture
 from sfumato.messages import Note
 from sfumato.text import did_you_mean
 
@@ -94,24 +93,26 @@ class _Logits(nn.Module):
 def _hf(name: str, folder: str, inputs: Inputs, classes: int) -> Classifier:
     transformers: Any = importlib.import_module("transformers")
     transformers.logging.set_verbosity_error()
-    text = inputs.kind == "tokens"
-    if not text:
+    of_text = inputs.kind == "tokens"
+    if not of_text:
         as_picture(inputs, name)
-    kind = "AutoModelForSequenceClassification" if text else "AutoModelForImageClassification"
+    kind = "AutoModelForSequenceClassification" if of_text else "AutoModelForImageClassification"
     factory = getattr(transformers, kind)
     try:
         config = transformers.AutoConfig.from_pretrained(folder, num_labels=classes, local_files_only=True)
         if any(path.suffix in (".safetensors", ".bin") for path in Path(folder).iterdir()):
             net = factory.from_pretrained(folder, config=config, local_files_only=True, ignore_mismatched_sizes=True)
-            told = f"{name} starts from the weights in its folder; a last layer for other classes is drawn anew."
-            note = Note(code="model-weights", text=told)
+            text = f"{name} starts from the weights in its folder; a last layer for other classes is drawn anew."
+            note = Note(code="model-weights", text=text)
         else:
             net = factory.from_config(config)
-            told = f"{name} has no weights in its folder: they are drawn from the seed."
-            note = Note(code="model-without-weights", text=told)
+            note = Note(
+                code="model-without-weights",
+                text=f"{name} has no weights in its folder: they are drawn from the seed.",
+            )
     except Exception as error:  # the library raises a dozen kinds
         raise OptionError(f"--model {name} cannot be loaded as {kind}: {said(error)}") from error
-    if text:
+    if of_text:
         model = _taken_apart(name, _Logits(net, text=True), nn.Identity(), inputs, classes, name)
     else:
         side = getattr(config, "image_size", _DEFAULT_SIDE)
@@ -162,7 +163,9 @@ def _wanted(make: Any) -> int:
     return min(2, sum(p.default is p.empty for p in positional))
 
 
-def _taken_apart(name: str, net: nn.Module, prepare: nn.Module, inputs: Inputs, classes: int, told: str) -> Classifier:
+def _taken_apart(
+    name: str, net: nn.Module, prepare: nn.Module, inputs: Inputs, classes: int, description: str
+) -> Classifier:
     """Body and head, tried on two rows of zeros."""
     rows = torch.zeros(2, *inputs.shape, dtype={"image": torch.uint8, "tokens": torch.int64}.get(inputs.kind))
     if inputs.kind == "tokens":
@@ -179,13 +182,13 @@ def _taken_apart(name: str, net: nn.Module, prepare: nn.Module, inputs: Inputs, 
         for hook in hooks:
             hook.remove()
     if not isinstance(logits, Tensor) or logits.shape != (2, classes):
-        found = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"type {type(logits).__name__}"
+        form = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"type {type(logits).__name__}"
         raise OptionError(
-            f"--model {name} gives output of {found} for 2 rows and {classes} classes; expected a tensor of shape "
+            f"--model {name} gives output of {form} for 2 rows and {classes} classes; expected a tensor of shape "
             f"{(2, classes)}, the logits"
         )
     names = {id(tensor): own for own, tensor in net.state_dict(keep_vars=True).items()}  # when it was whole
-    told = f"{told}, {sum(p.numel() for p in net.parameters()):,} parameters"
+    description = f"{description}, {sum(p.numel() for p in net.parameters()):,} parameters"
     note = f"{name} does not end in a linear layer: its logits stand for its features."
     head, notes = nn.Identity(), (Note(code="logits-as-features", text=note),)
     if last:
@@ -200,7 +203,7 @@ def _taken_apart(name: str, net: nn.Module, prepare: nn.Module, inputs: Inputs, 
             pass
         if head is not linear:
             setattr(net.get_submodule(parent), own, linear)
-    model = Classifier(net, head, told, prepare=prepare, notes=notes)
+    model = Classifier(net, head, description, prepare=prepare, notes=notes)
     for own, tensor in model.state_dict(keep_vars=True).items():
         model.names[own] = names.get(id(tensor), own)
     return model

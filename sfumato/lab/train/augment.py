@@ -1,7 +1,7 @@
-"""Augmentation of pictures: flips and shifts at random, the same in every arm.
+"""Augmentation of images: flips and shifts at random, the same in every arm.
 
 What is drawn for a row in an epoch depends on the seed of the run, the epoch and the row alone. So all arms of one seed
-see the same pictures, whatever the batches, their parts, or the processes that share them.
+see the same images, whatever the batches, their parts, or the processes that share them.
 """
 
 from __future__ import annotations
@@ -15,22 +15,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sfumato.lab.data.table import Inputs
-from sfumato.lab.models.pictures import channel_axis
-from sfumato.lab.train.plan import padding_of
+from sfumato.lab.models.built_in import channel_axis
+from sfumato.lab.train import padding_of
 
 _STREAM = 0x5F0A  # apart from other numbers that are drawn from the seed of a run
 
 
 class Augmentation:
-    """The pictures of an epoch, flipped and shifted.
+    """The images of an epoch.
 
-    Args:
-        kinds: ``"flip"`` (left to right, every other time), ``"crop"`` (shifted by up to an eighth of the shorter side
-            in each direction, and filled up with 0, which is black in bytes and the mean in standardised numbers), or
-            both.
-        inputs: the form of a row.
-        rows: the number of training rows.
-        seed: of the run.
+    ``"flip"`` turns them left to right every other time. ``"crop"`` shifts them by up to an eighth of the shorter side
+    in each direction and fills up with 0, which is black in bytes and the mean in standardised numbers.
     """
 
     def __init__(self, kinds: tuple[str, ...], inputs: Inputs, rows: int, seed: int) -> None:
@@ -56,35 +51,27 @@ class Augmentation:
         flips, shifts = torch.from_numpy(self._flips[numbers]), torch.from_numpy(self._shifts[numbers])
         pictures = x.reshape(len(x), *self._shape)
         pictures = pictures if self._first else pictures.permute(0, 3, 1, 2)
-        moved = changed(pictures, flips, shifts, padding_of(self._sides))
+        change = by_torch if find_spec("torchvision") is None else by_torchvision
+        moved = change(pictures, flips, shifts, padding_of(self._sides))
         return (moved if self._first else moved.permute(0, 2, 3, 1)).reshape(x.shape)
 
 
-def changed(x: Tensor, flips: Tensor, shifts: Tensor, padding: int) -> Tensor:
-    """Pictures (n, …, H, W), flipped and cropped: by torchvision where it is there, else in torch, to the same bits."""
-    made = by_torchvision if find_spec("torchvision") is not None else by_torch
-    return made(x, flips, shifts, padding)
-
-
 def by_torchvision(x: Tensor, flips: Tensor, shifts: Tensor, padding: int) -> Tensor:
-    """:func:`changed`, by torchvision's transforms."""
+    """Images (n, …, H, W), flipped and cropped by torchvision's transforms."""
     from torchvision.transforms.v2 import functional
 
     transforms: Any = functional
     height, width = x.shape[-2:]
     padded = transforms.pad(x, [padding] * 4)
-    crops = [
-        transforms.crop(each, int(top), int(left), height, width)
-        for each, (top, left) in zip(padded, shifts.tolist(), strict=True)
-    ]
-    made = torch.stack(crops)
+    corners = zip(padded, shifts.tolist(), strict=True)
+    crops = torch.stack([transforms.crop(one, int(top), int(left), height, width) for one, (top, left) in corners])
     turned = flips.to(x.device)
-    made[turned] = transforms.horizontal_flip(made[turned])
-    return made
+    crops[turned] = transforms.horizontal_flip(crops[turned])
+    return crops
 
 
 def by_torch(x: Tensor, flips: Tensor, shifts: Tensor, padding: int) -> Tensor:
-    """:func:`changed`, by the indices of rows and columns."""
+    """The same bits, by the indices of rows and columns."""
     height, width = x.shape[-2:]
     flips, shifts = flips.to(x.device), shifts.to(x.device)
     padded = F.pad(x, [padding] * 4)

@@ -17,13 +17,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sfumato import evaluate
+from sfumato.evaluate.metrics.temperature import NllSlope, fit
+from sfumato.evaluate.scores.per_row import scan
+from sfumato.evaluate.scores.score_matrix import ScoreMatrix
+from sfumato.evaluate.scores.soft_labels import SoftLabels, Truth
 from sfumato.lab.errors import TrainingError
-from sfumato.lab.execute.torchrun import Ranks
+from sfumato.lab.execute.torchrun import ONE_PROCESS, Ranks
 from sfumato.lab.models import Classifier, logits_of
+from sfumato.lab.train import Plan
 from sfumato.lab.train.augment import Augmentation
-from sfumato.lab.train.early_stop import BestEpoch, nll_after_temperature
 from sfumato.lab.train.objectives import MovingLoss, TrainingObjective
-from sfumato.lab.train.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -48,15 +52,13 @@ class Epoch:
 class Trained:
     """What a training leaves beside its weights.
 
-    Attributes:
-        batches: for each epoch, SHA-256 over the rows of every batch up to its end, in the order in which they were
-            used, and over what augmentation drew for them. Runs of different lengths saw the same batches if their
-            hashes agree at the end of the shorter.
-        kept_epoch: the epoch whose weights the model has; without an early stop, the last one.
+    A hash of batches is SHA-256 over the rows of every batch up to the end of an epoch, in the order in which they were
+    used, and over what augmentation drew for them. Runs of different lengths saw the same batches if their hashes agree
+    at the end of the shorter.
     """
 
-    batches: tuple[str, ...]
-    kept_epoch: int
+    batches: tuple[str, ...]  # the hash at the end of each epoch
+    kept_epoch: int  # the epoch whose weights the model has; without an early stop, the last one
 
 
 def train(
@@ -72,30 +74,27 @@ def train(
     weight: Tensor | None = None,
     soft: Tensor | None = None,
     validation_soft: Tensor | None = None,
-    ranks: Ranks | None = None,
+    ranks: Ranks = ONE_PROCESS,
     augment: Augmentation | None = None,
 ) -> Trained:
-    """Train ``model`` in place.
+    """Train ``model`` in place; a loss that is not finite is a TrainingError before the weights move.
 
     Args:
         model: with its initial weights.
-        loss: called as ``loss(logits, labels)``; returns the mean over the batch. An
-            :class:`~sfumato.lab.train.objectives.TrainingObjective` is given the model and the batch, and a
-            :class:`~sfumato.lab.train.objectives.MovingLoss` is told of each step and each end of an epoch.
+        loss: called as ``loss(logits, labels)``, with ``sample_weight`` where there are weights; the mean over the
+            batch. A ``TrainingObjective`` is given the model and the batch; a ``MovingLoss`` hears of each step and
+            each end of an epoch.
         rows: features (n, D) and labels (n,) to train on.
         validation: features and labels that are looked at after every epoch, and decide nothing but an early stop.
         plan: epochs, batch size, learning rate.
         seed: of the order of rows.
         floor: of the loss, in nats; ``-inf`` for a loss that has none. A loss that moves has its own in each epoch.
         on_epoch: called after every epoch.
-        weight: (n,) of the rows; the loss is then called with ``sample_weight`` too.
+        weight: (n,) of the rows.
         soft: (n, K) soft labels of the rows, for an objective that trains on them.
         validation_soft: (m, K) soft labels of the validation rows, in the place of their labels.
-        augment: changes the rows of each epoch; None to train on them as they are.
-        ranks: processes that share every batch, each of which calls this with the same arguments; None for one alone.
-
-    Raises:
-        TrainingError: the loss was not finite; it is raised before the weights move.
+        ranks: processes that share every batch, each of which calls this with the same arguments.
+        augment: changes the rows of each epoch.
     """
     x, y = rows
     optimiser = optimiser_of(model.parameters(), plan)
@@ -134,8 +133,8 @@ def train(
         logits, labels = logits_of(model, validation[0]), validation[1]
         nll, accuracy = _scores(logits, labels, validation_soft)
         scaled = None if best is None else nll_after_temperature(logits, labels, validation_soft)
-        if ranks is not None:  # a rank's own statistics of its batches may differ in the last digits
-            nll, accuracy, scaled = ranks.agree((nll, accuracy, scaled))
+        # A rank's own statistics of its batches may differ in the last digits.
+        nll, accuracy, scaled = ranks.agree((nll, accuracy, scaled))
         lowest, excess = (floor, train_loss - floor) if math.isfinite(floor) else (None, None)
         on_epoch(Epoch(epoch, train_loss, lowest, excess, train_gap, nll, accuracy, scaled))
         if best is not None and scaled is not None and best.enough(epoch, scaled):
@@ -166,15 +165,16 @@ class _Step:
     weight: Tensor | None
     soft: Tensor | None
     plan: Plan
-    ranks: Ranks | None
+    ranks: Ranks
     augment: Augmentation | None
 
     def backward(self, batch: Tensor) -> tuple[float, list[_Seen]]:
         """Add the gradient of the batch's mean loss to the weights' own; 0, or a loss that was not finite."""
-        share = batch if self.ranks is None else self.ranks.rows(batch)
+        share = self.ranks.rows(batch)
+        alone = share is batch
         parts = parts_of(share, self.plan.accumulate) if len(share) else ()
         masses = [self.mass(part) for part in parts]
-        whole = sum(masses) if self.ranks is None else self.mass(batch)
+        whole = sum(masses) if alone else self.mass(batch)
         lost, seen = 0.0, list[_Seen]()
         for part, mass in zip(parts, masses, strict=True):
             labels = self.y[part]
@@ -185,9 +185,9 @@ class _Step:
                 lost = value.item()
                 break
             # A part's mean counts as much as its rows do, so that the parts add up to the mean of the batch.
-            (value if len(parts) == 1 and self.ranks is None else value * (mass / whole)).backward()
+            (value if len(parts) == 1 and alone else value * (mass / whole)).backward()
             seen.append(_Seen(logits.detach(), labels, value.detach(), mass))
-        return lost if self.ranks is None else self.ranks.add_gradients(self.model, lost), seen
+        return self.ranks.add_gradients(self.model, lost), seen
 
     def mass(self, rows: Tensor) -> int | Tensor:
         """What some rows count in the mean over the epoch."""
@@ -197,7 +197,7 @@ class _Step:
         """Logits of some rows and their mean loss."""
         x = self.x[part] if self.augment is None else self.augment(self.x[part], part)
         if isinstance(self.loss, TrainingObjective):
-            weight, soft = (None if each is None else each[part] for each in (self.weight, self.soft))
+            weight, soft = (None if rows is None else rows[part] for rows in (self.weight, self.soft))
             return self.loss.step(self.model, x, labels, weight, soft)
         logits = self.model(x)
         own = {} if self.weight is None else {"sample_weight": self.weight[part]}
@@ -209,10 +209,7 @@ class _Step:
         values = torch.stack(losses) * torch.tensor(masses, dtype=losses[0].dtype, device=self.x.device)
         loss = (values.sum() / (len(self.y) if self.weight is None else self.weight.sum())).item()
         gap, rows = mean_gap(torch.cat(logits), torch.cat(labels)), len(torch.cat(labels))
-        if self.ranks is None:
-            return loss, gap
-        loss, gaps, count = self.ranks.sums([loss, gap * rows, rows])
-        return loss, gaps / count
+        return self.ranks.means(loss, gap, rows)
 
 
 def optimiser_of(weights: Iterable[Tensor], plan: Plan) -> torch.optim.Optimizer:
@@ -222,11 +219,7 @@ def optimiser_of(weights: Iterable[Tensor], plan: Plan) -> torch.optim.Optimizer
 
 
 def parts_of(batch: Tensor, parts: int) -> tuple[Tensor, ...]:
-    """A batch in parts of nearly equal size, in order, each of at least two rows: a short batch has fewer of them.
-
-    >>> [part.tolist() for part in parts_of(torch.arange(5), 4)]
-    [[0, 1, 2], [3, 4]]
-    """
+    """A batch in parts of nearly equal size, in order, each of at least two rows: a short batch has fewer of them."""
     return (batch,) if parts == 1 else batch.tensor_split(max(1, min(parts, len(batch) // 2)))
 
 
@@ -248,3 +241,41 @@ def mean_gap(logits: Tensor, labels: Tensor) -> float:
     true = logits.gather(1, labels.unsqueeze(1)).squeeze(1)
     others = (logits.sum(1) - true) / (logits.shape[1] - 1)
     return (true - others).mean().item()
+
+
+class BestEpoch:
+    """The early stop: the weights of the best epoch so far, and whether ``patience`` epochs have passed since.
+
+    Epochs are ranked by log loss after a temperature. Without the temperature the rule would end an arm for being too
+    confident or not confident enough, which one scalar repairs, and so would treat one-hot and smoothed arms
+    differently.
+    """
+
+    def __init__(self, model: nn.Module, patience: int) -> None:
+        self.epoch, self._nll = 0, math.inf  # the best epoch is counted from 1
+        self._model, self._patience = model, patience
+        self._weights: dict[str, Tensor] = {}
+
+    def enough(self, epoch: int, nll: float) -> bool:
+        """Take note of an epoch; whether ``patience`` epochs have passed since the best, of equal ones the first."""
+        if nll < self._nll or not self._weights:
+            self.epoch, self._nll = epoch, nll
+            self._weights = {name: tensor.detach().clone() for name, tensor in self._model.state_dict().items()}
+        return epoch - self.epoch >= self._patience
+
+    def restore(self) -> None:
+        """Give the model the weights of the best epoch."""
+        self._model.load_state_dict(self._weights)
+
+
+def nll_after_temperature(logits: Tensor, labels: Tensor, soft: Tensor | None = None) -> float:
+    r"""Log loss at the temperature that fits these rows best, in nats."""
+    if not bool(logits.isfinite().all()):
+        return math.inf
+    logits, labels = logits.cpu(), labels.cpu()
+    if soft is not None:
+        q = SoftLabels(soft.cpu().numpy(), "label_probs")
+        divisor = fit(NllSlope(logits, Truth(q.mode, q)), small=True).value
+        return float(scan(ScoreMatrix(logits=logits), q.mode, divisor, soft=q).nll.mean())
+    temperature = evaluate.fit_temperature_small(logits=logits, labels=labels)
+    return float(evaluate.per_row(logits=logits, labels=labels, temperature=temperature.value).nll.mean())

@@ -7,54 +7,37 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from sfumato.lab.arms.smoothing import ScheduledArm
+from sfumato.lab.execute import RunKey
 from sfumato.messages import Note, RunWarning
 from sfumato.text import number, plural
 
 if TYPE_CHECKING:
     from sfumato.lab.arms import Arm
-    from sfumato.lab.train.plan import Plan
+    from sfumato.lab.train import Plan
     from sfumato.runs.schema import RunRecord
 
 
 def training_of(plan: Plan, rows: int, records: Sequence[RunRecord]) -> dict[str, Any]:
-    """The budget of every run on so many rows, as ``env.json`` has it under ``"training"``.
-
-    After an early stop, the epochs that the records of all runs have kept are told too, seed by seed.
-
-    >>> from sfumato.lab.train.plan import Plan
-    >>> training_of(Plan(2, 64, 1e-3, weight_decay=0.01), 100, [])["optimiser"]
-    'AdamW, weight decay 0.01'
-    """
+    """The budget of every run on so many rows, as ``env.json`` has it; after an early stop with the epochs kept."""
     decay = plan.weight_decay
     optimiser = f"AdamW, weight decay {decay:g}" if decay > 0 else "Adam, no weight decay"
     if plan.accumulate > 1:
         optimiser += f", each batch in {plan.accumulate:,} parts"
     if plan.precision == "bf16":
         optimiser += ", forward pass in bfloat16"
-    told = {"optimiser": optimiser, "schedule": "cosine to 0", "steps": plan.steps(rows)}
-    return (
-        {**asdict(plan), **told} if plan.early_stop is None else {**asdict(plan), **told, "kept_epochs": _kept(records)}
-    )
+    training = {**asdict(plan), "optimiser": optimiser, "schedule": "cosine to 0", "steps": plan.steps(rows)}
+    return training if plan.early_stop is None else training | {"kept_epochs": _kept(records)}
 
 
-ENOUGH = 0.95
-"""The part of its closed form that a smoothed training gap has to reach in a model that is trained to the end."""
-
-STILL_FALLING = 0.05
-"""How much of its value a training loss may lose in the last epoch of a model that is trained to the end.
-
-What it loses because its floor falls, as that of a schedule does, is not counted.
-"""
+ENOUGH = 0.95  # the part of its closed form that the training gap of a model that is trained to the end has reached
+STILL_FALLING = 0.05  # how much of its value its training loss may lose in the last epoch
 
 
 def not_trained_to_the_end(
     plan: Plan, arms: Sequence[Arm], classes: int, records: Sequence[RunRecord]
 ) -> list[RunWarning]:
-    """A warning where an arm stopped short of its optimum, for then more training may turn the verdict round.
-
-    ``arms`` are those that are compared, and ``records`` those of their runs.
-    """
-    found, overlap = list[str](), ""
+    """A warning where an arm stopped short of its optimum, for then more training may turn the verdict round."""
+    faults, overlap = list[str](), ""
     for arm in arms:
         runs = [record for record in records if record["arm"] == arm.name]
         goal, reached = arm.gap(classes), sum(record["train_gap"] for record in runs) / len(runs)
@@ -63,32 +46,26 @@ def not_trained_to_the_end(
         if arm.below(classes):
             goal = float("inf")  # more training would not bring the gap there
         if 0 < goal < float("inf") and reached < ENOUGH * goal:
-            found.append(
+            faults.append(
                 f"the logit gap of the {arm.name} model on its training rows is {number(reached, 2, zero=True)}, which "
                 f"is {100 * max(reached / goal, 0):.0f} % of its optimum ({goal:.2f})"
             )
             overlap = "Where classes overlap, a gap stays below its optimum however long the training is. "
         elif fall > STILL_FALLING:
-            found.append(f"the training loss of the {arm.name} model fell by {100 * fall:.0f} % in the last epoch")
-    if not found:
+            faults.append(f"the training loss of the {arm.name} model fell by {100 * fall:.0f} % in the last epoch")
+    if not faults:
         return []
-    causes = ["give more --epochs"]
-    if plan.weight_decay > 0:
-        causes.append("leave out --weight-decay")
-    if plan.early_stop is not None:
-        causes.append("leave out --early-stop")
-    way_out = " or ".join(causes)
+    way_out = "give more --epochs"
+    way_out += " or leave out --weight-decay" if plan.weight_decay > 0 else ""
+    way_out += " or leave out --early-stop" if plan.early_stop is not None else ""
     text = (
-        f"The models are not trained to the end: {'; '.join(found)}. {overlap}The verdict may still change: {way_out}."
+        f"The models are not trained to the end: {'; '.join(faults)}. {overlap}The verdict may still change: {way_out}."
     )
     return [{"code": "not-trained-to-the-end", "column": None, "text": text}]
 
 
 def _fall(record: RunRecord) -> float:
-    """The part of its value that the training loss lost in the last epoch that was kept; 0 with one epoch.
-
-    What the floor of the loss lost in that epoch is taken off.
-    """
+    """The part of its value that the training loss lost, less what its floor lost, in the last epoch that was kept."""
     epochs = record["epochs"][: record.get("kept_epoch")]
     if len(epochs) < 2 or epochs[-2]["train_loss"] <= 0:
         return 0.0
@@ -139,7 +116,7 @@ def notes_on_schedules(plan: Plan, arms: Sequence[Arm], rows: int, records: Sequ
 def _kept(records: Sequence[RunRecord]) -> dict[str, list[int]]:
     """Which epoch was kept, arm by arm and seed by seed."""
     kept: dict[str, list[int]] = {}
-    for record in sorted(records, key=lambda record: record["seed"]):
+    for record in sorted(records, key=lambda record: RunKey.of(record).pair):
         kept.setdefault(record["arm"], []).append(record["kept_epoch"])
     return kept
 

@@ -1,7 +1,7 @@
 """Losses that torch does not have: towards a prior, towards soft labels, of rows that are mixed, and with a penalty.
 
 The training loop calls a :class:`TrainingObjective` with the model and a batch, and every other loss with logits and
-labels. It tells a :class:`MovingLoss` of every step and of the end of every epoch.
+labels. It notifies a :class:`MovingLoss` of every step and of the end of every epoch.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class MovingLoss(nn.Module):
         """Take the target of a step."""
 
     def end_epoch(self, labels: Tensor) -> float:
-        """End an epoch."""
+        """End an epoch; its floor on these labels, in nats."""
         raise NotImplementedError
 
 
@@ -47,12 +47,8 @@ class MixLoss(TrainingObjective):
     .. math:: \tilde x = \lambda x + (1-\lambda) x', \qquad \tilde q = \lambda e_y + (1-\lambda) e_{y'}, \qquad
               \lambda \sim \mathrm{Beta}(\alpha, \alpha)
 
-    One λ and one permutation a batch, drawn from the seed of the run. What is mixed is what the model's body takes,
-    after scaling. With ``cut`` a rectangle of the partner is pasted, and λ is the share that is left of the picture.
-
-    Args:
-        alpha: α, above 0.
-        cut: paste a rectangle rather than blend.
+    One λ and one permutation per batch, drawn from the seed of the run. What is mixed is what the model's body takes,
+    after scaling. With ``cut`` a rectangle of the partner is pasted, and λ is the share that is left of the image.
 
     Source: Zhang et al. 2018, "mixup"; Yun et al. 2019, "CutMix".
     """
@@ -65,7 +61,7 @@ class MixLoss(TrainingObjective):
     def step(
         self, model: Classifier, x: Tensor, labels: Tensor, weight: Tensor | None, soft: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Logits of the mixed rows and their mean loss; a mixed row weighs as its parts do."""
+        """A mixed row weighs as its parts do."""
         lam = float(self.draw.beta(self.alpha, self.alpha))
         other = torch.from_numpy(self.draw.permutation(len(x))).to(x.device)
         ready = model.prepare(x)
@@ -90,6 +86,21 @@ class MixLoss(TrainingObjective):
         return mixed, 1 - mixed[0, 0][tuple(box)].numel() / mixed[0, 0].numel()
 
 
+class SoftLoss(TrainingObjective):
+    """Cross entropy towards the soft labels of the rows, such as the votes of annotators."""
+
+    def step(
+        self, model: Classifier, x: Tensor, labels: Tensor, weight: Tensor | None, soft: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        assert soft is not None, "the arm was refused for data without soft labels"
+        logits = model(x)
+        return logits, self.of(logits, soft, weight)
+
+    def of(self, logits: Tensor, soft: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The mean loss towards soft labels (n, K)."""
+        return cross_entropy(logits, from_probs(soft, check=False), sample_weight=weight)
+
+
 class TargetLoss(nn.Module):
     """Cross entropy towards the target that a function makes of logits (n, K) and labels (n,)."""
 
@@ -98,7 +109,6 @@ class TargetLoss(nn.Module):
         self.make_target = make_target
 
     def forward(self, input: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> Tensor:
-        """The mean loss of logits (n, K) and labels (n,)."""
         return cross_entropy(input, self.make_target(input, target), sample_weight=sample_weight)
 
 
@@ -110,9 +120,7 @@ class PenaltyLoss(nn.Module):
         self.function, self.strengths = function, dict(strengths)
 
     def forward(self, input: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> Tensor:
-        """The mean loss of logits (n, K) and labels (n,)."""
-        loss: Tensor = getattr(penalty, self.function)(input, target, sample_weight=sample_weight, **self.strengths)
-        return loss
+        return getattr(penalty, self.function)(input, target, sample_weight=sample_weight, **self.strengths)
 
 
 class OnlineLoss(MovingLoss):
@@ -121,19 +129,17 @@ class OnlineLoss(MovingLoss):
     def __init__(self, eps: float) -> None:
         super().__init__()
         self.eps = eps
-        self.online: OnlineSmoothing | None = None  # until the logits tell how many classes there are
+        self.online: OnlineSmoothing | None = None  # until the logits show how many classes there are
 
     def forward(self, input: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> Tensor:
-        """The mean loss of logits (n, K) and labels (n,), which are learned from in training."""
-        loss: Tensor = self._of(input.shape[1], input.device)(input, target, sample_weight)
-        return loss
+        return self._of(input.shape[1], input.device)(input, target, sample_weight)
 
     def table(self, num_classes: int) -> np.ndarray:
         """S, (K, K)."""
         return self._of(num_classes, torch.device("cpu")).rows.cpu().numpy()
 
     def end_epoch(self, labels: Tensor) -> float:
-        """Learn from the epoch that ends; its floor on these labels, in nats, the mean entropy of their targets."""
+        """Learn from the epoch; its floor is the mean entropy of its targets."""
         assert self.online is not None, "an epoch has batches"
         floor = float(self.online.target(labels, torch.float64).entropy().mean())
         self.online.end_epoch()
@@ -154,39 +160,20 @@ class ScheduledLoss(MovingLoss):
         self.at = (0, 1)  # the step, and how many there are
         self.smoothed = CrossEntropyLoss(over="all")
         self._epoch: list[tuple[float, float]] = []  # the strength and the mass of each step
-        self._classes: int  # the logits tell how many there are
+        self._classes: int  # the logits show how many there are
 
     def begin_step(self, step: int, steps: int, mass: float) -> None:
-        """Take the strength of a step."""
         self.at = (step, steps)
         self.smoothed.label_smoothing = getattr(schedules, self.schedule)(step, steps, **self.strengths)
         self._epoch.append((self.smoothed.label_smoothing, mass))
 
     def forward(self, input: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> Tensor:
-        """The mean loss of logits (n, K) and labels (n,)."""
         self._classes = input.shape[1]
-        loss: Tensor = self.smoothed(input, target, sample_weight)
-        return loss
+        return self.smoothed(input, target, sample_weight)
 
     def end_epoch(self, labels: Tensor) -> float:
-        """The mean over the epoch of the floor at each step, which no label changes."""
+        """The floor is the mean over the steps of the epoch, which no label changes."""
         floors = [mass * theory.loss_floor(eps, self._classes, over="all") for eps, mass in self._epoch]
         floor = sum(floors) / sum(mass for _, mass in self._epoch)
         self._epoch = []
         return float(floor)
-
-
-class SoftLoss(TrainingObjective):
-    """Cross entropy towards the soft labels of the rows, such as the votes of annotators."""
-
-    def step(
-        self, model: Classifier, x: Tensor, labels: Tensor, weight: Tensor | None, soft: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """Logits and the mean loss towards the rows' soft labels."""
-        assert soft is not None, "the arm was refused for data without soft labels"
-        logits = model(x)
-        return logits, self.of(logits, soft, weight)
-
-    def of(self, logits: Tensor, soft: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The mean loss towards soft labels (n, K)."""
-        return cross_entropy(logits, from_probs(soft, check=False), sample_weight=weight)

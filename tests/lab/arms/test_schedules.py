@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,11 +13,10 @@ import torch
 import sfumato as sf
 from sfumato.lab import compare as lab
 from sfumato.lab.arms import Arm, arm_of
+from sfumato.lab.compare import NULL_WATCHER
 from sfumato.lab.errors import ArmError, OptionError
 from sfumato.lab.options import Options
 from sfumato.lab.train.objectives import ScheduledLoss
-from sfumato.lab.watcher import NULL_WATCHER
-from tests.conftest import run_sfumato
 
 STEPS = 8
 COURSES = {
@@ -143,48 +140,13 @@ def test_a_training_too_short_for_the_last_strength_is_refused_before_anything_i
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
-def test_a_schedule_is_compared_in_one_run_whose_page_and_judgement_follow(tmp_path):
-    words = (
-        "--arm",
-        "drop_late:0.3:0.5",
-        "--arm",
-        "linear:0:0.2",
-        "--model",
-        "linear",
-        "--seeds",
-        "3",
-        "--epochs",
-        "4",
-    )
-    ran = run_sfumato("compare", "digits", *words, "--json", "-q", "--out", "run", folder=tmp_path)
-    assert ran.code == 0, ran.err
-    drop, line = ran.json()["arms"]
-    assert (drop["eps"], drop["over"], drop["closed_form_gap"]) == (0.0, "all", None)
-    assert drop["schedule"] == {"kind": "drop_late", "strengths": {"eps": 0.3, "after": 0.5}}
-    assert line["closed_form_gap"] == pytest.approx(sf.theory.optimal_gap(0.2, 10, over="all"))
-    epochs = [json.loads(each) for each in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    floors = [each["train_floor"] for each in epochs if (each["arm"], each["seed"]) == (drop["name"], 2)]
-    smoothed = sf.theory.loss_floor(0.3, 10, over="all")
-    assert floors == pytest.approx([smoothed, smoothed, 0, 0], abs=1e-12)
-    assert all(each["train_excess"] > 0 for each in epochs)
-    sentences = " ".join(ran.json()["verdict"]["sentences"])
-    assert "Keep one-hot" not in sentences
-    page = re.sub(r"<[^>]*>", "", (tmp_path / "run" / "report.html").read_text(encoding="utf-8"))
-    assert "moves with the step" in page
-    assert "at its last strength, which is 0" in page
-    judged = run_sfumato("judge", "run", "--json", folder=tmp_path)
-    assert judged.code == 0, judged.err
-    assert judged.json()["verdict"] == ran.json()["verdict"]
-
-
 @pytest.mark.nightly  # the strength depends on the step alone, as the tests above show each day
 def test_a_schedule_stopped_and_gone_on_with_ends_in_the_same_bits(tmp_path: Path):
     short = {"model": "linear", "seeds": 3, "epochs": 3, "workers": 2, "arm": "onehot,cosine:0.3:0"}
     lab.compare(Options("digits", **short, out=str(tmp_path / "whole")))
 
-    def stop(name: str, seed: int, epoch: dict) -> None:
-        if (name, seed, epoch["epoch"]) == ("cosine-0.3-0", 1, 2):
+    def stop(run: tuple, epoch: dict) -> None:
+        if (*run, epoch["epoch"]) == ("cosine-0.3-0", 1, 2):
             raise KeyboardInterrupt
 
     with pytest.raises(lab.Stopped):

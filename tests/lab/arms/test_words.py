@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-import json
-
-import numpy as np
 import pytest
 import torch
 
 import sfumato as sf
 from sfumato.evaluate import Margins
-from sfumato.lab.arms import KINDS, Arm, arm_of
+from sfumato.lab.arms import KINDS, Arm
 from sfumato.report.code_to_copy import snippets
 from sfumato.runs.schema import ArmDescription, check
 from sfumato.verdict.analyse import differences
 from sfumato.verdict.arms import WIDTH, call
 from sfumato.verdict.sentences import verdict
+from tests.lab.arms.conftest import COUNTS, LIKENESS, SOFT
 from tests.verdict.results import result
 
-LABELS = np.repeat([0, 1, 2], [5, 3, 2])
-SOFT = 0.7 * np.eye(3)[LABELS] + 0.1
-LIKENESS = [[1.0, 0.5, 0.0], [0.5, 1.0, 0.0], [0.0, 0.0, 1.0]]
-COUNTS = [[8, 2, 0], [1, 9, 0], [0, 0, 9]]
 DESCRIBED = [kind.example for kind in KINDS.values() if kind.words is not None]
-
-
-@pytest.fixture
-def made(tmp_path, monkeypatch):
-    """A function that makes the arm of a spec, where the files of the examples are."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "tree.json").write_text(json.dumps({"few": ["0"], "many": ["1", "2"]}))
-    for name, table in (("likeness", LIKENESS), ("counts", COUNTS)):
-        lines = [",0,1,2", *(f"{k},{','.join(map(str, row))}" for k, row in enumerate(table))]
-        (tmp_path / f"{name}.csv").write_text("\n".join(lines))
-    return lambda spec: arm_of(spec, LABELS, 3, SOFT, ("0", "1", "2"))
 
 
 @pytest.mark.parametrize("spec", DESCRIBED)

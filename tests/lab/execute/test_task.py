@@ -8,9 +8,10 @@ import pytest
 from sfumato.io.atomic import read_sealed, write_sealed
 from sfumato.lab.arms import Arm
 from sfumato.lab.data import Inputs, Part
-from sfumato.lab.execute.task import RunTask, finished
+from sfumato.lab.execute import RunTask
 from sfumato.lab.execute.training_run import run
-from sfumato.lab.train.plan import Plan
+from sfumato.lab.resume import finished
+from sfumato.lab.train import Plan
 
 FILES = ("train", "validation", "test", "weights")
 

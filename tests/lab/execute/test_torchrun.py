@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from sfumato.lab.errors import OptionError
-from sfumato.lab.execute.torchrun import Ranks, is_first, refuse, started_by_torchrun
+from sfumato.lab.execute.torchrun import TorchrunRanks, is_first, started_by_torchrun
 from sfumato.lab.options import Options
-from sfumato.lab.train.plan import Plan
+from sfumato.lab.train import Plan
 from tests.conftest import run_sfumato
 from tests.warm import environment
 
@@ -136,8 +136,10 @@ def test_a_name_that_is_taken_stops_every_rank(as_ranks, tmp_path):
 
 
 def test_a_model_with_batch_norm_is_noted_to_differ_by_more_than_last_digits():
-    assert Ranks(0, 2).note(batch_norm=False)["code"] == "torchrun"
-    assert Ranks(0, 2).note(batch_norm=True)["code"] == "torchrun-batch-norm"
+    given = Options("digits"), Plan(1, 8, 1e-3)
+    for batch_norm, code in ((False, "torchrun"), (True, "torchrun-batch-norm")):
+        (note,) = TorchrunRanks(0, 2).accept(*given, rows=64, batch_norm=batch_norm)
+        assert note["code"] == code
 
 
 @pytest.mark.parametrize(
@@ -151,7 +153,7 @@ def test_a_model_with_batch_norm_is_noted_to_differ_by_more_than_last_digits():
 )
 def test_a_rank_with_one_row_of_a_batch_is_refused_where_the_model_normalises_over_it(size, rows, world, way_out):
     with pytest.raises(OptionError) as caught:
-        refuse(Options("digits"), Plan(1, size, 1e-3), world, rows=rows, batch_norm=True)
+        TorchrunRanks(0, world).accept(Options("digits"), Plan(1, size, 1e-3), rows=rows, batch_norm=True)
     assert str(caught.value) == (
         f"--batch-size {size} leaves one of {world} ranks one row of a batch of the {rows:,} training rows, and the "
         f"model normalises over the rows of a rank; {way_out}"
@@ -161,17 +163,17 @@ def test_a_rank_with_one_row_of_a_batch_is_refused_where_the_model_normalises_ov
 @pytest.mark.parametrize(("size", "rows", "world"), [(64, 128, 2), (64, 132, 2), (64, 134, 3), (500, 20, 2)])
 def test_batches_that_give_each_rank_two_rows_or_none_are_taken(size, rows, world):
     for last in {min(size, rows), rows % size} - {0}:
-        assert min(len(Ranks(rank, world).rows(torch.arange(last))) for rank in range(world)) >= 2
-    refuse(Options("digits"), Plan(1, size, 1e-3), world, rows=rows, batch_norm=True)
+        assert min(len(TorchrunRanks(rank, world).rows(torch.arange(last))) for rank in range(world)) >= 2
+    TorchrunRanks(0, world).accept(Options("digits"), Plan(1, size, 1e-3), rows=rows, batch_norm=True)
 
 
 def test_a_rank_may_have_one_row_of_a_batch_where_rows_do_not_mix():
-    refuse(Options("digits"), Plan(1, 2, 1e-3), 2, rows=1078, batch_norm=False)
+    TorchrunRanks(0, 2).accept(Options("digits"), Plan(1, 2, 1e-3), rows=1078, batch_norm=False)
 
 
 def test_shares_of_a_batch_are_every_row_once():
     batch = torch.arange(10)
-    shares = [Ranks(rank, 4).rows(batch) for rank in range(4)]
+    shares = [TorchrunRanks(rank, 4).rows(batch) for rank in range(4)]
     assert sorted(torch.cat(shares).tolist()) == list(range(10))
     assert max(len(share) for share in shares) - min(len(share) for share in shares) <= 1
 

@@ -9,9 +9,9 @@ import sfumato as sf
 from sfumato.lab.arms import Arm
 from sfumato.lab.data import Inputs, Part
 from sfumato.lab.errors import ArmError
-from sfumato.lab.execute.task import RunTask
+from sfumato.lab.execute import RunTask
 from sfumato.lab.execute.training_run import run
-from sfumato.lab.train.plan import Plan
+from sfumato.lab.train import Plan
 from tests.lab.test_lab import toy
 
 

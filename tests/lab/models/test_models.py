@@ -8,7 +8,6 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from sfumato.lab.choose_model import choose_model
 from sfumato.lab.data import Inputs, prepare
 from sfumato.lab.errors import OptionError
 from sfumato.lab.models import build, features_and_logits, logits_of, weights_hash
@@ -62,15 +61,6 @@ def test_bytes_are_standardised_by_channel_before_anything_else():
     assert torch.allclose(prepared.double(), expected.permute(0, 3, 1, 2), atol=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(3, 8, 6), (8, 6, 3), (8, 6)])
-def test_rows_of_numbers_become_the_pictures_that_they_were(shape):
-    inputs = Inputs.dense(int(np.prod(shape)), shape)
-    picture = torch.arange(2.0 * inputs.width).reshape(2, *shape)
-    made = build("cnn", inputs, 3, seed=0).prepare(picture.flatten(1))
-    expected = picture.unsqueeze(1) if len(shape) == 2 else picture if shape[0] == 3 else picture.permute(0, 3, 1, 2)
-    assert torch.equal(made, expected)
-
-
 @pytest.mark.parametrize(("side", "stride"), [((48, 64), 1), ((49, 49), 2), ((8, 8), 1), ((64, 48), 1)])
 def test_a_cnn_looks_at_every_second_place_of_large_pictures(side, stride):
     model = build("cnn", Inputs.dense(int(np.prod(side)), side), 3, seed=0)
@@ -89,12 +79,6 @@ def test_a_cnn_is_what_its_description_says():
         x = nn.functional.max_pool2d(x, 2, ceil_mode=True)  # the same as the maximum first, as the scale is above 0
     expected = model.head(x.mean((2, 3)))
     torch.testing.assert_close(model(rows(GREY)), expected)
-
-
-def test_a_cnn_for_rows_that_are_no_pictures_is_refused():
-    assert refusal("cnn", Inputs.dense(5)) == (
-        "--model cnn takes pictures, but these data are 5 features; use --model mlp or --model linear"
-    )
 
 
 @pytest.mark.parametrize("name", ["mlp", "linear"])
@@ -116,32 +100,6 @@ def test_logits_of_many_rows_are_those_of_each():
     pairs = list(features_and_logits(model, x))
     assert [len(logits) for _, logits in pairs] == [1024, 1024, 452]
     assert torch.allclose(torch.cat([z for _, z in pairs]), model(x), atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("mpl", 'no model "mpl". Did you mean "mlp"? Models: mlp, linear, cnn, torchvision:NAME, timm:NAME, '
-                "hf:FOLDER, module:callable"),
-        ("resnet18", 'no model "resnet18". Models: mlp, linear, cnn, torchvision:NAME, timm:NAME, hf:FOLDER, '
-                     "module:callable"),
-        ("tim:resnet18", 'no model "tim:resnet18". Did you mean "timm:resnet18"? Models: mlp, linear, cnn, '
-                         "torchvision:NAME, timm:NAME, hf:FOLDER, module:callable"),
-        ("no_such_module:Net", 'no module "no_such_module" here or among the installed packages.'),
-    ],
-)  # fmt: skip
-def test_a_name_with_a_mistake_is_refused_with_the_nearest_one(name, message):
-    assert refusal(name) == message
-
-
-@pytest.mark.parametrize(
-    ("prefix", "package"), [("timm", "timm"), ("torchvision", "torchvision"), ("hf", "transformers")]
-)
-def test_a_library_that_is_not_installed_is_named(monkeypatch, prefix, package):
-    monkeypatch.setattr("sfumato.lab.model_names.find_spec", lambda name: None)
-    assert refusal(f"{prefix}:resnet18") == (
-        f"--model {prefix}: needs {package}, which is not installed; install it with pip install {package}"
-    )
 
 
 @needs("timm")
@@ -170,11 +128,6 @@ def test_a_model_that_cannot_take_small_pictures_gets_larger_ones():
         "timm:vit_tiny_patch16_224 cannot take images of 16 × 16: they are scaled to 224 × 224.",
     )
     assert logits_of(model, rows(IMAGE)).shape == (5, 3)
-
-
-@needs("timm")
-def test_a_name_that_timm_does_not_know_is_refused_with_the_nearest_one():
-    assert refusal("timm:resnet81") == 'timm has no model "resnet81". Did you mean "resnet18"?'
 
 
 @needs("torchvision")
@@ -224,6 +177,10 @@ def test_a_model_of_the_users_own_is_called_with_what_it_asks_for(module, callab
     assert not any(part._forward_hooks for part in model.modules())  # what looked for the last layer is gone
     assert logits_of(model, rows(IMAGE)).shape == (5, 3)
     assert weights_hash(model) == weights_hash(build(f"{module}:{callable_}", IMAGE, 3, seed=0))
+
+
+def test_a_module_that_is_not_there_is_refused():
+    assert refusal("no_such_module:Net") == 'no module "no_such_module" here or among the installed packages.'
 
 
 def test_a_model_of_the_users_own_gets_dense_rows_of_texts(module):
@@ -352,48 +309,3 @@ def test_a_language_model_that_finds_its_last_token_by_the_padding_is_given_its_
     model = build(f"hf:{tmp_path}", Inputs("tokens", (6,), 6), 3, seed=0).eval()
     ids = torch.tensor([[3, 5, 0, 0, 0, 0], [4, 2, 7, 8, 9, 3]])  # one above the model's; 0 is none
     assert torch.allclose(model(ids)[0], model(ids[:1, :2])[0], atol=1e-6)
-
-
-def test_a_folder_for_hf_that_is_not_there_is_refused():
-    if importlib.util.find_spec("transformers") is None:
-        assert refusal("hf:nowhere").startswith("--model hf: needs transformers")
-    else:
-        assert refusal("hf:nowhere") == (
-            'no folder "nowhere" for --model hf:nowhere; models come from disk: save one with model.save_pretrained'
-        )
-
-
-@pytest.mark.parametrize(
-    ("device", "message"),
-    [
-        ("cuad", 'no device "cuad". Did you mean "cuda"? Devices: cpu, cuda, cuda:1, mps'),
-        ("cuda", f"--device cuda was asked for, but torch {torch.__version__} sees no CUDA GPU; leave --device out to "
-                 "train on the CPU"),
-        ("cuda:1", f"--device cuda:1 was asked for, but torch {torch.__version__} sees no CUDA GPU; leave --device out "
-                   "to train on the CPU"),
-    ],
-)  # fmt: skip
-def test_a_device_that_is_not_there_is_refused(monkeypatch, device, message):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(OptionError) as caught:
-        choose_model(Options("digits", device=device), prepare("digits"))
-    assert str(caught.value) == message
-
-
-def test_weights_count_in_training_as_copies_of_rows_would():
-    from sfumato.lab.arms import default_arms
-    from sfumato.lab.train.loop import train
-    from sfumato.lab.train.plan import Plan
-
-    x, y = torch.randn(12, 4), torch.arange(12) % 3
-    weight = torch.tensor([1.0, 2.0] * 6)
-    copies = torch.arange(12).repeat_interleave(weight.long())
-    models = []
-    for rows_, weights in ((torch.arange(12), weight), (copies, None)):
-        model = build("linear", 4, 3, seed=0)
-        data = (x[rows_], y[rows_])
-        plan = Plan(3, len(rows_), 1e-2)
-        train(model, default_arms(0.1, "all")[1].loss(), data, data, plan, seed=0, floor=0.0, on_epoch=lambda e: None,
-              weight=weights)  # fmt: skip
-        models.append(model)
-    assert torch.allclose(models[0].head.weight, models[1].head.weight, atol=1e-6)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from sfumato.lab.data import Inputs
 from sfumato.lab.errors import OptionError
-from sfumato.lab.models.pictures import Flat, as_picture, channel_axis
+from sfumato.lab.models.built_in import Flat, as_picture, channel_axis
 
 
 def dense(*shape):

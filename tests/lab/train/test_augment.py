@@ -169,9 +169,9 @@ def first_weights(folder, monkeypatch):
     """The weights of the first arm and seed of a run, trained again in this process."""
     from safetensors.torch import save
 
-    from sfumato.lab.config_file import from_toml
-    from sfumato.lab.device import one_thread
+    from sfumato.lab.choose_model import one_thread
     from sfumato.lab.execute.training_run import TrainingRun
+    from sfumato.lab.options import from_toml
 
     monkeypatch.chdir(folder.parent)
     ready = prepared(from_toml((folder / "config.toml").read_text()))

@@ -16,9 +16,8 @@ from sfumato.lab.errors import ArmError
 from sfumato.lab.execute.training_run import run
 from sfumato.lab.models import build, weights_hash
 from sfumato.lab.options import Options
-from sfumato.lab.train.early_stop import BestEpoch, nll_after_temperature
-from sfumato.lab.train.loop import train
-from sfumato.lab.train.plan import Plan
+from sfumato.lab.train import Plan
+from sfumato.lab.train.loop import BestEpoch, nll_after_temperature, train
 from sfumato.report.compare_page import render
 from tests.lab.train.test_loop import SMOOTHED, toy
 

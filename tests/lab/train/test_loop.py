@@ -9,11 +9,11 @@ import torch
 
 from sfumato.lab.arms import Arm
 from sfumato.lab.errors import TrainingError
-from sfumato.lab.execute.torchrun import Ranks
+from sfumato.lab.execute.torchrun import TorchrunRanks
 from sfumato.lab.models import build, weights_hash
+from sfumato.lab.train import Plan
 from sfumato.lab.train.loop import Epoch, parts_of, train
 from sfumato.lab.train.objectives import MovingLoss
-from sfumato.lab.train.plan import Plan
 
 SMOOTHED = Arm("smoothed", 0.1, "others")
 
@@ -169,7 +169,7 @@ def test_what_is_above_the_floor_is_told_after_every_epoch():
         assert each.train_excess == pytest.approx(each.train_loss - 0.25, abs=1e-12)
 
 
-class OneOfTwo(Ranks):
+class OneOfTwo(TorchrunRanks):
     """One of two ranks, which keeps what it would add to what the other has."""
 
     def __init__(self, rank):
@@ -221,3 +221,18 @@ def test_every_step_is_made_in_training_and_every_look_in_between_is_not():
           on_epoch=lambda epoch: None)  # fmt: skip
     assert {state for rows, state in states if rows == 10} == {True}
     assert [rows for rows, state in states if state] == [10] * 4
+
+
+def test_weights_count_in_training_as_copies_of_rowswould():
+    x, y = torch.randn(12, 4), torch.arange(12) % 3
+    weight = torch.tensor([1.0, 2.0] * 6)
+    copies = torch.arange(12).repeat_interleave(weight.long())
+    models = []
+    for rows, weights in ((torch.arange(12), weight), (copies, None)):
+        model = build("linear", 4, 3, seed=0)
+        data = (x[rows], y[rows])
+        plan = Plan(3, len(rows), 1e-2)
+        train(model, SMOOTHED.loss(), data, data, plan, seed=0, floor=0.0, on_epoch=lambda e: None,
+              weight=weights)  # fmt: skip
+        models.append(model)
+    assert torch.allclose(models[0].head.weight, models[1].head.weight, atol=1e-6)

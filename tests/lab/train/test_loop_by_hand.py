@@ -8,8 +8,8 @@ import torch
 import sfumato as sf
 from sfumato.lab.arms import Arm
 from sfumato.lab.models import build, weights_hash
+from sfumato.lab.train import Plan
 from sfumato.lab.train.loop import train
-from sfumato.lab.train.plan import Plan
 
 ROWS, FEATURES, CLASSES, SEED = 100, 6, 3, 5
 

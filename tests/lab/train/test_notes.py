@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from sfumato.lab.arms import arm_of, default_arms
+from sfumato.lab.train import Plan
 from sfumato.lab.train.notes import not_trained_to_the_end, notes_on_schedules, notes_on_training, training_of
-from sfumato.lab.train.plan import Plan
 
 
 def test_weight_decay_is_said_in_the_record_and_noted():

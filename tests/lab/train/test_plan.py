@@ -9,7 +9,7 @@ from sfumato.lab.compare import compare
 from sfumato.lab.data import prepare
 from sfumato.lab.errors import OptionError
 from sfumato.lab.options import Options
-from sfumato.lab.train.plan import Plan, default_plan, without_a_batch_of_one
+from sfumato.lab.train import Plan, default_plan, without_a_batch_of_one
 
 
 def test_a_plan_of_an_unknown_precision_is_refused():
