@@ -56,10 +56,8 @@ def refuse_taken(final: Path) -> None:
     if os.path.lexists(final):
         raise TakenError(f"{final} exists already and a run folder is never overwritten; choose another --out")
     if os.path.lexists(partial):
-        raise TakenError(
-            f"{partial} exists already: a run is at work there, or was stopped; `{resume_command(final)}` goes on with "
-            "it, or choose another --out"
-        )
+        at_work = f"{partial} exists already: a run is at work there, or was stopped"
+        raise TakenError(f"{at_work}; `{resume_command(final)}` goes on with it, or choose another --out")
 
 
 class RunFolder:
@@ -85,12 +83,8 @@ class RunFolder:
     def _begin(cls, final: Path, config: str, start: dict[str, Any]) -> RunFolder:
         refuse_taken(final)
         partial = partial_of(final)
-        start = {
-            "schema": SCHEMA,
-            **start,
-            "config": hashlib.sha256(config.encode()).hexdigest(),
-            "sessions": [{"started": _now(), "seconds": None}],
-        }
+        start = {"schema": SCHEMA, **start, "config": hashlib.sha256(config.encode()).hexdigest()}
+        start["sessions"] = [{"started": _now(), "seconds": None}]
         missing = [parent for parent in final.parents if not parent.exists()]  # the deepest first
         scratch, lock = final.with_name(f".{final.name}.{secrets.token_hex(8)}"), None
         try:

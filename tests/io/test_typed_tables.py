@@ -9,17 +9,12 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from sfumato.io.tables import DataError, as_arrow, from_arrow, read_table
+from sfumato.io.tables import as_arrow, from_arrow, read_table
+from tests.lab.data import refused
 
 
 def read(table):
     return from_arrow(table, file="X", name="made", kind="memory")
-
-
-def refusal(function, *given, **named):
-    with pytest.raises(DataError) as caught:
-        function(*given, **named)
-    return str(caught.value)
 
 
 @pytest.fixture
@@ -41,13 +36,13 @@ def test_as_much_as_may_be_unpacked_is_read_and_not_more(path):
     with parquet.ParquetFile(path) as file:
         sizes = [file.metadata.row_group(i).total_byte_size for i in (0, 1)]
     assert len(read_table(path, max_bytes=sum(sizes)).columns[0]) == 4
-    assert refusal(read_table, path, max_bytes=sum(sizes) - 1).startswith("made.parquet takes 0.0 GB unpacked;")
+    assert refused(read_table, path, max_bytes=sum(sizes) - 1).startswith("made.parquet takes 0.0 GB unpacked;")
 
 
 def test_a_parquet_file_that_is_damaged_or_gone_is_said_to_be(path):
     with open(path, "r+b") as file:
         file.truncate(50)
-    told = refusal(read_table, path)
+    told = refused(read_table, path)
     assert told.startswith("made.parquet is not a Parquet file, or a damaged one (Parquet magic bytes not found")
     assert len(told) < 200
     os.remove(path)
@@ -72,14 +67,9 @@ def test_a_frame_keeps_its_columns_and_their_gaps():
     assert made.to_pydict() == {"a": [1.5, None], "7": ["u", None]}
 
 
-def test_two_columns_of_a_frame_with_one_name_are_named():
-    frame = pandas.DataFrame([[1, 2, 3]], columns=["a", "b", "a"])
-    assert refusal(read, as_arrow(frame)) == 'X has two columns called "a"; rename or drop one'
-
-
 @pytest.mark.parametrize("cells", [[1, "a"], [1, datetime.date(2024, 1, 31)], [object(), object()]])
 def test_a_column_of_several_types_is_named(cells):
-    told = refusal(as_arrow, pandas.DataFrame({"plain": [1, 2], "mixed": cells}))
+    told = refused(as_arrow, pandas.DataFrame({"plain": [1, 2], "mixed": cells}))
     assert told.startswith(
         'column "mixed" of the data frame holds values of several types, or of an unsupported type ('
     )
@@ -103,4 +93,4 @@ def test_what_pandas_keeps_of_its_row_numbers_is_no_column():
     ],
 )
 def test_a_table_without_columns_or_rows_or_with_a_name_twice_is_refused(table, says):
-    assert refusal(read, table).startswith(says)
+    assert refused(read, table).startswith(says)

@@ -113,9 +113,8 @@ def from_arrays(
 def _beside(file: str, y: np.ndarray, soft: np.ndarray) -> np.ndarray:
     """Class indices that are given next to soft labels."""
     if y.ndim != 1 or y.dtype.kind not in "iu":
-        raise DataError(
-            f"{file}: y has shape {y.shape} and type {y.dtype}; next to soft labels it must be class indices"
-        )
+        held = f"y has shape {y.shape} and type {y.dtype}"
+        raise DataError(f"{file}: {held}; next to soft labels it must be class indices")
     if len(odd := np.flatnonzero((y < 0) | (y >= soft.shape[1]))):
         row = int(odd[0])
         raise DataError(f"{file}: y[{row}] is {y[row]}, and the soft labels have the classes 0 to {soft.shape[1] - 1}")
@@ -164,9 +163,8 @@ def _classes(file: str, y: np.ndarray, name: str = "y") -> tuple[np.ndarray, lis
         if len(odd := np.flatnonzero(~(np.isfinite(y) & (y == np.rint(y))))):
             measured = name == "y" and np.isfinite(y[odd]).any()
             way_out = "; cut numbers to predict into a few classes first" if measured else ""
-            raise DataError(
-                f"{file}: {name}[{odd[0]}] is {y[odd[0]]}; labels are whole numbers, booleans or text{way_out}"
-            )
+            held = f"{name}[{odd[0]}] is {y[odd[0]]}"
+            raise DataError(f"{file}: {held}; labels are whole numbers, booleans or text{way_out}")
     elif y.dtype.kind in "SU":
         y = np.char.strip(y)
         if len(empty := np.flatnonzero(np.char.str_len(y) == 0)):

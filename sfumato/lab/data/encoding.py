@@ -107,10 +107,9 @@ class Columns:
         learned = [fit_column(column, rows, name, max_levels) for column in self.columns]
         width = sum(map(width_of, learned))
         if 4 * width * len(self) > max_bytes:
-            raise DataError(
-                f"{name}: {plural(len(self), 'row')} of {width:,} columns, categories spread out, take "
-                f"{4e-9 * width * len(self):.1f} GB; at most 4 GB are used. Drop columns with many levels, or rows"
-            )
+            held = f"{plural(len(self), 'row')} of {width:,} columns, categories spread out"
+            size = f"take {4e-9 * width * len(self):.1f} GB; at most 4 GB are used"
+            raise DataError(f"{name}: {held}, {size}. Drop columns with many levels, or rows")
 
         def encode(rows: np.ndarray) -> np.ndarray:
             return transform([Column(c.name, c.kind, c.values[rows], c.levels) for c in self.columns], learned)
@@ -126,11 +125,9 @@ class Columns:
         rare = [f'"{c.name}"' for c, own in zip(self.columns, learned, strict=True)
                 if c.kind == "category" and len(own.get("levels", ())) < len(c.levels)]  # fmt: skip
         if rare:
-            text = (
-                f"Rare levels (fewer than {MIN_ROWS} training rows, or beyond the {max_levels} commonest) count as "
-                f"one in {'column' if len(rare) == 1 else 'columns'} {listing(rare, 8)}."
-            )
-            notes.append(Note(code="rare-levels", text=text))
+            which = f"fewer than {MIN_ROWS} training rows, or beyond the {max_levels} commonest"
+            columns = f"{'column' if len(rare) == 1 else 'columns'} {listing(rare, 8)}"
+            notes.append(Note(code="rare-levels", text=f"Rare levels ({which}) count as one in {columns}."))
         return Encoder(Inputs.dense(width), encode, tuple(notes), {"features": "columns", "columns": learned})
 
 
@@ -210,8 +207,6 @@ def standardise(
     if not good.all():
         j = int(np.argmin(good))
         where = "the pixel values" if image else f'column "{short(columns[j])}"'
-        raise DataError(
-            f"{name}: {where} cannot be standardised, with values from {every[:, j].min():.3g} to "
-            f"{every[:, j].max():.3g}; look for outliers, or rescale"
-        )
+        held = f"values from {every[:, j].min():.3g} to {every[:, j].max():.3g}"
+        raise DataError(f"{name}: {where} cannot be standardised, with {held}; look for outliers, or rescale")
     return mean, scale

@@ -30,10 +30,8 @@ def leaks(table: Table, rows: np.ndarray, cluster: np.ndarray) -> tuple[DataWarn
     columns = [column for column in every if column.name not in table.kept]
     found = [(column.name, text) for column in columns if (text := _finding(column, few, trial, table))]
     way_out = "" if not table.columns else " Leave it out with --drop, or say with --keep that it is known in time."
-    named = [
-        DataWarning("leak", name, f'"{short(name)}" {text}: does it exist before the outcome?{way_out}')
-        for name, text in found[:_NAMED]
-    ]
+    asks = f"does it exist before the outcome?{way_out}"
+    named = [DataWarning("leak", name, f'"{short(name)}" {text}: {asks}') for name, text in found[:_NAMED]]
     if found[_NAMED:]:
         others = listing([f'"{short(name)}"' for name, _ in found[_NAMED:]], 20)
         named.append(DataWarning("more-leaks", None, f"These columns alone tell the label too: {others}."))
@@ -136,9 +134,6 @@ def _sorted_by_label(table: Table, few: np.ndarray, trial: _Trial) -> Iterator[D
     # row numbers without a name were written by a program, and say nothing but the order of the file
     ids = [line.name for line in table.columns if line.read_as == "id" and not re.fullmatch(r"column \d+", line.name)]
     if ids and trial.closed(trial.by_tree(few.astype(np.float64))) >= CLOSED:
-        yield DataWarning(
-            "sorted-by-label",
-            ids[0],
-            f'The rows of the file are sorted by label, and "{short(ids[0])}" names the rows: where it '
-            "counts them, it tells the label. It is left out.",
-        )
+        named = f'The rows of the file are sorted by label, and "{short(ids[0])}" names the rows'
+        text = f"{named}: where it counts them, it tells the label. It is left out."
+        yield DataWarning("sorted-by-label", ids[0], text)

@@ -142,10 +142,8 @@ def _columns(stored: StoredEncoding, frame: Frame | None, x: Any) -> np.ndarray:
     if frame is None:
         array = as_array("X", x, "X")
         if any(column["kind"] != "number" for column in learned) or array.dtype.kind not in "biuf":
-            raise DataError(
-                f"the model reads columns by their names ({listing(names, 8)}); give a data frame, a list of dicts, or "
-                "the path of a table"
-            )
+            forms = "a data frame, a list of dicts, or the path of a table"
+            raise DataError(f"the model reads columns by their names ({listing(names, 8)}); give {forms}")
         if array.ndim != 2 or array.shape[1] != len(learned):
             raise DataError(f"X has shape {array.shape}; it needs the columns {listing(names, 8)}, (n, {len(learned)})")
         frame = _named(names, [np.ascontiguousarray(array[:, j]) for j in range(len(names))])
@@ -153,19 +151,16 @@ def _columns(stored: StoredEncoding, frame: Frame | None, x: Any) -> np.ndarray:
     columns = [read_as(column, _cells(frame, column["name"]), frame.where, comma=comma) for column in learned]
     for column, own in zip(columns, learned, strict=True):
         if own["kind"] != "category" and own.get("median") is None and column.missing.any():
-            raise DataError(
-                f'{frame.where(int(np.argmax(column.missing)))}: column "{short(column.name)}" is missing; no training '
-                "row lacked it, so nothing can replace it: fill in the cell, or leave the row out"
-            )
+            held = f'{frame.where(int(np.argmax(column.missing)))}: column "{short(column.name)}" is missing'
+            why = "no training row lacked it, so nothing can replace it"
+            raise DataError(f"{held}; {why}: fill in the cell, or leave the row out")
     return transform(columns, learned)
 
 
 def _cells(frame: Frame, name: str) -> Any:
     if name not in frame.header:
-        raise DataError(
-            f'{frame.file} has no column "{short(name)}", which the model was trained on.'
-            f"{did_you_mean(name, frame.header)} Columns: {listing(frame.header)}"
-        )
+        hint = f"{did_you_mean(name, frame.header)} Columns: {listing(frame.header)}"
+        raise DataError(f'{frame.file} has no column "{short(name)}", which the model was trained on.{hint}')
     return frame.columns[frame.header.index(name)]
 
 
@@ -186,10 +181,8 @@ def _images(stored: StoredEncoding, x: Any) -> np.ndarray:
     """(n, H, W, C) bytes."""
     shape, array = tuple(stored["inputs"]["shape"]), as_array("X", x, "X")
     if array.dtype != np.uint8:
-        raise DataError(
-            f"X has type {array.dtype}; the model reads images as bytes (uint8, 0 to 255), or image files by their "
-            "paths"
-        )
+        forms = "bytes (uint8, 0 to 255), or image files by their paths"
+        raise DataError(f"X has type {array.dtype}; the model reads images as {forms}")
     pixels = as_pixels(array) if array.ndim in (3, 4) else None
     if pixels is None or pixels.shape[1:] != shape:
         raise DataError(f"X has shape {array.shape}; the model reads images of (n, {', '.join(map(str, shape))})")
@@ -206,10 +199,8 @@ def _numbers(stored: StoredEncoding, frame: Frame | None, x: Any) -> np.ndarray:
         columns = [read_as(each, _cells(frame, each["name"]), frame.where) for each in plain]
         array = np.stack([column.values for column in columns], axis=1)
     else:
-        raise DataError(
-            f"{frame.file} has {plural(len(frame.header), 'column')}; the model was trained on an array of "
-            f"{plural(width, 'number')} per row"
-        )
+        needed = f"the model was trained on an array of {plural(width, 'number')} per row"
+        raise DataError(f"{frame.file} has {plural(len(frame.header), 'column')}; {needed}")
     if array.dtype.kind not in "biuf":
         raise DataError(f"X has type {array.dtype}; the model reads numbers")
     if array.ndim == 0 or (array.shape[1:] or (1,)) not in (shape, (width,)):

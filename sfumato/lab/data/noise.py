@@ -88,10 +88,8 @@ def noise_of(given: str, classes: Sequence[str]) -> LabelNoise:
         return LabelNoise(Path(given).name, None, read_table(Path(given), classes))
     most = (len(classes) - 1) / len(classes)
     if rate >= most:
-        raise DataError(
-            f"--noise {given} makes the right label no likelier than any other of {len(classes)} classes, so "
-            f"that labels say nothing; choose less than {most:.3g}"
-        )
+        says = f"makes the right label no likelier than any other of {len(classes)} classes, so that labels say nothing"
+        raise DataError(f"--noise {given} {says}; choose less than {most:.3g}")
     return LabelNoise(given, rate, theory.noise_transition(rate, len(classes), over="others"))
 
 

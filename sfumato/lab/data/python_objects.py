@@ -127,12 +127,6 @@ def as_arrays(source: str, result: Any) -> tuple[np.ndarray, np.ndarray, dict[st
 
 def _parts(source: str, result: Any) -> dict[str, Any] | None:
     """Parts by name, or None for one thing without parts."""
-
-    def is_part(value: Any) -> bool:
-        if isinstance(value, (tuple, list)):
-            return len(value) == 2 and not isinstance(value[0], (int, float, str, bool, np.generic, NoneType))
-        return _is_data_set(value)
-
     if isinstance(result, Mapping):
         if {str(key).lower() for key in result} >= {"x", "y"}:
             return None
@@ -141,7 +135,15 @@ def _parts(source: str, result: Any) -> dict[str, Any] | None:
             keys = listing([f'"{key}"' for key in numbers]) or "none"
             raise DataError(f'{source} returned a dict with keys {keys}; {EXPECTED}, or keys "X" and "y"')
         return {PARTS[number or 0]: result[key] for key, number in numbers.items()}
-    if isinstance(result, tuple) and len(result) in (2, 3) and all(is_part(part) for part in result):
+    one = (int, float, str, bool, np.generic, NoneType)
+    if (
+        isinstance(result, tuple)
+        and len(result) in (2, 3)
+        and all(
+            len(part) == 2 and not isinstance(part[0], one) if isinstance(part, (tuple, list)) else _is_data_set(part)
+            for part in result
+        )
+    ):
         return dict(zip(("train", "test") if len(result) == 2 else PARTS, result, strict=True))
     return None
 
@@ -158,10 +160,9 @@ def _pair(source: str, value: Any, place: str, notes: list[Note]) -> Pair:
     if isinstance(value, Mapping):
         by_name = {str(key).lower(): each for key, each in value.items()}
         if not {"x", "y"} <= set(by_name) <= {"x", "y", *EXTRA_COLUMNS}:
-            raise DataError(
-                f"{source} returned{place} a dict with keys {listing(list(by_name)) or 'none'}; "
-                "expected X and y, and at most weight, group and split next to them"
-            )
+            held = f"a dict with keys {listing(list(by_name)) or 'none'}"
+            expected = "expected X and y, and at most weight, group and split next to them"
+            raise DataError(f"{source} returned{place} {held}; {expected}")
         extra = {key: as_array(source, by_name[key], key) for key in EXTRA_COLUMNS if key in by_name}
         x, y = by_name["x"], by_name["y"]
     elif isinstance(value, (tuple, list)) and len(value) == 2:
@@ -265,8 +266,9 @@ def table_in_memory(x: Any, y: Any, roles: Roles, extra: Mapping[str, Any]) -> T
     source = "the data given"
     features, labels, more, notes = as_arrays(source, x if y is None else (x, y))
     more |= {name: as_array(source, value, name) for name, value in extra.items()}
-    how: dict[str, Any] = {"tokenizer": roles.tokenizer, "notes": tuple(notes)}
-    return from_arrays(features, labels, more, file=source, name="data", kind="memory", **how)
+    return from_arrays(
+        features, labels, more, file=source, name="data", kind="memory", tokenizer=roles.tokenizer, notes=tuple(notes)
+    )
 
 
 def _with_columns(frame: Any, y: Any, roles: Roles, extra: Mapping[str, Any]) -> tuple[Any, Roles]:
@@ -295,10 +297,9 @@ def _as_column(name: str, values: Any, rows: int) -> Any:
         if array.ndim == 2 and array.shape[1] == 1:
             array = array[:, 0]
         if array.ndim != 1:
-            raise DataError(
-                f"{name} has shape {array.shape}; next to a data frame it needs one value per row. Soft labels are "
-                "columns of the frame, named by label_probs"
-            )
+            way_out = "Soft labels are columns of the frame, named by label_probs"
+            needed = "next to a data frame it needs one value per row"
+            raise DataError(f"{name} has shape {array.shape}; {needed}. {way_out}")
         column = pa.chunked_array([pa.array(array.tolist() if array.dtype.kind in "UT" else array)])
     if len(column) != rows:
         raise DataError(f"X has {plural(rows, 'row')} but {name} has {len(column):,}; they must be as many")

@@ -55,26 +55,21 @@ class Texts:
         try:
             vectoriser.fit([self.texts[i] for i in ordered])
         except ValueError as error:
-            raise DataError(
-                f"{name}: no word of two letters or more is in two training texts; is this the text column?"
-            ) from error
+            found = "no word of two letters or more is in two training texts"
+            raise DataError(f"{name}: {found}; is this the text column?") from error
         matrix = vectoriser.transform(self.texts)
-        packed, counts, cut = _packed(matrix, self.max_row_terms)
+        packed, counts = _packed(matrix, self.max_row_terms)
         text = f"Texts as TF-IDF of {matrix.shape[1]:,} terms, vocabulary and weights from the training rows."
         notes = [Note(code="tf-idf", text=text)]
-        if cut:
+        if cut := int(np.count_nonzero(counts > self.max_row_terms)):
             text = f"{_texts_hold(cut)} more than {self.max_row_terms} distinct terms; those of least weight are cut."
             notes.append(Note(code="texts-cut", text=text))
         if empty := int(np.count_nonzero(counts == 0)):
             text = f"{_texts_hold(empty)} no term of the vocabulary: the model can only guess there."
             notes.append(Note(code="texts-without-terms", text=text))
         form = Inputs("sparse", packed.shape[1:], matrix.shape[1])
-        learned = {
-            "features": "texts",
-            "text_columns": list(self.columns),
-            "terms": vectoriser.get_feature_names_out().tolist(),
-            "weights": vectoriser.idf_.tolist(),
-        }
+        learned = {"features": "texts", "text_columns": list(self.columns)}
+        learned |= {"terms": vectoriser.get_feature_names_out().tolist(), "weights": vectoriser.idf_.tolist()}
         return Encoder(form, lambda rows: packed[rows], tuple(notes), learned)
 
 
@@ -108,24 +103,19 @@ def _vectoriser(**how: Any) -> Any:
     return TfidfVectorizer(sublinear_tf=True, strip_accents="unicode", dtype=kind, **how)
 
 
-def _packed(matrix: Any, max_terms: int = MAX_ROW_TERMS) -> tuple[np.ndarray, np.ndarray, int]:
-    """A SciPy CSR matrix as (n, 2L) float32: L term numbers in rising order, then L weights, filled up with 0.
-
-    The terms of each row are counted too, and the rows that hold too many.
-    """
+def _packed(matrix: Any, max_terms: int = MAX_ROW_TERMS) -> tuple[np.ndarray, np.ndarray]:
+    """A SciPy CSR matrix as (n, 2L) float32: L term numbers in rising order, then L weights; and the terms per row."""
     counts = np.diff(matrix.indptr)
     longest = int(min(counts.max(initial=1), max_terms))
     packed = np.zeros((matrix.shape[0], 2 * longest), np.float32)
-    cut = 0
     for i, (start, end) in enumerate(zip(matrix.indptr[:-1], matrix.indptr[1:], strict=True)):
         terms, weights = matrix.indices[start:end], matrix.data[start:end]
         if len(terms) > longest:
-            cut += 1
             kept = np.sort(np.argsort(-weights, kind="stable")[:longest])
             terms, weights = terms[kept], weights[kept]
         packed[i, : len(terms)] = terms
         packed[i, longest : longest + len(terms)] = weights
-    return packed, counts, cut
+    return packed, counts
 
 
 def _tokens(texts: Texts, folder: str) -> Encoder:
@@ -138,10 +128,8 @@ def _tokens(texts: Texts, folder: str) -> Encoder:
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # the library raises a dozen kinds
-        raise DataError(
-            f'"{folder}" holds no tokenizer that can be read ({first_line(error)}); '
-            "save one there with tokenizer.save_pretrained"
-        ) from error
+        way_out = "save one there with tokenizer.save_pretrained"
+        raise DataError(f'"{folder}" holds no tokenizer that can be read ({first_line(error)}); {way_out}') from error
     rows, cut = list[list[int]](), 0
     most = min(texts.max_row_tokens, int(tokenizer.model_max_length))
     for start in range(0, len(texts), 1024):

@@ -11,6 +11,7 @@ from pyarrow import parquet
 
 from sfumato import messages
 from sfumato.lab.data import DataError, Roles, load, prepare
+from tests.lab.data import refused
 from tests.limits import examples
 
 ROWS = 40
@@ -135,14 +136,6 @@ def test_a_column_of_lists_is_left_out_whether_it_is_dropped_or_not(tmp_path):
     assert (lines(source, drop=("parts",))["parts"].read_as, lines(source)["parts"].missing) == ("left out", 10)
 
 
-def test_only_ids_are_nothing_to_learn_from(write):
-    table = columns(number=list(range(ROWS)))
-    del table["size"]
-    with pytest.raises(DataError, match=r'^made\.csv has no usable feature column: column "number" has'):
-        load(write(table))
-    assert load(write(table), Roles(keep=("number",))).features.names == ("number",)
-
-
 def test_every_column_has_its_line(write):
     table = columns(
         day=[f"{i % 28 + 1:02d}.03.2024" for i in range(ROWS)],
@@ -186,9 +179,7 @@ def of_types(path, columns):
 
 
 def refusal(source, **roles):
-    with pytest.raises(DataError) as caught:
-        load(source, Roles(**roles))
-    return str(caught.value)
+    return refused(load, source, Roles(**roles))
 
 
 @pytest.mark.parametrize(
@@ -226,14 +217,6 @@ def test_weights_that_are_no_numbers_are_refused(write, cells, says):
     assert refusal(write(columns(w=cells)), weight="w").startswith(says)
 
 
-def test_a_class_of_one_row_will_do_where_the_parts_are_given(write):
-    parts = ["train", "train", "test", "test"] * (ROWS // 4)
-    labels = ["c", *(["a", "b"] * ROWS)[: ROWS - 1]]
-    source = write({**columns(part=parts), "label": labels})
-    assert load(source, Roles(split="part")).class_names == ("a", "b", "c")
-    assert refusal(source, drop=("part",)).startswith('made.csv: class "c" of column "label" has 1 row; each class')
-
-
 def test_a_class_without_a_row_is_none_even_where_the_parts_are_given(write):
     table = columns(part=["train", "test"] * (ROWS // 2), p_a=[1, 0] * (ROWS // 2), p_b=[0, 1] * (ROWS // 2))
     del table["label"]
@@ -263,13 +246,6 @@ def test_floats_that_are_no_classes_are_refused_with_their_row(tmp_path, cell, s
     with pytest.raises(DataError) as caught:
         load(str(path))
     assert str(caught.value).startswith(f'made.parquet, row 2: column "label" is {shown}; it must hold')
-
-
-def test_missing_labels_are_counted(write):
-    table = columns()
-    table["label"][3:6] = ["", "nan", "NULL"]
-    with pytest.raises(DataError, match=r'^made\.csv, line 5: column "label" is empty \(as in 2 more rows\);'):
-        load(write(table))
 
 
 def parts_warned(folder, fold, roles=Roles(), **more):  # noqa: B008

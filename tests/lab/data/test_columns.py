@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sfumato.lab.data.columns import Column, ColumnLine, Fault, Unused, read_columns
+from sfumato.lab.data.columns import Column, Fault, Unused, read_columns
 
 NAN = float("nan")
 OTHER_NAN = np.array([0x7FF8000000000123], np.uint64).view(np.float64)[0]
@@ -82,11 +82,6 @@ def test_numbers_have_a_point_or_a_comma_and_only_what_may_be_thousands_asks_the
     else:
         assert (found.kind, found.values[0]) == ("number", value)
         assert found.written == ("," if isinstance(cells, list) and "," in cells[0] else "")
-
-
-@pytest.mark.parametrize(("comma", "kind"), [(True, "number"), (False, "category")])
-def test_what_the_file_makes_likely_decides_where_no_cell_does(comma, kind):
-    assert read_columns({"a": arrow(["1,234"])}, frozenset(), comma=comma)["a"].kind == kind
 
 
 @pytest.mark.parametrize(
@@ -173,12 +168,6 @@ def test_numbers_that_never_repeat_are_an_id_by_their_name_or_where_chance_would
 def test_text_is_read_however_it_is_stored(kind):
     assert read_one(arrow(["1,5", "2,5"], pa.string()).cast(kind)).values.tolist() == [1.5, 2.5]
     assert read_one(arrow(["red", "blue"], pa.string()).cast(kind)).levels == ("red", "blue")
-
-
-def test_numbers_are_read_however_they_are_stored():
-    for cells in (arrow([2, 3, 2], pa.int8()), arrow([2, 3, 2]).dictionary_encode(), arrow([2.0, 3.0, 2.0])):
-        found = read_one(cells)
-        assert (found.kind, found.values.dtype, found.values.tolist()) == ("number", np.float64, [2, 3, 2])
 
 
 @pytest.mark.parametrize(
@@ -305,11 +294,6 @@ def test_a_missing_value_is_missing_among_numbers_texts_and_dates(cell):
     assert np.array_equal(read_one(["2024-01-31", cell]).values, [DAYS, NAN], equal_nan=True)
 
 
-def test_no_number_is_a_negative_zero():
-    for cells in (["-0", "1"], ["-0,0", "1"], arrow([-0.0, 1.0])):
-        assert not np.signbit(read_one(cells).values).any()
-
-
 def number(*values, **how):
     return Column("x", "number", np.array(values, np.float64), **how)
 
@@ -348,18 +332,3 @@ def test_categories_are_known_by_their_letters_whatever_their_place():
     assert len(set(one.tolist())) == 3
     assert one[2] == 0
     assert category(0, levels=("",)).content()[0] != 0
-
-
-@pytest.mark.parametrize(
-    ("column", "line"),
-    [
-        (number(1, 2, NAN), ("number", 2, 1, "")),
-        (number(1, 1, written=",", note="note"), ("number", 1, 0, "decimal comma; note; one value only")),
-        (category(0, -1, 1, note="note"), ("category", 2, 1, "note")),
-        (Column("x", "date", np.array([1.0, 2.0]), written="DD.MM.YYYY"),
-         ("date", 2, 0, "DD.MM.YYYY, counted in days")),
-        (Column("x", "date", np.array([1.0, 2.0])), ("date", 2, 0, "counted in days")),
-    ],
-)  # fmt: skip
-def test_the_line_of_a_column_says_how_it_was_read(column, line):
-    assert column.line() == ColumnLine("x", *line)

@@ -9,9 +9,10 @@ import pytest
 from pyarrow import parquet
 
 from sfumato import messages
-from sfumato.lab.data import DataError, Numbers, Roles, load, prepare
+from sfumato.lab.data import DataError, Numbers, Roles, prepare
 from sfumato.lab.data.columns import Column
 from sfumato.lab.data.encoding import Columns, standardise, transform
+from tests.lab.data import refused
 
 RNG = np.random.default_rng(0)
 
@@ -52,9 +53,7 @@ def pq(tmp_path):
 
 
 def refusal(source, **roles):
-    with pytest.raises(DataError) as caught:
-        prepare(source, Roles(**roles))
-    return str(caught.value)
+    return refused(prepare, source, Roles(**roles))
 
 
 def test_a_gap_becomes_the_median_of_the_training_rows_with_a_column_that_says_so(csv):
@@ -190,15 +189,6 @@ def test_test_rows_that_are_all_equal_are_refused(csv):
     for name in ("age", "city", "size", "label"):
         table[name][:3] = table[name][:1] * 3
     assert refusal(csv(table), split="split").startswith("made.csv: all test rows are equal, so nothing")
-
-
-def test_a_class_that_is_called_as_a_gap_is_counted_and_noted(csv):
-    table = columns()
-    table["label"] = [("NA", "b")[i % 2] for i in range(60)]
-    read = load(csv(table))
-    (line,) = (each for each in read.columns if each.name == "label")
-    assert (line.distinct, line.missing) == (2, 0)
-    assert "Taken for a class, and not for a missing label: NA." in messages.texts(read.notes)
 
 
 def test_a_class_in_too_few_groups_is_refused(csv):
@@ -354,13 +344,3 @@ def test_the_column_whose_spread_is_no_number_is_named(values, told):
     with pytest.raises(DataError) as refused:
         made(values).fit(np.arange(3), "made")
     assert str(refused.value) == f"made: {told}; look for outliers, or rescale"
-
-
-def test_how_far_a_row_lies_is_counted_from_the_mean_in_units_of_the_scale():
-    for train, far in (([-2, 2], 2 * LARGEST), ([3e38, 3e38], 3.4e38), ([-3e38, -3e38], -3.4e38)):
-        values = np.array([*train, far], np.float64)[:, None]
-        standardise("made", values, np.arange(2), ("c0",))
-    for train, far in (([-0.5, 0.5], LARGEST), ([3e38, 3e38], -3.4e38)):
-        values = np.array([*train, far], np.float64)[:, None]
-        with pytest.raises(DataError, match='column "c0" cannot be standardised'):
-            standardise("made", values, np.arange(2), ("c0",))

@@ -1,6 +1,7 @@
 """Images of a folder, single files, arrays and new ones: what is read, resized, counted and refused."""
 
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from sfumato import messages
 from sfumato.lab.data import DataError, Roles, load, prepare
 from sfumato.lab.data.images import Images, header, image_paths, images_below, pixels_of, read_folder, read_image
 from sfumato.lab.data.new_rows import encode_new
+from tests.lab.data import refused
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (11, 4, 5, 3), np.uint8)
 
@@ -98,18 +100,6 @@ def test_a_large_picture_is_read_without_a_warning_and_a_bomb_is_none(tmp_path, 
     assert told == []
 
 
-@pytest.mark.parametrize("clear", [1, b"\xff\x00"], ids=["one colour", "a byte for each"])
-def test_what_is_clear_in_a_palette_keeps_its_colour_without_a_warning(tmp_path, clear):
-    image = Image.fromarray(np.array([[0, 1]], np.uint8)).convert("P")
-    image.putpalette([10, 20, 30, 200, 100, 50])
-    image.save(tmp_path / "a.png", transparency=clear)
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
-        pixels = read_image(str(tmp_path / "a.png"), lambda image: pixels_of(image, None, grey=False))
-    assert pixels.tolist() == [[[10, 20, 30], [200, 100, 50]]]
-    assert told == []
-
-
 def test_a_picture_is_scaled_by_its_shorter_side_and_cut_to_the_middle(tmp_path):
     stripes = np.repeat([[10] * 4 + [200] * 4 + [10] * 4], 4, axis=0)
     path = saved(tmp_path / "a.png", stripes, np.uint8)
@@ -173,9 +163,7 @@ def folder(tmp_path):
 
 
 def folder_refusal(source, **roles):
-    with pytest.raises(DataError) as caught:
-        load(str(source), Roles(**roles))
-    return str(caught.value)
+    return refused(load, str(source), Roles(**roles))
 
 
 def test_images_are_read_in_the_order_of_their_paths_with_their_folders_as_labels(tmp_path):
@@ -220,33 +208,6 @@ def test_parts_are_taken_from_folders_above_the_classes(tmp_path):
     assert data.split.given == ("train", "validation", "test")
 
 
-@pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n"], ids=["empty", "text", "a header"])
-def test_an_image_that_does_not_open_is_named_and_counted(folder, content):
-    for i in range(100):
-        paint(folder / "cat" / f"more{i}.png", size=(12, 12))
-    (folder / "dog" / "bad.png").write_bytes(content)
-    table = load(str(folder))
-    assert table.found["damaged_images"] == ["dog/bad.png"]
-    assert messages.texts(table.notes)[0] == "1 of 121 images does not open, left out: dog/bad.png."
-    assert len(table.labels) == 120
-
-
-def test_folders_that_cannot_be_used_are_refused(tmp_path, folder):
-    (folder / "empty").mkdir()
-    assert folder_refusal(folder).startswith('pets: folder "empty" holds no images (.png, .jpg, .jpeg and')
-    flat = tmp_path / "flat"
-    paint(flat / "1.png")
-    assert folder_refusal(flat).startswith("flat holds no folders; it needs one folder of images for each")
-    paint(tmp_path / "parts" / "val" / "a" / "1.png")
-    assert folder_refusal(tmp_path / "parts").startswith("parts has folders val but none called train")
-    paint(tmp_path / "mixed" / "train" / "a" / "1.png")
-    paint(tmp_path / "mixed" / "test" / "a" / "1.png")
-    paint(tmp_path / "mixed" / "cat" / "1.png")
-    assert folder_refusal(tmp_path / "mixed").startswith("mixed has folders for parts (test, train) and")
-    paint(tmp_path / "loose" / "train" / "1.png")
-    assert folder_refusal(tmp_path / "loose").startswith("loose: folder train holds no class folders; put")
-
-
 def plain(path, classes="ab", each=3, size=(4, 3), mode="L"):
     """A folder of images of one color, which are made quickly."""
     for label in classes:
@@ -256,10 +217,23 @@ def plain(path, classes="ab", each=3, size=(4, 3), mode="L"):
     return path
 
 
-def test_two_folders_for_one_part_are_refused(tmp_path):
-    for part in ("train", "val", "valid"):
-        plain(tmp_path / "d" / part)
-    assert folder_refusal(tmp_path / "d") == "d has two folders for one part: train, val, valid; keep one of each"
+@pytest.mark.parametrize(
+    ("paths", "told"),
+    [
+        (["a/1.png", "b/1.txt"], 'd: folder "b" holds no images (.png, .jpg, .jpeg and others); add some'),
+        (["1.png"], "d holds no folders; it needs one folder of images for each class, or train"),
+        (["val/a/1.png"], "d has folders val but none called train"),
+        (["train/a/1.png", "test/a/1.png", "cat/1.png"], 'd has folders for parts (test, train) and also "cat"'),
+        (["train/1.png"], "d: folder train holds no class folders; put its images in one folder for each"),
+        (["train/a/1.png", "val/a/1.png", "valid/a/1.png"], "d has two folders for one part: train, val, valid;"),
+        (["a/1.png", "a/2.png", "b/1.png"], 'd: class "a" of the class folders has 2 rows; each class needs at least 3'),
+    ],
+)
+def test_folders_that_cannot_be_used_are_refused(tmp_path, paths, told):
+    for path in paths:
+        (tmp_path / "d" / path).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (4, 3)).save(tmp_path / "d" / path, "png")
+    assert folder_refusal(tmp_path / "d").startswith(told)
 
 
 def test_a_class_may_be_called_like_a_part_where_the_others_are_not(tmp_path):
@@ -273,8 +247,7 @@ def test_a_lone_folder_for_training_is_split(tmp_path):
     assert (table.part, table.class_names, len(table.labels)) == (None, ("a", "b"), 6)
 
 
-def test_a_class_needs_three_images_or_one_where_the_parts_are_given(tmp_path):
-    assert folder_refusal(plain(tmp_path / "few", each=2)).startswith('few: class "a" of the class folders')
+def test_a_class_needs_one_image_where_the_parts_are_given(tmp_path):
     plain(tmp_path / "d" / "train", each=1)
     plain(tmp_path / "d" / "test", "a", each=1)
     assert load(str(tmp_path / "d")).part.tolist() == [2, 0, 0]
@@ -309,19 +282,14 @@ def test_the_side_follows_from_the_sizes_unless_it_is_asked_for(tmp_path, sizes,
 
 def test_one_image_in_a_hundred_may_be_damaged_and_no_more(tmp_path):
     folder = plain(tmp_path / "d", each=50)
-    (folder / "a" / "0.png").write_bytes(b"")
-    table = load(str(folder))
-    assert messages.texts(table.notes) == ("1 of 100 images does not open, left out: a/0.png.",)
+    for content in (b"not an image", b"\x89PNG\r\n\x1a\n", b""):
+        (folder / "a" / "0.png").write_bytes(content)
+        table = load(str(folder))
+        assert table.found["damaged_images"] == ["a/0.png"]
+        assert messages.texts(table.notes) == ("1 of 100 images does not open, left out: a/0.png.",)
     assert len(table.features.pixels) == len(table.labels) == 99
     (folder / "b" / "0.png").unlink()
     assert folder_refusal(folder) == "d: 1 of 99 images does not open, more than 1 %: a/0.png; repair or delete them"
-
-
-def test_a_class_of_which_no_image_opens_is_refused(tmp_path):
-    folder = plain(tmp_path / "d", each=50)
-    (folder / "c").mkdir()
-    (folder / "c" / "0.png").write_bytes(b"")
-    assert folder_refusal(folder) == 'd: no image of class "c" opens; repair or delete them'
 
 
 def test_what_was_left_out_is_counted_for_the_record(tmp_path):
@@ -398,25 +366,22 @@ def test_paths_may_come_in_any_form(form, stamps):
     assert np.array_equal(encode_new(stored, FORMS[form](stamps / "a" / "2.png")), trained[1:2])
 
 
-def refusal(stored, x):
-    with pytest.raises(DataError) as refused:
-        encode_new(stored, x)
-    return str(refused.value)
+refusal = partial(refused, encode_new)
 
 
-def test_where_training_pictures_kept_their_size_another_size_is_refused(stamps, tmp_path):
+@pytest.mark.parametrize(
+    ("size", "mode", "told"),
+    [
+        ((10, 12), "L", "has 10 × 12 pixels, and all training images had 12 × 10, so that none was scaled;"),
+        ((12, 10), "RGB", "has colours (mode RGB), and the training images were grey; convert it"),
+    ],
+)
+def test_a_picture_of_another_size_or_with_colours_is_refused(stamps, tmp_path, size, mode, told):
     stored, _ = stored_of(stamps)
     assert "side" not in stored
-    paint(tmp_path / "new.png", (10, 12), "L")
-    assert refusal(stored, [stamps / "a" / "0.png", tmp_path / "new.png"]).startswith(
-        f"{tmp_path / 'new.png'} has 10 × 12"
-    )
-
-
-def test_where_training_pictures_were_grey_colours_are_refused(stamps, tmp_path):
-    stored, _ = stored_of(stamps)
-    paint(tmp_path / "new.png", (12, 10))
-    assert refusal(stored, tmp_path / "new.png").startswith(f"{tmp_path / 'new.png'} has colours (mode")
+    paint(tmp_path / "new.png", size, mode)
+    told = f"{tmp_path / 'new.png'} {told}"
+    assert refusal(stored, [stamps / "a" / "0.png", tmp_path / "new.png"]).startswith(told)
 
 
 def test_a_damaged_picture_is_refused_by_its_path(photos, tmp_path):
@@ -429,26 +394,14 @@ def test_a_damaged_picture_is_refused_by_its_path(photos, tmp_path):
         assert refusal(stored, [photos / "cat" / "0.png", tmp_path / name]).startswith(told)
 
 
-def test_a_folder_without_pictures_is_refused(photos, tmp_path):
+def test_no_pictures_a_size_that_only_a_hostile_file_claims_and_a_model_of_arrays_are_refused(photos, tmp_path):
     stored, _ = stored_of(photos)
-    (tmp_path / "notes.txt").write_text("")
     assert refusal(stored, tmp_path).startswith(f'folder "{tmp_path}" holds no images (.png, .jpg, ')
-
-
-def test_nothing_is_allocated_for_a_size_that_only_a_hostile_file_claims(photos):
-    stored, _ = stored_of(photos)
     stored["inputs"]["shape"], stored["side"] = [10**6, 10**6, 3], 10**6
     assert refusal(stored, photos / "cat" / "0.png").startswith("X: 3000.0 GB are needed for 1 image of")
-
-
-def test_where_training_pictures_had_colours_a_grey_one_is_read_in_colours(tmp_path):
-    for i in range(8):
-        paint(tmp_path / "made" / "ab"[i % 2] / f"{i}.png", (12, 10), "RGB")
-    stored, _ = stored_of(tmp_path / "made")
-    paint(tmp_path / "grey.png", (12, 10), "L")
-    (read,) = encode_new(stored, tmp_path / "grey.png")
-    assert read.shape == (10, 12, 3)
-    assert np.array_equal(read, np.repeat(np.asarray(Image.open(tmp_path / "grey.png"))[..., None], 3, axis=2))
+    stored["inputs"]["shape"] = [64, 64, 4]
+    told = "the model reads arrays of (n, 64, 64, 4), not image files"
+    assert refusal(stored, Path(photos / "cat" / "0.png")).startswith(told)
 
 
 @pytest.mark.parametrize(
@@ -456,10 +409,3 @@ def test_where_training_pictures_had_colours_a_grey_one_is_read_in_colours(tmp_p
 )
 def test_what_holds_no_paths_is_none(x):
     assert image_paths(x) is None
-
-
-def test_a_model_of_arrays_that_are_no_pictures_reads_no_files(photos):
-    stored, _ = stored_of(photos)
-    stored["inputs"]["shape"] = [64, 64, 4]
-    told = "the model reads arrays of (n, 64, 64, 4), not image files"
-    assert refusal(stored, Path(photos / "cat" / "0.png")).startswith(told)

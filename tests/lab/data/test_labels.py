@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from sfumato.lab.data import DataError
 from sfumato.lab.data.labels import (
     check_classes,
     check_soft,
@@ -15,16 +14,11 @@ from sfumato.lab.data.labels import (
     warn_of_classes,
     weights_of,
 )
+from tests.lab.data import refused
 
 
 def where(row):
     return f"row {row}"
-
-
-def refusal(function, *given, **named):
-    with pytest.raises(DataError) as caught:
-        function(*given, **named)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -46,19 +40,19 @@ def test_classes_are_sorted_as_numbers_where_all_are_whole_and_as_text_otherwise
 def test_a_class_needs_as_many_rows_as_parts_are_cut():
     told = {"where": "y", "way_out": "Add rows"}
     check_classes("f", np.array([0, 0, 0, 1, 1, 1]), ("a", "b"), **told)
-    assert refusal(check_classes, "f", np.array([0, 0, 0, 1, 1]), ("a", "b"), **told).startswith(
+    assert refused(check_classes, "f", np.array([0, 0, 0, 1, 1]), ("a", "b"), **told).startswith(
         'f: class "b" of y has 2 rows; each'
     )
-    assert refusal(check_classes, "f", np.array([1, 1, 1, 2]), ("a", "b", "c"), **told).startswith(
+    assert refused(check_classes, "f", np.array([1, 1, 1, 2]), ("a", "b", "c"), **told).startswith(
         'f: class "a" of y has 0 rows; each class needs at least 3, '
     )
-    assert refusal(check_classes, "f", np.array([0, 0, 0]), ("a",), **told).startswith(
+    assert refused(check_classes, "f", np.array([0, 0, 0]), ("a",), **told).startswith(
         'f: y holds one class only, "a"; at'
     )
 
 
 @pytest.mark.parametrize(
-    ("values", "rows", "refused"),
+    ("values", "rows", "is_refused"),
     [
         ([f"{i}.5" for i in range(20)], 3, False),
         ([f"{i}.5" for i in range(21)], 3, True),
@@ -68,12 +62,12 @@ def test_a_class_needs_as_many_rows_as_parts_are_cut():
         ([*(f"{i}" for i in range(21)), "x"], 1, False),
     ],
 )
-def test_more_than_twenty_numbers_are_no_classes_if_they_have_decimals_or_few_rows(values, rows, refused):
+def test_more_than_twenty_numbers_are_no_classes_if_they_have_decimals_or_few_rows(values, rows, is_refused):
     given = ("f", "c", np.repeat(np.arange(len(values)), rows), values, 3)
-    if not refused:
+    if not is_refused:
         refuse_numbers(*given)
         return
-    assert refusal(refuse_numbers, *given).startswith(
+    assert refused(refuse_numbers, *given).startswith(
         f'f: column "c" looks like a number to predict, with 21 different values from {values[0]} to {values[-1]}; '
     )
 
@@ -127,18 +121,18 @@ def test_soft_labels_a_thousandth_from_1_are_divided_by_their_sum(second, total)
     ],
 )
 def test_soft_labels_further_from_1_are_refused_with_the_way_out(row, says):
-    assert refusal(check_soft, np.array([[0.5, 0.5], row]), where, "ab") == f"row 1: soft labels a to b {says}"
+    assert refused(check_soft, np.array([[0.5, 0.5], row]), where, "ab") == f"row 1: soft labels a to b {says}"
 
 
 @pytest.mark.parametrize(("value", "shown"), [(np.nan, "nan"), (np.inf, "inf"), (-1e-9, "-1e-09")])
 def test_the_first_soft_label_that_is_no_probability_is_named(value, shown):
     given = np.array([[0.0, 1.0], [0.5, value], [value, 1.0]])
-    assert refusal(check_soft, given, where, "ab") == (f"row 1: soft label b is {shown}; probabilities are from 0 to 1")
+    assert refused(check_soft, given, where, "ab") == (f"row 1: soft label b is {shown}; probabilities are from 0 to 1")
 
 
 @pytest.mark.parametrize(("value", "shown"), [(0.0, "0"), (-1.0, "-1"), (np.inf, "inf"), (np.nan, "nan")])
 def test_the_first_weight_that_is_not_finite_and_above_0_is_named(value, shown):
-    assert refusal(weights_of, np.array([0.5, 1.0, value, value]), where, "w").startswith(
+    assert refused(weights_of, np.array([0.5, 1.0, value, value]), where, "w").startswith(
         f'row 2: weight "w" is {shown};'
     )
 
@@ -157,7 +151,7 @@ def test_parts_are_known_by_their_usual_names():
     ],
 )
 def test_parts_that_leave_nothing_to_train_or_test_on_are_refused(names, says):
-    assert refusal(parts_of, np.array([0, 1]), names, where, "s").startswith(says)
+    assert refused(parts_of, np.array([0, 1]), names, where, "s").startswith(says)
 
 
 @pytest.mark.parametrize(
@@ -179,6 +173,6 @@ def test_classes_of_soft_labels_are_called_as_their_columns_without_what_all_beg
 
 def test_hard_labels_beside_soft_ones_are_numbered_as_these():
     assert merge_labels(np.array([1, 0, 1]), ["cat", "dog"], ("dog", "cow", "cat"), where, "c").tolist() == [0, 2, 0]
-    assert refusal(merge_labels, np.array([0, 1, 1]), ["cat", "cod"], ("dog", "cat"), where, "c").startswith(
+    assert refused(merge_labels, np.array([0, 1, 1]), ["cat", "cod"], ("dog", "cat"), where, "c").startswith(
         'row 1: label "cod" of column "c" is'
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
+from functools import partial
 
 import numpy as np
 import pandas
@@ -13,6 +14,7 @@ import pytest
 from sfumato.lab.data import DataError, Roles, load
 from sfumato.lab.data.new_rows import encode_new, read_as
 from sfumato.lab.data.python_objects import table_in_memory
+from tests.lab.data import refused
 
 ROWS = 24
 
@@ -51,12 +53,7 @@ def of_arrays(x):
     return stored_of(table_in_memory(x, np.arange(len(x)) % 2, Roles(), {}))
 
 
-def refusal(stored, x):
-    with pytest.raises(DataError) as refused:
-        encode_new(stored, x)
-    return str(refused.value)
-
-
+refusal = partial(refused, encode_new)
 FORMS = {
     "a frame": lambda frame: frame,
     "a frame of Arrow": pa.Table.from_pandas,
@@ -141,13 +138,6 @@ def test_arrays_of_numbers_are_taken_in_their_shape_or_flat(shape):
         assert np.array_equal(encode_new(stored, form), trained)
     assert np.array_equal(encode_new(stored, x[5:6]), trained[5:6])
     assert encode_new(stored, x[:0]).shape == (0, trained.shape[1])
-
-
-def test_an_array_of_one_number_a_row_is_taken_as_it_was_given():
-    x = numbers(())
-    stored, trained = of_arrays(x)
-    assert np.array_equal(encode_new(stored, x), trained)
-    assert np.array_equal(encode_new(stored, x[:, None]), trained)
 
 
 def test_numbers_of_any_type_are_taken_and_a_zero_has_no_sign():

@@ -18,6 +18,7 @@ from sfumato.lab.data import DataError, Roles, load, prepare
 from sfumato.lab.data.prepare import prepare_table
 from sfumato.lab.data.python_objects import table_in_memory
 from tests.from_python.test_compare import table
+from tests.lab.data import refused
 
 NUMBERS = itertools.count()
 
@@ -54,9 +55,7 @@ def returning(what):
 
 
 def refusal(source, **roles):
-    with pytest.raises(DataError) as caught:
-        prepare(source, Roles(**roles))
-    return str(caught.value)
+    return refused(prepare, source, Roles(**roles))
 
 
 @pytest.mark.parametrize(
@@ -99,21 +98,6 @@ def test_parts_are_taken_as_they_are_given(module, what, given):
     assert ("Validation was cut" in " ".join(messages.texts(data.notes))) == (given == 2)
 
 
-@pytest.mark.parametrize("kind", ["object", "str"])
-def test_texts_are_the_same_as_objects_and_as_text(module, kind):
-    texts = f'np.array(["red fox", "dog", "red dog"] * 20, {kind}), np.array(["a", "b", "c"] * 20, {kind})'
-    table = load(module(returning(texts)))
-    assert (table.features.texts[:3], table.class_names) == (["red fox", "dog", "red dog"], ("a", "b", "c"))
-
-
-def test_a_data_frame_is_a_table_with_columns(module):
-    source = module(
-        "import pyarrow as pa\ndef load(): return pa.table({'a': X[:, 0], 'w': ['u', 'v'] * 30, 'kind': y.tolist()})\n"
-    )
-    data = prepare(source, Roles(label="kind"))
-    assert data.table.features.names == ("a", "w")
-
-
 def test_soft_labels_weights_and_groups_go_with_the_rows(module):
     data = prepare(module(returning('{"X": X, "y": P, "weight": y + 1.0, "group": np.arange(60) // 2}')))
     assert data.part("train").soft.shape == (data.split.train.size, 3)
@@ -133,12 +117,6 @@ def test_a_data_set_that_draws_its_rows_is_said_to(module):
     assert "The data set gives another x each time it is asked (random transforms?): each row was drawn once." in (
         messages.texts(prepare(module(body)).notes)
     )
-
-
-@pytest.mark.parametrize("method", ["__len__", "__getitem__"])
-def test_half_a_data_set_is_none(module, method):
-    source = module(f"class Half:\n    def {method}(self, *at): return 3\n" + returning("Half()"))
-    assert refusal(source) == f"{source} returned a Half; {EXPECTED}"
 
 
 EXPECTED = (

@@ -4,14 +4,13 @@ import pytest
 
 from sfumato.lab.data import DataError, Roles
 from sfumato.lab.data.roles import assign
+from tests.lab.data import refused
 
 HEADER = ("age", "city", "p_a", "p_b", "Label", "w", "who", "part")
 
 
 def refusal(header=HEADER, **roles):
-    with pytest.raises(DataError) as refused:
-        assign("made.csv", header, Roles(**roles))
-    return str(refused.value)
+    return refused(assign, "made.csv", header, Roles(**roles))
 
 
 def assigned(header=HEADER, **roles):
@@ -110,11 +109,6 @@ def test_a_column_in_two_roles_is_refused(roles, column):
     assert refusal(**roles) == TWICE.format(column)
 
 
-def test_a_column_may_be_dropped_or_kept_twice_and_kept_whatever_its_role():
-    assert list(assigned(drop=("age", "a*")).dropped) == [0]
-    assert assigned(weight="w", keep=("w", "w")).keep == {"w"}
-
-
 @pytest.mark.parametrize(
     ("header", "roles", "told"),
     [
@@ -136,8 +130,3 @@ def test_a_column_may_be_dropped_or_kept_twice_and_kept_whatever_its_role():
 )  # fmt: skip
 def test_what_leaves_no_label_or_nothing_to_learn_from_is_refused(header, roles, told):
     assert refusal(header, **roles).startswith(told)
-
-
-def test_a_text_is_enough_to_learn_from():
-    found = assigned(("t", "x", "y"), text="t", drop=("x",))
-    assert (found.texts, found.rest, list(found.dropped)) == ([0], [], [1])

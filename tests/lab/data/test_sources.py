@@ -3,6 +3,7 @@
 import gzip
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -13,17 +14,14 @@ from sklearn.datasets import load_digits
 
 from sfumato.lab.data import DataError, Roles, load
 from sfumato.lab.data.sources import read_frame
+from tests.lab.data import refused
 
 READABLE = (
     "Supported: digits, .csv, .tsv, .csv.gz, .parquet, .feather, .npz, a folder of class folders of images, "
     "module:function"
 )
 
-
-def refusal(source, **kwargs):
-    with pytest.raises(DataError) as caught:
-        load(source, **kwargs)
-    return str(caught.value)
+refusal = partial(refused, load)
 
 
 def test_digits_are_those_of_scikit_learn():
@@ -33,13 +31,6 @@ def test_digits_are_those_of_scikit_learn():
     assert np.array_equal(table.labels, bunch.target)
     assert table.class_names == tuple("0123456789")
     assert len(table.features.names) == 64
-
-
-def test_digits_means_the_embedded_set_even_beside_a_file_of_that_name(tmp_path, monkeypatch):
-    (tmp_path / "digits").write_text("something else")
-    monkeypatch.chdir(tmp_path)
-    assert len(load("digits").labels) == 1797
-    assert refusal("./digits") == f"digits: unsupported file format. {READABLE}"
 
 
 @pytest.mark.parametrize(
@@ -84,11 +75,6 @@ def test_a_table_is_called_by_its_file_without_the_ending(tmp_path, name):
     assert (frame.name, frame.kind, frame.file, frame.header) == (stem, kind, name, ["x", "label"])
 
 
-def test_a_file_that_is_called_by_its_ending_alone_keeps_it(tmp_path):
-    (tmp_path / ".csv").write_text("x,label\n" + "0.5,a\n1.5,b\n" * 3)
-    assert load(str(tmp_path / ".csv")).name == read_frame(str(tmp_path / ".csv")).name == ".csv"
-
-
 def test_a_folder_is_called_by_its_own_name_however_it_is_given(tmp_path, monkeypatch):
     for i in range(6):
         path = tmp_path / "pets" / "ab"[i % 2] / f"{i}.png"
@@ -119,14 +105,6 @@ def test_what_the_system_refuses_is_told_with_the_file(tmp_path, monkeypatch, er
 
 def test_data_that_were_given_from_python_are_in_no_file():
     assert refusal("(in memory)").startswith("these data were given from Python and are in no file; give")
-
-
-def test_what_no_reader_takes_is_not_offered_for_a_name_that_is_not_there(tmp_path, monkeypatch):
-    (tmp_path / "flowers.txt").touch()
-    (tmp_path / "petals").mkdir()
-    monkeypatch.chdir(tmp_path)
-    assert refusal("flowers.tx") == f'no file "flowers.tx". {READABLE}'
-    assert refusal("petal") == 'no file "petal"; did you mean "petals"?'
 
 
 @pytest.mark.parametrize("name", ["rows.txt", "rows.npz", "folder.csv"])

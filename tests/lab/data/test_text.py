@@ -64,21 +64,10 @@ def test_texts_that_differ_in_white_space_alone_are_never_on_both_sides(tmp_path
     assert parts[len(rows) - 2] == parts[len(rows) - 1]
 
 
-def test_other_columns_are_not_used_and_that_is_said(tmp_path):
-    source, _ = write(tmp_path / "made.csv")
-    notes = prepare(source, Roles(text="words")).notes
-    assert "With --text, other columns are not used: number." in messages.texts(notes)
-
-
 def test_ten_thousand_terms_are_learnt_at_most_and_512_of_a_row():
     text = " ".join(f"word{i}" for i in range(10_001))
     encoder = Texts([text, text]).fit(np.arange(2), "made")
     assert (encoder.inputs.width, encoder.inputs.shape) == (10_000, (2 * 512,))
-
-
-def test_a_term_is_learnt_from_two_training_rows_on():
-    made = Texts(["red fox", "red dog", "dog cow", "fox fox"])
-    assert made.fit(np.arange(3), "made").learned["terms"] == ["dog", "red"]
 
 
 def test_one_text_and_several_are_counted_in_words():
@@ -174,11 +163,6 @@ def test_more_tokens_than_are_read_of_a_text_are_cut(tokenizer):
     assert encoder.encode(np.arange(3)).tolist() == [[4, 3], [3, 3], [4, 4]]
     assert messages.texts(encoder.notes)[1] == "2 texts hold more than 2 tokens, and are cut there."
     assert transform_tokens(["beta alpha", ""], tokenizer).tolist() == [[4, 3], [0, 0]]
-
-
-def test_texts_beyond_the_first_thousand_are_tokens_too(tokenizer):
-    made = transform_tokens(["alpha"] * 1024 + ["beta"] * 2, tokenizer)
-    assert made.ravel().tolist() == [3] * 1024 + [4] * 2
 
 
 @pytest.mark.parametrize(("longest", "read"), [(127, 127), (128, 128), (129, 128)])
