@@ -179,7 +179,7 @@ static Moments exactly(const typename T::stored *z, int64_t K, int64_t j, double
   return all;
 }
 
-// Dietzfelbinger's multilinear hash of a row's bytes, in words of 8, mixed: sfumato/evaluate/scores/row_hash.py.
+// Dietzfelbinger's multilinear hash of a row's bytes, in words of 8, mixed: sfumato/evaluate/scores/score_matrix.py.
 SFUMATO_INLINE uint64_t hash_row(const unsigned char *row, int64_t bytes, const uint64_t *odd) {
   const int64_t words = bytes / 8;
   uint64_t total = 0;

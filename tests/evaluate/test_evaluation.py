@@ -31,18 +31,11 @@ def fold_of(row: bytes) -> int:
     return (total ^ total >> 33) % 20 % 5
 
 
-def test_plain_numbers_are_scikit_learns():
+def test_plain_numbers_are_their_definitions():  # the others are those of scikit-learn: test_oracles
     z, y = sample()
     found, p = ev.evaluate(logits=z, labels=y), softmax(z, axis=1)
-    one_hot = np.eye(7)[y]
     assert found.accuracy == metrics.accuracy_score(y, p.argmax(axis=1))
-    recalls = [np.mean(p.argmax(axis=1)[y == c] == c) for c in np.unique(y)]
-    assert found.balanced_accuracy == pytest.approx(np.mean(recalls), rel=1e-13)
-    f1 = metrics.f1_score(y, p.argmax(axis=1), average="macro", zero_division=0.0)
-    assert found.macro_f1 == pytest.approx(f1, rel=1e-13)
-    assert found.top5 == metrics.top_k_accuracy_score(y, p, k=5, labels=np.arange(7))
-    assert found.nll == pytest.approx(metrics.log_loss(y, p, labels=np.arange(7)), rel=1e-12)
-    assert found.brier == pytest.approx(np.mean(((p - one_hot) ** 2).sum(axis=1)), rel=1e-12)
+    assert found.brier == pytest.approx(np.mean(((p - np.eye(7)[y]) ** 2).sum(axis=1)), rel=1e-12)
     assert found.signed_gap == pytest.approx(p.max(axis=1).mean() - found.accuracy, abs=1e-13)
     assert found.gamma == pytest.approx(np.mean(1 - p[np.arange(300), y]) * 7 / 6, rel=1e-12)
     others = (z.sum(axis=1) - z[np.arange(300), y]) / 6

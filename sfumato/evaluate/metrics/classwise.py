@@ -36,10 +36,10 @@ def ece_classwise(probs: Scores, labels: Labels, *, bins: int = 15, weights: npt
     label = check_labels(labels, source.rows, source.classes, "probs")
     w = check_weights(weights, source.rows)
     sums = ClasswiseSums(source.classes, bins)
-    for chunk in source:
-        p = np.exp(chunk.shifted)
+    for rows, shifted in source:
+        p = np.exp(shifted)
         p /= p.sum(axis=1)[:, None]
-        sums.add(p, label[chunk.rows], weights=None if w is None else w[chunk.rows])
+        sums.add(p, label[rows], weights=None if w is None else w[rows])
     return sums.ece()
 
 

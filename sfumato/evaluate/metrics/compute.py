@@ -198,11 +198,6 @@ def ece_by_chance(rows: Rows, found: Measured) -> MetricValue:
     return MetricValue(floor.mean, floor.low, floor.high)
 
 
-def ece_equal_mass(rows: Rows, found: Measured) -> tuple[float, Column]:
-    """The error over bins of equal weight."""
-    return calibration.equal_mass(rows.confidence, rows.right, found.weights, BINS)
-
-
 def ece_classwise(rows: Rows, found: Measured) -> MetricValue:
     """The class-wise error, with a jackknife over groups of rows."""
     value, without = found.by_class.ece(), found.by_class.without_each()

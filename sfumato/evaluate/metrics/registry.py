@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sfumato.evaluate.metrics import compute
+from sfumato.evaluate.metrics.calibration import equal_mass
 from sfumato.evaluate.metrics.compute import Measure, MetricValue
 from sfumato.evaluate.metrics.selective import RankedGroups
 from sfumato.evaluate.metrics.temperature import HIGHEST, LOWEST
 from sfumato.evaluate.scores.column_checks import Column
-from sfumato.evaluate.scores.measure import Measured
+from sfumato.evaluate.scores.measure import BINS, Measured
 from sfumato.evaluate.scores.per_row import Rows
 from sfumato.evaluate.statistics.groups import RowGroups
 
@@ -200,7 +201,7 @@ _PLAIN: dict[str, Definition] = {
     "ece_equal_mass": Definition(
         "as ece, over 15 runs of sorted rows of equal weight; rows of equal conf share their accuracy",
         "lower", 0.0, 1.0, _PART, "calibration error, equal mass", "ECE", _ERROR,
-        measure=compute.ece_equal_mass, family=_CALIBRATION,
+        measure=lambda rows, found: equal_mass(rows.confidence, rows.right, found.weights, BINS), family=_CALIBRATION,
         explained=Explained("The calibration error over 15 bins that hold as many rows each; 0 to 1, less is better."),
     ),
     "ece_classwise": Definition(

@@ -180,8 +180,8 @@ class NllSlope:
         if self._kept:
             yield from self._kept
             return
-        for chunk in self.source:
-            yield chunk.rows, np.maximum(chunk.shifted, SMALLEST, out=chunk.shifted)
+        for rows, shifted in self.source:
+            yield rows, np.maximum(shifted, SMALLEST, out=shifted)
 
 
 def mean_of_possible(z: Column) -> Column:

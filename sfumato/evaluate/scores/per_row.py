@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sfumato.evaluate.scores.column_checks import Column
-from sfumato.evaluate.scores.score_matrix import Chunk, Labels, ScoreMatrix, Scores, check_labels, check_temperature
+from sfumato.evaluate.scores.score_matrix import Labels, ScoreMatrix, Scores, check_labels, check_temperature
 from sfumato.evaluate.scores.soft_labels import SoftLabels
 
 Visit: TypeAlias = Callable[[slice, Column, Column | None], None]
@@ -190,18 +190,18 @@ def scan(
     """:func:`per_row` on checked input, with a temperature per row and soft labels, which give :class:`SoftRows`."""
     heat = np.broadcast_to(np.asarray(temperature, dtype=np.float64), (source.rows,))
     rows = empty_rows(labels, soft=soft is not None)
-    for chunk in source:
-        q = None if soft is None else soft.block(chunk.rows)
-        p = _fill(rows, chunk.rows, chunk, heat[chunk.rows], q)
+    for at, shifted in source:
+        q = None if soft is None else soft.block(at)
+        p = _fill(rows, at, shifted, heat[at], q)
         if visit is not None:
-            visit(chunk.rows, p, q)
+            visit(at, p, q)
     return rows
 
 
-def _fill(rows: Rows, at: slice, chunk: Chunk, heat: Column, q: Column | None = None) -> Column:
-    """Fill the rows ``at`` from a chunk with soft labels ``q`` or none, and return its probabilities (n, K)."""
-    y, top, each = rows.label[at], chunk.top, np.arange(len(chunk.top))
-    z = chunk.shifted / heat[:, None]
+def _fill(rows: Rows, at: slice, shifted: Column, heat: Column, q: Column | None = None) -> Column:
+    """Fill the rows ``at`` from shifted logits, with soft labels ``q`` or none, and return its probabilities (n, K)."""
+    y, top, each = rows.label[at], shifted.argmax(axis=1), np.arange(len(shifted))
+    z = shifted / heat[:, None]
     k = z.shape[1]
     z_y = z[each, y]
     rows.predicted[at] = top

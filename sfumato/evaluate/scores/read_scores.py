@@ -303,7 +303,7 @@ def as_probabilities(scores: Any, kind: str, name: str) -> tuple[Any, list[Note]
 
 def logarithms(source: ScoreMatrix) -> Any:
     """Probabilities as logits, each row of which is checked; those of a file stay in one."""
-    blocks = (chunk.shifted for chunk in source)
+    blocks = (shifted for _, shifted in source)
     return spool(blocks, "float64") if isinstance(source.values, Stored) else np.concatenate(list(blocks))
 
 

@@ -7,7 +7,6 @@ is 0. Scores may be a numpy array, a torch tensor, or anything :class:`Stored`, 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
@@ -75,22 +74,11 @@ class RowIndexError(RowError, IndexError):
     """Labels that are no classes."""
 
 
-@dataclass(frozen=True)
-class Chunk:
-    """Rows from ``start`` on: shifted log probabilities (n, K), and the first place of the largest entry, 0, (n,)."""
-
-    start: int
-    shifted: Column
-    top: npt.NDArray[np.int64]
-
-    @property
-    def rows(self) -> slice:
-        """The rows of the chunk as a slice of all rows."""
-        return slice(self.start, self.start + len(self.top))
-
-
 class ScoreMatrix:
-    """Checked (N, K) scores; iterating yields :class:`Chunk`. Values are checked as they are read, on every pass."""
+    """(N, K) scores, whose values are checked as they are read; iterating yields rows and their log probabilities.
+
+    These are shifted by the largest of each row, which is 0 then.
+    """
 
     def __init__(self, *, logits: Scores | None = None, probs: Scores | None = None) -> None:
         scores = probs if logits is None else logits
@@ -117,7 +105,7 @@ class ScoreMatrix:
             way_out = f"; of two classes give both, np.column_stack({both})" if self.classes else ""
             raise ValueError(f"{self.name} must have at least 2 classes, got {self.classes}{way_out}")
 
-    def __iter__(self) -> Iterator[Chunk]:
+    def __iter__(self) -> Iterator[tuple[slice, Column]]:
         for start, stop in self.steps():
             block = self.block(start, stop)
             if self.name == "probs":
@@ -128,7 +116,7 @@ class ScoreMatrix:
             # max propagates NaN, so N numbers show NaN, +inf and rows that are −inf throughout
             if not np.isfinite(largest).all():
                 raise self.not_finite(start)
-            yield Chunk(start, block - largest[:, None], block.argmax(axis=1))
+            yield slice(start, stop), block - largest[:, None]
 
     def buffer(self, rows: int) -> npt.NDArray[Any] | None:
         """Room for so many rows as :meth:`raw` gives them; None for scores that are in memory."""

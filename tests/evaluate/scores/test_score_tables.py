@@ -89,12 +89,6 @@ def test_one_column_of_logits_is_that_of_class_1_against_class_0(tmp_path):
 CLASSES = ("setosa", "versicolor", "virginica")
 
 
-def test_columns_taken_for_classes_are_named(tmp_path):
-    columns = [texts(np.log(PROBS[:, k]), 6) for k in range(3)]
-    found = read_scores(write(tmp_path / "p.csv", [*CLASSES, "label"], *columns, LABELS.astype(str)))
-    assert codes(found) == ["class-columns"]
-
-
 @pytest.mark.parametrize(
     ("extra", "said"),
     [
