@@ -16,30 +16,16 @@ from tests.benchmarks.conftest import BENCHMARKS
 CARDS = [json.loads(line) for line in (BENCHMARKS / "data_sets.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-def test_the_cards_are_those_of_the_list_in_its_order(load):
-    sets = load("data_sets").SETS
-    assert [(card["set"], card["kind"], card["target"]) for card in CARDS] == [
-        (each.name, each.kind, each.target) for each in sets
-    ]
-
-
-def test_there_are_24_sets_or_more_of_four_kinds():
-    counted = Counter(card["kind"] for card in CARDS)
-    assert sum(counted.values()) >= 24
-    assert set(counted) == {"table", "image", "text", "many"}
-    assert min(counted.values()) >= 4
-
-
-def test_a_set_is_of_many_classes_from_20_on():
-    assert all((card["kind"] == "many") == (card["classes"] >= 20) for card in CARDS)
-
-
-def test_every_set_has_rows_enough_and_no_more_than_the_rule_allows(load):
+def test_the_cards_are_those_of_the_list_and_keep_its_rules(load):
     module = load("data_sets")
+    assert [(card["set"], card["kind"], card["target"]) for card in CARDS] == [
+        (each.name, each.kind, each.target) for each in module.SETS
+    ]
+    counted = Counter(card["kind"] for card in CARDS)
+    assert set(counted) == {"table", "image", "text", "many"}
+    assert (sum(counted.values()) >= 24, min(counted.values()) >= 4) == (True, True)
+    assert all((card["kind"] == "many") == (card["classes"] >= 20) for card in CARDS)
     assert all(module.LEAST_ROWS <= card["rows_used"] <= module.ROWS for card in CARDS)
-
-
-def test_no_two_sets_were_read_from_the_same_bytes():
     assert len({card["sha256"] for card in CARDS}) == len(CARDS)
 
 

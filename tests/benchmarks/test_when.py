@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 import sfumato as sf
-from tests.benchmarks.conftest import BENCHMARKS
 
 SCRIPTS = ("data_set_files", "foretell", "when", "when_page", "claims_page")
 
@@ -109,10 +108,6 @@ def test_the_noise_estimate_finds_labels_that_were_moved(load):
     given = np.where(rng.random(4000) < 0.2, (true + rng.integers(1, 4, size=4000)) % 4, true)
     logits = rng.normal(size=(4000, 4)) + 6 * np.eye(4)[true]
     assert load("when").noise(logits, given) == pytest.approx(float((true != given).mean()), abs=0.02)
-
-
-def test_no_script_of_the_evidence_is_longer_than_450_lines():
-    assert [path.name for path in BENCHMARKS.glob("*.py") if len(path.read_text("utf-8").splitlines()) > 450] == []
 
 
 def row(name, accuracy, loss, finding="not settled"):

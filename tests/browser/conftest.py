@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.browser.looks import VIEWS, opened
+from tests.limits import SECONDS
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser():
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
     try:
@@ -38,3 +41,16 @@ def view(request, browser, page_file):
     page = opened(browser, page_file, *request.param)
     yield page
     page.context.close()
+
+
+def made_once(tmp_path_factory, name, make):
+    """The page that ``make`` writes into a folder, made once for all of xdist's workers."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder, told = shared / name, shared / f"{name}.path"
+    with FileLock(shared / f"{name}.lock", timeout=SECONDS):
+        if not told.exists():
+            folder.mkdir()
+            told.write_text(str(make(folder)), encoding="utf-8")
+    return Path(told.read_text(encoding="utf-8"))

@@ -69,6 +69,12 @@ def test_json_is_the_contract_and_the_numbers_are_those_of_the_library(here, cap
     assert json.loads((here / "val-audit.json").read_text(encoding="utf-8")) == told
 
 
+@pytest.mark.parametrize(("temperature", "code"), [(2.0, 3), (1.0, 0)])
+def test_strict_exits_3_on_a_finding(temperature, code, here, capsys):
+    assert run(capsys, save(temperature=temperature), "--strict")[0] == code
+    assert ("There is no finding" in run(capsys, "val.npz")[1]) == (code == 0)
+
+
 @pytest.mark.parametrize(("temperature", "word"), [(2.0, "OVER"), (0.5, "UNDER")])
 def test_the_letter_says_how_confidence_is_wrong_and_by_what_to_divide(temperature, word, here, capsys):
     code, out, _ = run(capsys, save(temperature=temperature))
@@ -85,16 +91,6 @@ def test_the_letter_says_how_confidence_is_wrong_and_by_what_to_divide(temperatu
     assert f". Divide its logits by {found[1]} before you use its probabilities" in text
     assert "val.npz: 3,000 rows of 6 classes, logits in float64; the largest score is shared in no row." in text
     assert "(--rows train if that is wrong)" in text
-
-
-def test_a_calibrated_model_has_no_finding_and_strict_lets_it_pass(here, capsys):
-    code, out, _ = run(capsys, save(temperature=1.0), "--strict")
-    assert (code, "There is no finding: nothing here asks to be acted on." in out) == (0, True)
-
-
-def test_strict_exits_3_on_a_finding(here, capsys):
-    assert run(capsys, save(), "--strict")[0] == 3
-    assert run(capsys, "val.npz")[0] == 0
 
 
 def test_a_smoothed_model_is_said_to_be_one_with_its_strength_and_no_teacher(here, capsys):
@@ -144,11 +140,6 @@ def test_repeated_rows_and_missing_classes_are_said(here, capsys):
     copies = keep[[3, 7, 9]].sum() - 1
     assert f"{copies} row{'s' if copies > 1 else ''} repeat" in out
     assert "5 of the 6 classes occur among the labels." in out
-
-
-def test_one_class_among_the_labels_is_said(here, capsys):
-    z, y = sample(n=200)
-    assert "All labels are class 1:" in run(capsys, save(logits=z, labels=np.ones_like(y)))[1]
 
 
 def test_against_another_model_differences_are_paired(here, capsys):
@@ -305,18 +296,6 @@ def test_rows_whose_label_is_minus_100_do_not_count(here, capsys):
     assert said == "sfumato: val.npz: every label is -100, which marks rows that do not count\n"
 
 
-def test_labels_as_rows_of_classes_are_refused_with_the_way_to_whole_ones(here, capsys):
-    z, y = sample()
-    said = refused(capsys, save(logits=z, labels=np.eye(6)[y]))
-    assert "labels must be class indices, (3000,), got shape (3000, 6); give labels.argmax(axis=1)" in said
-
-
-def test_logits_given_as_probabilities_are_refused_with_what_shows_it(here, capsys):
-    said = refused(capsys, save(), "--kind", "probs")
-    assert "probs are negative in row 0" in said
-    assert "these look like logits: say --kind logits" in said
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -341,15 +320,18 @@ def test_probabilities_that_are_off_are_not_said_to_look_like_logits(change, mes
     assert "look like logits" not in said
 
 
-def test_scores_without_labels_say_how_to_give_them(here, capsys):
-    np.save("z.npy", sample()[0])
-    assert "z.npy has no labels; name a file of them with --labels" in refused(capsys, "z.npy")
-
-
-def test_probabilities_of_the_other_model_given_as_logits_are_refused():
+def test_words_that_give_no_audit_are_answered_with_the_way_to_one(here, capsys):
     z, y = sample()
-    with pytest.raises(ValueError, match="look like probabilities, not logits"):
-        ev.audit(logits=z, labels=y, against=softmax(z, axis=1))
+    np.save("z.npy", z)
+    save("rows.npz", logits=z, labels=np.eye(6)[y])
+    for words, message in (
+        ([], "audit needs LOGITS: an .npz"),
+        (["nowhere.npz"], 'there is no file "nowhere.npz"'),
+        (["z.npy"], "z.npy has no labels; name a file of them with --labels"),
+        (["rows.npz"], "labels must be class indices, (3000,), got shape (3000, 6); give labels.argmax(axis=1)"),
+        ([save(), "--kind", "probs"], "these look like logits: say --kind logits"),
+    ):
+        assert message in refused(capsys, *words)
 
 
 def test_models_on_other_rows_are_not_compared(here, capsys):
@@ -361,11 +343,6 @@ def test_models_on_other_rows_are_not_compared(here, capsys):
     assert "c.npz and a.npz are not on the same rows: in row" in refused(capsys, "a.npz", "--against", "c.npz")
     save("d.npz", logits=z, labels=y[1:])
     assert "d.npz has 3000 rows of scores and 2999 labels" in refused(capsys, "a.npz", "--against", "d.npz")
-
-
-def test_no_file_at_all_is_a_call_for_one(here, capsys):
-    assert "audit needs LOGITS: an .npz" in refused(capsys)
-    assert 'there is no file "nowhere.npz"' in refused(capsys, "nowhere.npz")
 
 
 def test_help_teaches_every_option_and_a_small_audit_loads_no_torch(here):

@@ -30,67 +30,58 @@ def a_file():
     return lambda: os.remove(path)
 
 
-def a_variable():
-    os.environ["SFUMATO_LEFT"] = "1"
-    return lambda: os.environ.pop("SFUMATO_LEFT")
+def setting(get, put, value):
+    """What puts a value in place of another, and gives what undoes that."""
+
+    def leak():
+        before = get()
+        put(value)
+        return lambda: put(before)
+
+    return leak
 
 
-def a_filter():
-    before = warnings.filters[:]
-    warnings.simplefilter("ignore")
-    return lambda: warnings.filters.__setitem__(slice(None), before)
+def filters(value):
+    warnings.filters[:] = value
 
 
-def a_dtype():
-    torch.set_default_dtype(torch.float64)
-    return lambda: torch.set_default_dtype(torch.float32)
+def handler(value):
+    signal.signal(signal.SIGTERM, value)
 
 
-def threads_of_torch():
-    before = torch.get_num_threads()
-    torch.set_num_threads(before + 1)
-    return lambda: torch.set_num_threads(before)
+def variable(value):
+    os.environ.update(SFUMATO_LEFT=value) if value else os.environ.pop("SFUMATO_LEFT", None)
 
 
-def a_folder():
-    before = os.getcwd()
-    os.chdir(os.sep)
-    return lambda: os.chdir(before)
-
-
-def a_handler():
-    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    return lambda: signal.signal(signal.SIGTERM, before)
-
-
-def a_path():
-    sys.path.append("left")
-    return lambda: sys.path.remove("left")
+def path(value):
+    sys.path[:] = value
 
 
 LEAKS = {
-    a_thread: "threads: left is left",
-    a_file: "temporary files: left-",
-    a_variable: "environment: SFUMATO_LEFT",
-    a_filter: "warning filters: ",
-    a_dtype: "default dtype of torch: torch.float32 became torch.float64",
-    threads_of_torch: "threads of torch: ",
-    a_folder: "current folder: ",
-    a_handler: "signal handlers: SIGTERM",
-    a_path: "path of imports: ",
+    "threads: left is left": a_thread,
+    "temporary files: left-": a_file,
+    "environment: SFUMATO_LEFT": setting(lambda: None, variable, "1"),
+    "warning filters: ": setting(lambda: warnings.filters[:], filters, []),
+    "default dtype of torch: torch.float32 became torch.float64": setting(
+        torch.get_default_dtype, torch.set_default_dtype, torch.float64
+    ),
+    "threads of torch: ": setting(torch.get_num_threads, torch.set_num_threads, 3),
+    "current folder: ": setting(os.getcwd, os.chdir, os.sep),
+    "signal handlers: SIGTERM": setting(lambda: signal.getsignal(signal.SIGTERM), handler, signal.SIG_IGN),
+    "path of imports: ": setting(lambda: sys.path[:], path, ["left"]),
 }
 
 
-@pytest.mark.parametrize("leak", LEAKS, ids=lambda leak: leak.__name__)
-def test_a_leak_is_seen(leak):
+@pytest.mark.parametrize("seen", LEAKS)
+def test_a_leak_is_seen(seen):
     before = snapshot()
-    undo = leak()
+    undo = LEAKS[seen]()
     try:
         found = changes(before, snapshot())
     finally:
         undo()
     assert len(found) == 1
-    assert found[0].startswith(LEAKS[leak])
+    assert found[0].startswith(seen)
     assert changes(before, snapshot()) == []
 
 

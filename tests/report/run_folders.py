@@ -21,6 +21,14 @@ METRICS = [
 ]
 
 
+SENTENCES = (
+    "Smooth, and divide the logits by 0.61: log loss falls from .139 to .128 (95 % interval of the difference −.019 to "
+    "−.004).",
+    "Accuracy does not differ reliably (+0.6 points, −0.3 to +1.5); without the temperature the smoothed model is "
+    "under-confident.",
+)
+
+
 def write_run(
     folder: Path,
     *,
@@ -87,31 +95,15 @@ def write_run(
             for epoch in range(1, epochs + 1):
                 pace = 1 - np.exp(-epoch / 4) if eps else np.log1p(epoch) / np.log1p(epochs)
                 excess = float(1.4 * np.exp(-epoch / (4 if eps else 6)) * rng.lognormal(0, 0.1) + (0.004 if eps else 0))
-                lines.append(
-                    {
-                        "arm": arm,
-                        "seed": seed,
-                        "epoch": epoch,
-                        "train_loss": floor + excess,
-                        "train_floor": floor,
-                        "train_excess": excess,
-                        "train_gap": float(final * pace + rng.normal(0, 0.06)),
-                        "validation_nll": float(0.2 + excess),
-                        "validation_accuracy": float(1 - 0.5 * np.exp(-epoch / 5)),
-                    }
-                )
+                line = {"arm": arm, "seed": seed, "epoch": epoch, "train_loss": floor + excess, "train_floor": floor}
+                line |= {"train_excess": excess, "train_gap": float(final * pace + rng.normal(0, 0.06))}
+                line |= {"validation_nll": float(0.2 + excess)}
+                lines.append(line | {"validation_accuracy": float(1 - 0.5 * np.exp(-epoch / 5))})
         per_arm[arm] = values
         closed = None if eps == 0 else float(np.log((classes - 1) * (1 - eps) / eps))
-        summary_arms.append(
-            {
-                "name": arm,
-                "eps": eps,
-                "over": "others",
-                "closed_form_gap": closed,
-                "train_gap": final,
-                "metrics": {m: interval(v, test) for m, v in values.items()},
-            }
-        )
+        metrics = {m: interval(v, test) for m, v in values.items()}
+        shown = {"name": arm, "eps": eps, "over": "others", "closed_form_gap": closed, "train_gap": final}
+        summary_arms.append(shown | {"metrics": metrics})
         probe[arm] = {"eps": eps, "target": [1 - eps, eps / (classes - 1)]}
     differences = []
     for arm, _ in arms[1:]:
@@ -122,19 +114,11 @@ def write_run(
             headline = metric in ("accuracy", "nll_after_temperature", "eaurc")
             good = "better" if (mean > 0) == (metric == "accuracy") else "worse"
             p = min(1.0, 0.04 * half / (abs(mean) + 1e-9)) if headline else None
-            differences.append(
-                {
-                    "metric": metric,
-                    "arm": arm,
-                    "against": "one-hot",
-                    "mean": mean,
-                    "low": mean - half,
-                    "high": mean + half,
-                    "p_adjusted": p,
-                    "finding": None if p is None else good if p < 0.05 else "not settled",
-                    "margin": {"accuracy": 0.005, "nll_after_temperature": 0.003, "eaurc": 0.0002}.get(metric),
-                }
-            )
+            finding = None if p is None else good if p < 0.05 else "not settled"
+            margin = {"accuracy": 0.005, "nll_after_temperature": 0.003, "eaurc": 0.0002}.get(metric)
+            ends = {"mean": mean, "low": mean - half, "high": mean + half}
+            told = {"p_adjusted": p, "finding": finding, "margin": margin}
+            differences.append({"metric": metric, "arm": arm, "against": "one-hot", **ends, **told})
     summary = {
         "schema": "sfumato.compare/3",
         "run": str(folder),
@@ -146,52 +130,24 @@ def write_run(
         },
         "arms": summary_arms,
         "differences": differences,
-        "verdict": {
-            "choice": choice,
-            "sentences": list(
-                sentences
-                or (
-                    "Smooth, and divide the logits by 0.61: log loss falls from .139 to .128 (95 % interval of the "
-                    "difference −.019 to −.004).",
-                    "Accuracy does not differ reliably (+0.6 points, −0.3 to +1.5); without the temperature the "
-                    "smoothed model is under-confident.",
-                )
-            ),
-        },
+        "verdict": {"choice": choice, "sentences": list(sentences or SENTENCES)},
     }
     env = {
-        "sfumato": "0.1.0",
-        "python": "3.12.1",
-        "torch": "2.13.0",
-        "numpy": "2.4.6",
-        "platform": "Linux x86_64",
-        "cpu": "an eight-core processor",
-        "cores": 8,
+        "sfumato": "0.1.0", "python": "3.12.1", "torch": "2.13.0", "numpy": "2.4.6", "platform": "Linux x86_64",
+        "cpu": "an eight-core processor", "cores": 8, "workers": 2, "started": "2024-11-24T10:15:00+00:00",
         "command": f"sfumato compare {name} --eps {max(smoothed, default=0):g} --over others --seeds {seeds}",
-        "started": "2024-11-24T10:15:00+00:00",
         "seconds": 14.2,
         "data": {
-            "source": name,
-            "kind": "digits",
-            "fingerprint": digest(name),
-            "class_names": class_names or [str(k) for k in range(classes)],
-            "features": 64,
-            "shape": [8, 8],
-            "duplicates": 0,
+            "source": name, "kind": "digits", "fingerprint": digest(name), "features": 64, "shape": [8, 8],
+            "class_names": class_names or [str(k) for k in range(classes)], "duplicates": 0,
         },
         "model": {"name": "mlp", "parameters": 85002, "description": "64-256-256-10, ReLU"},
         "training": {
-            "epochs": epochs,
-            "batch_size": 64,
-            "optimiser": "SGD, momentum 0.9",
-            "learning_rate": 0.05,
-            "schedule": "cosine to 0",
-            "steps": epochs * 17,
+            "epochs": epochs, "batch_size": 64, "optimiser": "SGD, momentum 0.9", "learning_rate": 0.05,
+            "schedule": "cosine to 0", "steps": epochs * 17,
         },
-        "temperatures": temperatures,
-        "probe": probe,
-        "workers": 2,
-    }
+        "temperatures": temperatures, "probe": probe,
+    }  # fmt: skip
     if ladder:
         best = max(ladder)
         env["ladder"] = [

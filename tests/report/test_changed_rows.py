@@ -73,14 +73,10 @@ def test_rows_to_show_are_those_of_the_lists(folder, run):
     assert set(rows_to_show(folder)) <= set(run.index.tolist())
 
 
-def test_the_chosen_arm_is_compared(tmp_path):
-    run = load_run(write_run(tmp_path / "run", smoothed=(0.05, 0.2), choice="smoothed-0.2", seeds=1, epochs=1, test=60))
-    assert [arm["name"] for arm in compared(run)] == ["one-hot", "smoothed-0.2"]
-
-
-def test_where_one_hot_is_chosen_it_is_compared_with_the_first_other(tmp_path):
-    run = load_run(write_run(tmp_path / "run", smoothed=(0.05, 0.2), choice="one-hot", seeds=1, epochs=1, test=60))
-    assert [arm["name"] for arm in compared(run)] == ["one-hot", "smoothed-0.05"]
+@pytest.mark.parametrize(("choice", "other"), [("smoothed-0.2", "smoothed-0.2"), ("one-hot", "smoothed-0.05")])
+def test_the_chosen_arm_is_compared_or_else_the_first_other(tmp_path, choice, other):
+    run = load_run(write_run(tmp_path / "run", smoothed=(0.05, 0.2), choice=choice, seeds=1, epochs=1, test=60))
+    assert [arm["name"] for arm in compared(run)] == ["one-hot", other]
 
 
 def test_a_run_of_one_arm_has_nothing_to_show(tmp_path):

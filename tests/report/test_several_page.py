@@ -81,31 +81,22 @@ def test_the_same_runs_give_the_same_bytes_over_their_own_page(folders, tmp_path
     assert render_merged(folders, out).read_bytes() == first
 
 
-def test_another_file_is_not_written_over(folders, tmp_path):
+@pytest.mark.parametrize(
+    ("runs", "out", "message"),
+    [
+        ("a", "out.html", r"at least two runs, got 1"),
+        ("a b b/../a", "out.html", r"a is named twice; name each run once"),
+        ("a b", ".", "is a folder; name a file for the page"),
+        ("a b", "none/out.html", "there is no folder"),
+        ("a b", "notes.html", r"notes.html exists and is not a page of several runs; name another file"),
+    ],
+)
+def test_what_cannot_be_merged_is_named(folders, tmp_path, runs, out, message):
     notes = tmp_path / "notes.html"
     notes.write_text("my notes")
-    with pytest.raises(ReportError, match=r"notes.html exists and is not a page of several runs; name another file"):
-        render_merged(folders, notes)
-    assert notes.read_text() == "my notes"
-
-
-def test_a_run_named_twice_is_refused(folders):
-    with pytest.raises(ReportError, match=r"a is named twice; name each run once"):
-        render_merged([folders[0], folders[1], folders[0].parent / "b" / ".." / "a"], "out.html")
-
-
-def test_one_run_is_too_few(folders):
-    with pytest.raises(ReportError, match=r"at least two runs, got 1"):
-        render_merged(folders[:1], "out.html")
-
-
-@pytest.mark.parametrize(
-    ("out", "message"),
-    [(".", "is a folder; name a file for the page"), ("none/out.html", "there is no folder")],
-)
-def test_a_place_that_cannot_hold_the_page_is_named(folders, tmp_path, out, message):
     with pytest.raises(ReportError, match=message):
-        render_merged(folders, tmp_path / out)
+        render_merged([folders[0].parent / name for name in runs.split()], tmp_path / out)
+    assert notes.read_text() == "my notes"
 
 
 def test_runs_of_one_data_set_are_told_apart_by_their_folders(folders, tmp_path):

@@ -29,44 +29,16 @@ def summary(*more):
         "paired": {"weights": ["a"], "batches": ["b"], "equal": True},
         "arms": [
             arm(
-                "one-hot",
-                0.0,
-                None,
-                15.25,
-                accuracy=0.961,
-                nll=0.172,
-                nll_after_temperature=0.139,
-                brier=0.0623,
-                brier_after_temperature=0.0605,
-                ece=0.021,
-                ece_after_temperature=0.012,
-                ece_noise_floor=0.009,
-                signed_gap=0.019,
-                signed_gap_after_temperature=-0.002,
-                eaurc=0.0031,
-                eaurc_after_temperature=0.003,
-                temperature=1.62,
-                logit_gap=11.7,
+                "one-hot", 0.0, None, 15.25, accuracy=0.961, nll=0.172, nll_after_temperature=0.139, brier=0.0623,
+                brier_after_temperature=0.0605, ece=0.021, ece_after_temperature=0.012, ece_noise_floor=0.009,
+                signed_gap=0.019, signed_gap_after_temperature=-0.002, eaurc=0.0031, eaurc_after_temperature=0.003,
+                temperature=1.62, logit_gap=11.7,
             ),
             arm(
-                "smoothed",
-                0.1,
-                math.log(81),
-                4.38,
-                accuracy=0.967,
-                nll=0.231,
-                nll_after_temperature=0.128,
-                brier=0.081,
-                brier_after_temperature=0.0571,
-                ece=0.118,
-                ece_after_temperature=0.01,
-                ece_noise_floor=0.02,
-                signed_gap=-0.118,
-                signed_gap_after_temperature=0.001,
-                eaurc=0.0024,
-                eaurc_after_temperature=0.0021,
-                temperature=0.61,
-                logit_gap=3.9,
+                "smoothed", 0.1, math.log(81), 4.38, accuracy=0.967, nll=0.231, nll_after_temperature=0.128,
+                brier=0.081, brier_after_temperature=0.0571, ece=0.118, ece_after_temperature=0.01,
+                ece_noise_floor=0.02, signed_gap=-0.118, signed_gap_after_temperature=0.001, eaurc=0.0024,
+                eaurc_after_temperature=0.0021, temperature=0.61, logit_gap=3.9,
             ),
             *more,
         ],
@@ -77,21 +49,14 @@ def summary(*more):
             difference("eaurc", 0.0007, 0.0001, 0.0013, 0.031, "worse"),
         ],
         "verdict": {"choice": "smoothed", "sentences": ["Smooth."]},
-    }
+    }  # fmt: skip
 
 
 def difference(metric, mean, low, high, p, finding):
-    return {
-        "metric": metric,
-        "arm": "smoothed",
-        "against": "one-hot",
-        "mean": mean,
-        "low": low,
-        "high": high,
-        "p_adjusted": p,
-        "finding": finding,
-        **({} if metric == "eaurc" else {"margin": {"accuracy": 0.005, "nll_after_temperature": 0.00278}.get(metric)}),
-    }
+    ends = {"mean": mean, "low": low, "high": high, "p_adjusted": p, "finding": finding}
+    margin = {"accuracy": 0.005, "nll_after_temperature": 0.00278}.get(metric)
+    margins = {} if metric == "eaurc" else {"margin": margin}
+    return {"metric": metric, "arm": "smoothed", "against": "one-hot", **ends, **margins}
 
 
 FOUR = """\
