@@ -29,6 +29,21 @@ def test_help_names_the_commands_and_loads_neither_torch_nor_numpy(tmp_path):
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
+def test_help_of_compare_opens_with_the_data_and_offers_nothing_without_use(tmp_path):
+    ran = run_sfumato(folder=tmp_path)
+    assert (ran.code, ran.err) == (0, "")
+    assert "sfumato compare digits" in ran.out
+    said = run_sfumato("compare", "--help", folder=tmp_path).out
+    assert said.startswith("Usage: sfumato compare DATA [OPTIONS]\n")
+    assert re.findall(r"╭─ ([\w ]+?) ─", said) == [
+        "Data", "Targets", "Training", "Where it runs", "Output", "How it starts",
+    ]  # fmt: skip
+    for option in ("--label", "--eps", "--over", "--seeds", "--model", "--epochs", "--out", "--json", "--config"):
+        assert option in said
+    assert "--empty" not in said
+    assert "[default: False]" not in said
+
+
 def test_output_to_a_pipe_is_utf8_where_the_system_would_lack_letters(tmp_path):
     ran = run_cold("explain", folder=tmp_path, env={"PYTHONIOENCODING": "cp1252"})
     assert (ran.code, ran.err) == (0, "")
@@ -44,28 +59,6 @@ def test_a_terminal_that_lacks_a_letter_shows_a_question_mark(monkeypatch):
     stream.write("ε = é")
     stream.flush()
     assert raw.getvalue() == b"? = \xe9"
-
-
-def test_no_words_at_all_are_a_call_for_help(tmp_path):
-    ran = run_sfumato(folder=tmp_path)
-    assert (ran.code, ran.err) == (0, "")
-    assert "sfumato compare digits" in ran.out
-
-
-def test_help_of_compare_teaches_every_option(tmp_path):
-    ran = run_sfumato("compare", "--help", folder=tmp_path)
-    for option in ("--label", "--eps", "--over", "--seeds", "--model", "--epochs", "--out", "--json", "--config"):
-        assert option in ran.out
-
-
-def test_help_of_compare_opens_with_the_data_and_offers_nothing_without_use(tmp_path):
-    said = run_sfumato("compare", "--help", folder=tmp_path).out
-    assert said.startswith("Usage: sfumato compare DATA [OPTIONS]\n")
-    assert re.findall(r"╭─ ([\w ]+?) ─", said) == [
-        "Data", "Targets", "Training", "Where it runs", "Output", "How it starts",
-    ]  # fmt: skip
-    assert "--empty" not in said
-    assert "[default: False]" not in said
 
 
 @pytest.mark.parametrize("classes", [2, 10, 1_000_000])
@@ -97,18 +90,14 @@ def test_explain_as_text_says_both_conventions_and_the_conversion(tmp_path):
         "6 nats after 45.6 steps, 8 nats after 305.2 steps, 10 nats after 2,211.5 steps",
     ):
         assert text in ran.out
-
-
-def test_explain_has_both_conventions_in_columns_of_their_own(tmp_path):
-    lines = run_sfumato("explain", folder=tmp_path).out.splitlines()
+    lines = ran.out.splitlines()
     (head,) = [at for at, line in enumerate(lines) if line.startswith("  ")]
-    first, second = (lines[head].index(words) for words in ("over the others", "over all"))
     table = lines[head : lines.index("", head)]
     assert len(table) == 9
-    for line in table:
-        for at in (first, second):
-            assert line[at - 2 : at] == "  ", line
-            assert line[at] != " ", line
+    for at in (lines[head].index(words) for words in ("over the others", "over all")):
+        assert all((line[at - 2 : at], line[at] != " ") == ("  ", True) for line in table)  # columns of their own
+    for eps, text in (("0", "∞"), ("1", "none over all"), ("0.95", "none over all")):
+        assert text in run_sfumato("explain", "--eps", eps, folder=tmp_path).out
 
 
 def test_explain_says_how_many_steps_lead_near_the_optimum_where_there_is_one(tmp_path):
@@ -129,13 +118,6 @@ def test_explain_writes_a_page_of_as_many_classes_as_a_page_can_show(tmp_path):
     assert (ran.code, ran.out) == (2, "")
     assert ran.err == "sfumato: the page shows up to 1000000 classes, got 1000001\n"
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
-
-
-@pytest.mark.parametrize(("eps", "text"), [("0", "∞"), ("1", "none over all"), ("0.95", "none over all")])
-def test_explain_at_the_ends_of_the_range(eps, text, tmp_path):
-    ran = run_sfumato("explain", "--eps", eps, folder=tmp_path)
-    assert ran.code == 0, ran.err
-    assert text in ran.out
 
 
 @pytest.mark.parametrize(
@@ -195,18 +177,6 @@ def test_a_reader_that_has_left_before_anything_is_printed_is_no_error():
         command = [sys.executable, "-m", "sfumato", "explain"]
         done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, env=env, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_import_loads_nothing_heavy_until_a_name_is_used():
-    code = (
-        "import sys, sfumato as sf\n"
-        "assert not {'torch', 'numpy'} & set(sys.modules)\n"
-        "sf.theory\nassert 'torch' not in sys.modules\n"
-        "sf.cross_entropy\nassert 'torch' in sys.modules\n"
-        "assert not {'scipy', 'sklearn', 'matplotlib', 'rich', 'cyclopts'} & set(sys.modules)\n"
-        "assert 'smooth_prior' in dir(sf)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 TABLE = "nr;day;size;label\n" + "".join(

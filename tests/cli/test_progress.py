@@ -62,11 +62,22 @@ def test_the_last_batch_of_an_epoch_may_be_short(train, steps, told):
     assert lines()[-1] == f"plan   2 arms × 3 seeds × 2 epochs of {steps} steps, 1 process"
 
 
-def test_one_copy_repeats_and_a_target_in_brackets_needs_no_comma(told):
+@pytest.mark.parametrize(
+    ("arms", "options", "data"),
+    [
+        ((ONE_HOT, SMOOTHED, MORE), {}, "2,437 rows, 64 features, "),
+        ((SMOOTHED, MORE), {"duplicates": 1200}, "2,437 rows, of which 1,200 repeat an earlier one, 64 features, "),
+        ((ONE_HOT, MIXUP, SMOOTHED), {"duplicates": 1, "given": True}, "of which 1 repeats an earlier one, "),
+    ],
+)
+def test_other_arms_than_the_two_have_a_line_each(arms, options, data, told):
     watch, lines = told
-    watch.setup(setup((ONE_HOT, MIXUP, SMOOTHED), duplicates=1))
-    assert ", of which 1 repeats an earlier one, " in lines()[0]
-    assert lines()[2] == f"arm    mixup-0.2 {MIXUP.describe(10)}"
+    watch.setup(setup(arms, **options))
+    assert data in lines()[0]
+    assert lines()[0].endswith("; parts as given)" if options.get("given") else "; split by content)")
+    words = [(arm.name, arm.describe(10)) for arm in arms]
+    joined = [name if name == "one-hot" else f"{name}{' ' if text[0] == '(' else ', '}{text}" for name, text in words]
+    assert lines()[1:-1] == [f"arm    {text}" for text in joined]
 
 
 @pytest.mark.parametrize("columns", [60, 80])
@@ -82,22 +93,6 @@ def test_lines_on_a_terminal_are_wrapped_to_its_width(columns, monkeypatch):
     assert max(map(len, stream.getvalue().splitlines())) <= columns
     assert stream.getvalue().split() == file.getvalue().split()
     assert "\x1b" not in stream.getvalue()  # a terminal that cannot move its cursor gets lines
-
-
-def test_parts_as_given_and_repeated_rows_are_said(told):
-    watch, lines = told
-    watch.setup(setup(duplicates=1200, given=True))
-    assert lines()[0].startswith("data   digits: 2,437 rows, of which 1,200 repeat an earlier one, 64 features")
-    assert lines()[0].endswith("test 359; parts as given)")
-
-
-@pytest.mark.parametrize("arms", [(ONE_HOT, SMOOTHED, MORE), (SMOOTHED, MORE)])
-def test_other_arms_than_the_two_have_a_line_each(arms, told):
-    watch, lines = told
-    watch.setup(setup(arms))
-    names = {arm.name: f", {arm.describe(10)}" if arm.eps else "" for arm in arms}
-    assert lines()[1:-1] == [f"arm    {name}{words}" for name, words in names.items()]
-    assert lines()[-1].startswith(f"plan   {len(arms)} arms × 3 seeds")
 
 
 def test_a_run_is_told_when_every_arm_of_its_seed_has_ended(told):
@@ -176,13 +171,6 @@ def test_quiet_says_nothing():
     assert stream.getvalue() == ""
 
 
-def test_a_word_on_what_is_being_done_is_a_line(told):
-    watch, lines = told
-    watch.say("writing the report")
-    watch.epoch("one-hot", 0, epoch(1))  # nothing is known of the plan yet
-    assert lines() == ["writing the report"]
-
-
 def test_a_reader_that_has_left_stops_no_run():
     class Closed(io.StringIO):
         def write(self, text):
@@ -236,6 +224,7 @@ def test_a_terminal_is_shown_the_arms_side_by_side(table):
     rows = table(setup(epochs=4), [("one-hot", 0, epoch(1, 0.5, 0.25, 2.0)), ("smoothed", 1, epoch(3))])
     assert [row[0] for row in rows[1:]] == NAMES
     assert rows[0][1:] == ["one-hot", "smoothed"]
+    assert [row[1] for row in table(setup(), [("smoothed", 0, epoch(1))])[1:]] == ["–"] * 4  # it has not begun
     assert [row[1] for row in rows[1:]] == ["0, 1/4", "0.500", "25.0 %", "2.00 → ∞"]
     assert [row[2] for row in rows[1:]] == ["1, 3/4", "0.250", "87.5 %", f"4.50 → {math.log(9 * 0.9 / 0.1):.2f}"]
 
@@ -250,12 +239,6 @@ def test_arms_that_do_not_fit_side_by_side_have_a_line_each(columns, side_by_sid
         assert rows[0][1:] == [name.replace(", ", "\n") for name in NAMES]
         assert [row[0] for row in rows[1:]] == ["one-hot", "smoothed", "all-0.2"]
         assert rows[2][1:] == ["1, 3/4", "0.250", "87.5 %", f"4.50 → {math.log(9 * 0.9 / 0.1):.2f}"]
-
-
-def test_an_arm_that_has_not_begun_has_dashes(table):
-    rows = table(setup(), [("smoothed", 0, epoch(1))])
-    assert [row[1] for row in rows[1:]] == ["–"] * 4
-    assert rows[1][2] == "0, 1/2"
 
 
 RUNS = [(arm, seed, epoch(number)) for seed in range(3) for arm in ("one-hot", "smoothed") for number in (1, 2)]
