@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import html
+import inspect
 import io
 import json
 import re
@@ -17,11 +18,14 @@ import pandas
 import pytest
 
 import sfumato as sf
-from sfumato.from_python.compare import Comparison
+from sfumato.from_python.compare import Comparison, options_of
 from sfumato.lab import compare as lab
 from sfumato.lab.data import DataError
 from sfumato.lab.errors import OptionError, WorkerError
+from sfumato.lab.options import Options
+from sfumato.report.judge_page import page_of
 from sfumato.runs.folder import RunError
+from sfumato.verdict.judge import judge as without_page
 from tests.conftest import run_sfumato
 
 QUICK = {"model": "linear", "seeds": 3, "epochs": 2, "workers": 1, "quiet": True}
@@ -187,3 +191,61 @@ def test_what_cannot_be_used_is_refused_before_anything_is_written(given, option
         sf.compare(*given, **{"quiet": True, **options})
     assert str(refused.value).startswith(text)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [
+        ({"seeds": np.int64(3)}, {"seeds": 3}),
+        ({"eps": np.float32(0.5)}, {"eps": 0.5}),
+        ({"learning_rate": 1}, {"learning_rate": 1.0}),
+        ({"ladder": [0, 0.05, 0.1]}, {"ladder": "0,0.05,0.1"}),
+        ({"drop": ("a", "b")}, {"drop": "a,b"}),
+        ({"model": None}, {}),
+    ],
+)
+def test_a_value_of_python_is_stored_as_the_command_would_store_it(given, stored):
+    assert options_of("digits", given) == Options("digits", **stored)
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"seeds": "3"}, "seeds must be a whole number, got '3'"),
+        ({"seeds": True}, "seeds must be a whole number, got True"),
+        ({"eps": "0.1"}, "eps must be a number, got '0.1'"),
+        ({"over": "any"}, """over must be "others" or "all", got 'any'"""),
+        ({"weight": [1, 2]}, "weight must be text, got [1, 2]"),
+        ({"data": "x"}, 'compare has no option "data".'),
+        ({"sedes": 3}, 'compare has no option "sedes". Did you mean "seeds"? All: label, label_probs, '),
+    ],
+)
+def test_a_value_of_another_type_is_refused_by_name(given, text):
+    with pytest.raises(OptionError) as refused:
+        options_of("digits", given)
+    assert str(refused.value).startswith(text)
+
+
+@pytest.fixture
+def arms():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 300)
+    return {name: [{"logits": np.eye(3)[y] + rng.normal(size=(300, 3)), "labels": y}] for name in ("hard", "soft")}
+
+
+def test_a_notebook_shows_the_page_that_the_command_writes(arms):
+    found = sf.judge(arms)
+    (page,) = re.findall(r'srcdoc="([^"]*)"', found._repr_html_())
+    assert html.unescape(page).replace('<base href="about:srcdoc">', "", 1) == page_of(found) == found.page()
+
+
+def test_a_judgement_without_a_page_shows_its_sentences_and_differences(arms):
+    found = without_page(arms)
+    shown = found._repr_html_()
+    assert found.page() is None
+    assert [html.unescape(each) for each in re.findall("<p>(.*?)</p>", shown)] == str(found).splitlines()
+    assert shown.count("<tr>") == 1 + sum(d["finding"] is not None for d in found.differences)
+
+
+def test_it_takes_what_the_function_that_it_wraps_takes():
+    assert inspect.signature(sf.judge) == inspect.signature(without_page)

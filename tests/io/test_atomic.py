@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import json
 import os
 import stat
 
@@ -61,31 +60,21 @@ def test_a_file_that_cannot_be_written_is_named_with_the_reason(tmp_path):
         write_text(tmp_path / "gone" / "a.txt", "text")
 
 
-def test_metrics_lines_are_json_without_nan(tmp_path):
-    path = tmp_path / "metrics.jsonl"
+@pytest.mark.parametrize(
+    ("write", "value", "text"),
+    [
+        (write_lines, [{"epoch": 1}, {"epoch": 2}], '{"epoch":1}\n{"epoch":2}\n'),
+        (write_json, {"name": "é", "n": [1]}, '{\n "name": "é",\n "n": [\n  1\n ]\n}\n'),
+        (write_sealed, {"a": 1}, hashlib.sha256(b'{"a": 1}').hexdigest() + '\n{"a": 1}\n'),
+    ],
+)
+def test_json_is_written_without_nan_indented_in_lines_or_below_its_own_hash(tmp_path, write, value, text):
     with pytest.raises(ValueError, match="not JSON compliant"):
-        write_lines(path, [{"train_loss": float("nan")}])
-    assert not path.exists()
-    write_lines(path, [{"epoch": 1}, {"epoch": 2}])
-    assert [json.loads(line) for line in path.read_text().splitlines()] == [{"epoch": 1}, {"epoch": 2}]
-
-
-def test_json_is_indented_and_ends_its_last_line(tmp_path):
-    write_json(tmp_path / "a.json", {"name": "é", "n": [1]})
-    assert (tmp_path / "a.json").read_text("utf-8") == '{\n "name": "é",\n "n": [\n  1\n ]\n}\n'
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        write_json(tmp_path / "b.json", float("inf"))
-    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
-
-
-def test_a_sealed_file_is_json_below_its_own_hash(tmp_path):
-    path = tmp_path / "start.sealed"
-    write_sealed(path, {"a": 1})
-    assert path.read_text() == hashlib.sha256(b'{"a": 1}').hexdigest() + '\n{"a": 1}\n'
-    assert read_sealed(path) == {"a": 1}
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        write_sealed(path, float("nan"))
-    assert read_sealed(path) == {"a": 1}
+        write(tmp_path / "a.json", [{"train_loss": float("nan")}])
+    assert list(tmp_path.iterdir()) == []
+    write(tmp_path / "a.json", value)
+    assert (tmp_path / "a.json").read_text("utf-8") == text
+    assert write is not write_sealed or read_sealed(tmp_path / "a.json") == value
 
 
 @pytest.mark.parametrize("change", [lambda text: text.replace(b"1}", b"2}"), lambda text: text[:-3], lambda text: b""])

@@ -202,7 +202,7 @@ def _class_table(
     spec: ArmSpec, names: Sequence[str], cells: str, allowed: Callable[[float], bool], wrong: str
 ) -> Column:
     """The user's table of numbers for each two classes, refused with what it must be; ``cells`` says what it holds."""
-    from sfumato.lab.data.class_table import read_class_table
+    from sfumato.lab.data.labels import read_class_table
     from sfumato.lab.data.table import DataError
 
     (file,), kind = spec.files, spec.kind.name

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sfumato import theory
-from sfumato.lab.data.class_table import read_class_table
+from sfumato.lab.data.labels import read_class_table
 from sfumato.lab.data.table import DataError
 from sfumato.messages import Note
+from sfumato.theory.noise import distribution_fault
 
 if TYPE_CHECKING:  # the records of a run need the extra lab, and errors of data are told without it
     from sfumato.runs.schema import NoiseDescription
@@ -117,7 +118,7 @@ def read_table(path: Path, classes: Sequence[str]) -> np.ndarray:
 
 def _shares(values: list[float], name: str) -> list[float]:
     """The shares of a line, which sum to 1."""
+    if (fault := distribution_fault(np.array(values), _NEAR_1)) is not None:
+        raise ValueError(f'the row of "{name}" must sum to 1, got {fault[2]:.9g}')
     total = sum(values)
-    if abs(total - 1) > _NEAR_1:
-        raise ValueError(f'the row of "{name}" must sum to 1, got {total:.9g}')
     return [value / total for value in values]

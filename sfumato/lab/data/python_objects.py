@@ -68,14 +68,12 @@ def find_callable(source: str) -> Any:
         sys.path.insert(0, folder)
     try:
         found: Any = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not (module_name == error.name or module_name.startswith(f"{error.name}.")):
-            raise DataError(f"{module_name} cannot be imported: {said(error)}") from error
-        here = [f[:-3] for f in os.listdir(".") if f.endswith(".py")]
-        hint = did_you_mean(module_name, here)
-        raise DataError(f'no module "{module_name}" here or among the installed packages.{hint}') from error
     except Exception as error:
-        raise DataError(f"{module_name} cannot be imported: {said(error)}") from error
+        lacking = error.name if isinstance(error, ModuleNotFoundError) else None
+        if lacking is None or not f"{module_name}.".startswith(f"{lacking}."):
+            raise DataError(f"{module_name} cannot be imported: {said(error)}") from error
+        hint = did_you_mean(module_name, [f[:-3] for f in os.listdir(".") if f.endswith(".py")])
+        raise DataError(f'no module "{module_name}" here or among the installed packages.{hint}') from error
     other = getattr(found, "__file__", None) or "a part of Python"
     if file is not None and os.path.realpath(other) != file:
         raise DataError(f'{source}: another module is called "{module_name}" already, {other}; rename the file')

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sfumato.lab.data import DataError
-from sfumato.lab.data.class_table import read_class_table
+from sfumato.lab.data.labels import read_class_table
 
 CLASSES = ("cat", "dog", "car")
 TABLE = """,dog,cat,car

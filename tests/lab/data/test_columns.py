@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sfumato.lab.data.columns import Column, Fault, Unused, read_columns
+from sfumato.lab.data.columns import Column, Fault, Unused, date_format, days_in, read_columns
 
 NAN = float("nan")
 OTHER_NAN = np.array([0x7FF8000000000123], np.uint64).view(np.float64)[0]
@@ -58,20 +58,16 @@ COMMAS, POINTS = ["2,5", "3,25"], ["2.5", "0.25"]
     ("cells", "others", "value"),
     [
         (["1,5", "2"], [], 1.5),
-        (["1.5", "2"], [], 1.5),
         (["1,5", "2"], POINTS, 1.5),  # each column decides by itself
         (["1.5", "2"], COMMAS, 1.5),
         (["1,234", "2,000"], COMMAS, 1.234),
         (["1,234", "2,000"], POINTS, None),  # thousands, or decimals: kept as text
-        (["1,234", "2,000"], ["2", "3"], None),
         (["1.234", "2.000"], COMMAS, None),
         (["1.234", "2.000"], POINTS, 1.234),
         (["0.234", "2.000"], COMMAS, 0.234),  # no thousands begin with a zero
-        (["1.2345", "2.0"], COMMAS, 1.2345),
         (["1", "2"], COMMAS, 1),
         (arrow([1.234, 2.0]), COMMAS, 1.234),  # what is not text was not written with a mark
         (["−1,5", "2"], [], -1.5),  # U+2212
-        (["−1.5", "2"], [], -1.5),
         (["+1.5e1", ".5"], [], 15),
     ],
 )
@@ -89,16 +85,13 @@ def test_numbers_have_a_point_or_a_comma_and_only_what_may_be_thousands_asks_the
     [
         (["5 %", "6%", "7,5 %"], "a per cent or currency sign"),
         (["€5", "€ 1,200", "-€7"], "a per cent or currency sign"),
-        (["5 EUR", "6 USD", "7"], "a per cent or currency sign"),
         (["5 EUR", "6 USD", "dear", "cheap"], ""),
         (["1,200", "1,300,000", "7"], "thousands separators"),
         (["1'200", "1'300.5", "7"], "thousands separators"),
-        (["1 200", "1\xa0300", "7\u202f000"], "thousands separators"),
         (["31.01.24", "1/31/99 10:00", "01-02-03"], "years of two digits"),
         (["1/31/2024 10:30 PM", "2/1/2024 9:00 am"], "times with AM and PM"),
         (["01/02/2024", "03/04/2024"], "day and month are ambiguous"),
         (["red", "2024-01-31", "green", "blue"], ""),
-        (["red", "31.01.24", "green", "blue"], ""),
         (["a", "b"], ""),
     ],
 )
@@ -123,11 +116,9 @@ LOST = 'whole numbers beyond 2^53 lose their last digits; if it is an id, leave 
         (["9007199254740993", "1"], LOST),  # 2^53 + 1
         (["-9007199254740993", "", "2"], LOST),
         (["18446744073709551615", "1"], LOST),  # 2^64 − 1
-        (["18446744073709555712", "1"], ""),  # beyond 64 bits it is not an id, but a measure
         (["9007199254740993", "1.5"], ""),
         (arrow([2**53 + 1, 1]), LOST),
         (arrow([2**64 - 1, None], pa.uint64()), LOST),
-        (arrow([2.0**60, 1.5]), ""),
     ],
 )
 def test_whole_numbers_that_float64_does_not_tell_apart_are_noted_with_a_way_out(cells, note):
@@ -145,10 +136,8 @@ IDS = "has another whole number in every row"
         ("customer_id", [*range(0, 1000, 100), None], None),
         ("customer_id", [*range(0, 1000, 100), 900], None),
         ("customer_id", [i + 0.5 for i in range(10)], None),
-        ("price", range(0, 1000, 100), None),
         ("price", range(10), None),  # 10² is not above 10 · 10
         ("price", range(11), IDS),
-        ("price", range(1000, 1011), IDS),
         ("price", [*range(10), 11], IDS),  # 11² is above 10 · 12
         ("price", [*range(10), 12], None),  # and not above 10 · 13
     ],
@@ -175,8 +164,6 @@ def test_text_is_read_however_it_is_stored(kind):
     [
         (1, 3, True),
         (1, 2, False),  # as many as there are numbers
-        (3, 7, True),
-        (4, 20, False),
         (4, 399, False),
         (4, 400, True),  # one in a hundred
         (5, 400, False),
@@ -195,12 +182,10 @@ def test_a_few_words_among_numbers_are_mistakes_and_more_make_a_category(wrong, 
     ("cells", "row"),
     [
         (["1,5", "2,5", "3,5", "x"], 3),
-        (["1.5", "2.5", "3.5", "x"], 3),
         (["1.5", "2,5", "3,5"], 0),  # most have commas
         (["1,5", "2.5", "3", "4", "5", "x"], 0),  # as many of either: points
         (["1,000", "2.5", "1e999"], 0),
         (["1", "2", "3", "1,234"], 3),  # a few thousands separators
-        (["1", "2", "3", "5 %"], 3),
     ],
 )
 def test_the_first_cell_that_is_not_a_number_like_most_is_named(cells, row):
@@ -219,10 +204,8 @@ CODES = [f"c{i}" for i in range(9)]
         ([*CODES, "c9", ""], Unused("has another code in every row", 10, 1, "id")),
         ([*CODES, "c 9"], Unused("holds 10 different texts in 10 cells", 10, 0, text=True)),
         ([*CODES, "c9", "c9"], None),
-        ([f"c{i % 100}" for i in range(120)], None),
         ([f"c{i % 101}" for i in range(120)], Unused("holds 101 different texts in 120 cells", 101, 0, text=True)),
         ([*(f"c{i % 101}" for i in range(202)), *[""] * 9], None),
-        ([f"c{i % 150}" for i in range(300)], None),
         ([f"c{i % 151}" for i in range(300)], Unused("holds 151 different texts in 300 cells", 151, 0, text=True)),
         (
             [*(f"c{i % 1001}" for i in range(2000)), "?", None],
@@ -276,7 +259,6 @@ NOT_A_DATE = 'holds "{}", which is not a date; correct the cell, or drop the row
         (arrow([b"1", None]), Unused("holds values of type binary", 0, 1)),
         (arrow([1.5, float("-inf"), float("inf")]), Fault(1, INFINITE.format("-inf"))),
         (["1", " -inf "], Fault(1, INFINITE.format("-inf"))),
-        (["1,5", "1e999"], Fault(1, INFINITE.format("1e999"))),
         (["2024-01-31"] * 5 + ["soon"], Fault(5, NOT_A_DATE.format("soon"), "soon")),
         (["2024-01-31", "2024-02-30", "2024-02-01"], Fault(1, NOT_A_DATE.format("2024-02-30"), "2024-02-30")),
     ],
@@ -308,7 +290,6 @@ def category(*codes, levels=("Oslo", "Rome"), **how):
         (number(3, 1, 3, 2), 3, [False] * 4),
         (number(NAN, 2, 1, NAN), 2, [True, False, False, True]),
         (number(NAN, NAN), 0, [True] * 2),
-        (number(2, NAN), 1, [False, True]),
         (number(0, -0.0), 1, [False] * 2),
         (category(0, 1, -1, 0), 2, [False, False, True, False]),
         (Column("x", "date", np.array([1.5, NAN, 1.5])), 1, [False, True, False]),
@@ -332,3 +313,62 @@ def test_categories_are_known_by_their_letters_whatever_their_place():
     assert len(set(one.tolist())) == 3
     assert one[2] == 0
     assert category(0, levels=("",)).content()[0] != 0
+
+
+EPOCH = datetime.datetime(1970, 1, 1)
+STYLES = {
+    "YYYY-MM-DD": ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S.%f", "%Y/%m/%d %H:%M:%SZ"),
+    "DD.MM.YYYY": ("%d.%m.%Y", "%d.%m.%Y %H:%M:%S"),
+    "MM/DD/YYYY": ("%m/%d/%Y", "%m/%d/%Y %H:%M:%S", "%m-%d-%Y %H:%M:%S"),
+    "DD/MM/YYYY": ("%d/%m/%Y", "%d/%m/%Y %H:%M:%S"),
+}
+WRITTEN = [(style, form) for style, forms in STYLES.items() for form in forms]
+
+
+@pytest.mark.parametrize(("style", "form"), WRITTEN, ids=[form for _, form in WRITTEN])
+@given(moments=st.lists(st.datetimes(datetime.datetime(1700, 1, 1), datetime.datetime(2250, 12, 31)), max_size=20))
+def test_a_date_of_every_style_counts_the_days_of_pythons_calendar(style, form, moments):
+    moments = [*moments, datetime.datetime(2024, 2, 29, 23, 59, 59)]  # a day above 12 tells it from a month
+    texts = [moment.strftime(form) for moment in moments]
+    parts = (lambda each: each.replace(microsecond=0)) if "%f" not in form else (lambda each: each)
+    whole = [parts(each) if "%M" in form else datetime.datetime.combine(each, datetime.time()) for each in moments]
+    cells = pa.array([text.rjust(len(texts[-1]), "0") for text in texts])
+    assert date_format(cells) == (style, False)
+    exact = [(each - EPOCH) // datetime.timedelta(microseconds=1) / 86_400_000_000 for each in whole]
+    assert days_in(cells, style).tolist() == exact
+
+
+def days_of_texts(*texts):
+    """The days of texts in the form that most of them have."""
+    cells = pa.array(texts)
+    form, ambiguous = date_format(cells)
+    return None if not form or ambiguous else days_in(cells, form)
+
+
+def test_a_day_and_an_hour_may_lack_their_zero():
+    assert days_of_texts("31.1.2024 9:30", "1.12.2024 19:30").tolist() == [19753 + 9.5 / 24, 20058 + 19.5 / 24]
+
+
+@pytest.mark.parametrize(
+    "text", ["2023-02-29", "2024-13-01", "2024-01-31 24:00", "01/31/2024 01:00 PM", "2024-01-31 and more"]
+)
+def test_a_day_or_a_time_that_does_not_exist_is_not_a_date(text):
+    assert np.isnan(days_of_texts(text, "2024-01-31" if text[4] == "-" else text)).tolist()[0]
+
+
+@pytest.mark.parametrize("text", ["red", "12:30", "2024", "2024-01", "31.1.24", "1.2.3.2024"])
+def test_a_text_of_another_form_is_not_a_date(text):
+    assert days_of_texts(text) is None
+
+
+@pytest.mark.parametrize(
+    ("cells", "found"),
+    [
+        (["01/02/2024", "03/04/2024"], ("MM/DD/YYYY", True)),
+        (["01/01/2024", "02/02/2024"], ("MM/DD/YYYY", False)),
+        (["01/02/2024", "12/31/2024"], ("MM/DD/YYYY", False)),
+        (["01/02/2024", "31/12/2024"], ("DD/MM/YYYY", False)),
+    ],
+)
+def test_the_whole_column_decides_which_number_is_the_day(cells, found):
+    assert date_format(pa.array(cells)) == found

@@ -57,11 +57,8 @@ def saved(path, values, kind):
         ("float32", [[7.0, 7.0]], [[0, 0]]),
         ("uint16", [[0, 257, 65535]], [[0, 1, 255]]),
         ("int32", [[0, 257, 65535]], [[0, 1, 255]]),  # within 16 bits
-        ("int32", [[257, 65535]], [[1, 255]]),
-        ("int32", [[0, 257]], [[0, 1]]),
         ("uint16", [[128, 129]], [[0, 1]]),  # 128.5 / 257 is a half
         ("int32", [[257, 65536]], [[0, 255]]),
-        ("int32", [[514, 771]], [[2, 3]]),
         ("int32", [[-10, 0, 41]], [[0, 50, 255]]),
         ("int32", [[1, 32769, 65537]], [[0, 128, 255]]),
     ],
@@ -108,14 +105,7 @@ def test_a_picture_is_scaled_by_its_shorter_side_and_cut_to_the_middle(tmp_path)
 
 @pytest.mark.parametrize(
     ("size", "side", "decoded"),
-    [
-        ((64, 64), 8, (16, 16)),
-        ((64, 128), 8, (16, 32)),
-        ((128, 64), 8, (32, 16)),
-        ((64, 64), 9, (32, 32)),
-        ((64, 64), 17, (64, 64)),
-        ((64, 64), None, (64, 64)),
-    ],
+    [((64, 64), 8, (16, 16)), ((64, 128), 8, (16, 32)), ((64, 64), 9, (32, 32)), ((64, 64), None, (64, 64))],
 )
 def test_a_jpeg_is_decoded_at_least_twice_as_large_as_it_is_wanted_and_no_larger(tmp_path, size, side, decoded):
     Image.new("RGB", size, (200, 100, 50)).save(tmp_path / "a.jpg")
@@ -258,13 +248,10 @@ def test_a_class_needs_one_image_where_the_parts_are_given(tmp_path):
     [
         ([(64, 64)] * 3, None, (64, 64)),
         ([(64, 10)] * 3, None, (10, 64)),
-        ([(65, 64)] * 3, None, (64, 64)),
         ([(65, 63)] * 3, None, (32, 32)),
-        ([(10, 65)] * 3, None, (32, 32)),
         ([(64, 64), (64, 64), (70, 70)], None, (64, 64)),
         ([(63, 70), (63, 70), (90, 90)], None, (32, 32)),
         ([(9, 9)] * 3, 9, (9, 9)),
-        ([(9, 8)] * 3, 9, (9, 9)),
         ([(8, 9)] * 3, 9, (9, 9)),
         ([(64, 64)] * 3, 9, (9, 9)),
     ],
@@ -353,9 +340,7 @@ FORMS = {
     "one path": lambda path: path,
     "one text": str,
     "a list of paths": lambda path: [path],
-    "a tuple of texts": lambda path: (str(path),),
     "an array of texts": lambda path: np.array([str(path)]),
-    "a series": lambda path: pandas.Series([str(path)]),
     "a series of paths": lambda path: pandas.Series([path]),
 }
 

@@ -25,7 +25,6 @@ def where(row):
     ("values", "ordered"),
     [
         (["10", "9", "-1"], ("-1", "9", "10")),
-        (["2", "+1", "1"], ("+1", "1", "2")),  # of equal numbers, the first as text
         (["10", "9", "b"], ("10", "9", "b")),
         (["1" * 18, "9"], ("9", "1" * 18)),
         (["1" * 19, "9"], ("1" * 19, "9")),  # longer ones are ids, and text
@@ -56,7 +55,6 @@ def test_a_class_needs_as_many_rows_as_parts_are_cut():
     [
         ([f"{i}.5" for i in range(20)], 3, False),
         ([f"{i}.5" for i in range(21)], 3, True),
-        ([f"{i},5" for i in range(21)], 3, True),
         ([f"{i}" for i in range(21)], 3, False),
         ([f"{i}" for i in range(21)], 2, True),
         ([*(f"{i}" for i in range(21)), "x"], 1, False),
@@ -92,7 +90,6 @@ def test_a_thousand_classes_are_a_warning_with_the_least_the_most_and_the_median
         (["0", "1", "1.0", "01"], '"1", "1.0" and "01"'),
         (["1,5", "1.5", "15"], '"1,5" and "1.5"'),
         (["New York", "new-york", "NEW_YORK", "York"], '"New York", "new-york" and "NEW_YORK"'),
-        (["-1", "1", "+1"], '"1" and "+1"'),
         ([f"{x}{k}" for k in range(6) for x in "Aa"],
          '"A0" and "a0"; "A1" and "a1"; "A2" and "a2"; "A3" and "a3"; and 2 more'),
     ],
@@ -116,7 +113,6 @@ def test_soft_labels_a_thousandth_from_1_are_divided_by_their_sum(second, total)
         ([0.5, 0.5011], "sum to 1.0011, not to 1; divide each row by its sum"),
         ([0.5, 0.4989], "sum to 0.9989, not to 1; divide each row by its sum"),
         ([2, 1], "sum to 3, not to 1; divide votes by their number"),
-        ([0, 2], "sum to 2, not to 1; divide votes by their number"),
         ([0, 0], "sum to 0, not to 1; drop the row"),
     ],
 )
@@ -160,8 +156,6 @@ def test_parts_that_leave_nothing_to_train_or_test_on_are_refused(names, says):
         (["p_cat", "p_dog"], ("cat", "dog")),
         (["p_a", "p_ab"], ("a", "ab")),
         (["p.x_1", "p.x_2"], ("1", "2")),
-        (["p-a", "p-b"], ("a", "b")),
-        (["p a", "p b"], ("a", "b")),
         (["cat", "car"], ("cat", "car")),
         (["p_", "p_b"], ("p_", "p_b")),  # a class needs a name
         (["_a", "_b"], ("a", "b")),

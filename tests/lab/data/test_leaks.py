@@ -170,13 +170,6 @@ def test_of_many_leaks_eight_have_a_warning_of_their_own_and_the_others_are_list
     assert warned(labels, *copies)[8] == f"These columns alone tell the label too: {others} and 2 more."
 
 
-def test_the_way_out_is_named_where_the_data_have_columns():
-    labels = [0, 1] * 50
-    copy = Column("copy", "number", np.array(labels) / 4)
-    (told,) = warned(labels, copy, columns=(copy.line(),))
-    assert told.endswith("? Leave it out with --drop, or say with --keep that it is known in time.")
-
-
 @pytest.mark.parametrize(("rows", "wrong", "share"), [(100, 2, "98.0 %"), (40, 1, "97.5 %"), (100, 3, None)])
 def test_a_column_is_a_leak_that_closes_all_but_a_twentieth_of_the_way_to_certainty(rows, wrong, share):
     labels = np.array([0, 1] * (rows // 2))  # from a share of a half, 97.5 % of the rows close 95 % of the way

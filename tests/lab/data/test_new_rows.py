@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import math
 from functools import partial
 
 import numpy as np
@@ -59,12 +58,8 @@ FORMS = {
     "a frame of Arrow": pa.Table.from_pandas,
     "columns in another order": lambda frame: frame[frame.columns[::-1]].assign(more=1),
     "dicts": lambda frame: frame.to_dict("records"),
-    "a tuple of dicts": lambda frame: tuple(frame.to_dict("records")),
     "dicts without their gaps": lambda frame: [
         {name: cell for name, cell in row.items() if cell != ""} for row in frame.to_dict("records")
-    ],
-    "dicts with NaN for a gap": lambda frame: [
-        {name: math.nan if cell == "" else cell for name, cell in row.items()} for row in frame.to_dict("records")
     ],
 }
 
@@ -154,9 +149,7 @@ def test_numbers_of_any_type_are_taken_and_a_zero_has_no_sign():
     [
         (np.zeros((2, 3)), "X has shape (2, 3); the model reads (n, 2, 2) or (n, 4), even of one row"),
         (np.zeros(4), "X has shape (4,); the model reads (n, 2, 2) or (n, 4), even of one row"),
-        (np.float64(1), "X has shape (); the model reads (n, 2, 2) or (n, 4), even of one row"),
         ([[1, 2, 3, 4], [1, 2, np.nan, np.inf]], "X: number 2 of row 1 is nan; replace it, or leave the row out"),
-        ([[1, 2, 3, -np.inf]], "X: number 3 of row 0 is -inf; replace it, or leave the row out"),
         ([[1, 2, 3, 4], [1, 2, 1e300, 4]], "row 1 of X lies too far from the training rows to be standardised"),
         (pandas.DataFrame(np.eye(3)), "X has 3 columns; the model was trained on an array of 4 numbers per row"),
         (pandas.DataFrame({"a": [1.0]}), "X has 1 column; the model was trained on an array of 4 numbers per row"),
@@ -198,19 +191,6 @@ def test_texts_may_come_as_a_list_an_array_or_the_one_column_of_a_frame():
     assert refusal(stored, np.eye(3)) == "X has type float64 and shape (3, 3); the model reads one text per row"
 
 
-def test_texts_of_several_columns_are_joined_in_the_order_of_training_and_gaps_are_empty(tmp_path):
-    frame = pandas.DataFrame({"title": TEXTS, "body": TEXTS[::-1], "label": np.arange(ROWS) % 2})
-    frame.loc[3, "title"] = None
-    stored, trained = of_file(frame, tmp_path, text="title,body")
-    assert np.array_equal(encode_new(stored, frame[["body", "title"]]), trained)
-    empty = [encode_new(stored, [{"title": title, "body": "red sun"}]) for title in (None, "")]
-    assert np.array_equal(*empty)
-    numbered = encode_new(stored, [{"title": 7, "body": "red sun"}])
-    assert np.array_equal(numbered, encode_new(stored, [{"title": "7", "body": "red sun"}]))
-    assert refusal(stored, [{"title": ["red", "sun"], "body": "rain"}]).startswith('X: column "title" has type list<')
-    assert refusal(stored, frame[["title"]]).startswith('X has no column "body", which the model was')
-
-
 @pytest.mark.parametrize(
     ("rows", "told"),
     [
@@ -219,9 +199,7 @@ def test_texts_of_several_columns_are_joined_in_the_order_of_training_and_gaps_a
             "X has type float64; the model reads images as bytes (uint8, 0 to 255), or image files by their paths",
         ),
         (np.zeros((2, 8, 6), np.uint8), "X has shape (2, 8, 6); the model reads images of (n, 8, 6, 3)"),
-        (np.zeros((8, 6), np.uint8), "X has shape (8, 6); the model reads images of (n, 8, 6, 3)"),
         (np.zeros((1, 1, 8, 6, 3), np.uint8), "X has shape (1, 1, 8, 6, 3); the model reads images of (n, 8, 6, 3)"),
-        (np.zeros((2, 8, 6, 2), np.uint8), "X has shape (2, 8, 6, 2); the model reads images of (n, 8, 6, 3)"),
         (np.zeros((2, 6, 8, 3), np.uint8), "X has shape (2, 6, 8, 3); the model reads images of (n, 8, 6, 3)"),
     ],
 )
@@ -248,10 +226,7 @@ def read(cells, kind="number", written="", comma=False):
         (["1.5", ""], {"comma": True}, [1.5, NAN]),
         (["5", "–", "NA"], {}, [5, NAN, NAN]),
         ([1, None], {}, [1, NAN]),
-        ([2**53 + 1, None], {}, [2.0**53, NAN]),
         ([True, False], {}, [1, 0]),
-        ([1.5, NAN], {"written": ","}, [1.5, NAN]),
-        ([None, None], {}, [NAN, NAN]),
         (["03/04/2024", ""], {"kind": "date", "written": "DD/MM/YYYY"}, [DAY, NAN]),
         (["04/03/2024", "-"], {"kind": "date", "written": "MM/DD/YYYY"}, [DAY, NAN]),
         (["2024-04-03"], {"kind": "date"}, [DAY]),
@@ -287,7 +262,6 @@ def test_cells_of_a_category_are_text_however_they_look(cells, levels):
         (["1", "2,5"], {}, 'row 1: column "x" holds "2,5", which is not a number with a decimal point, as in training'),
         (["", "2.5"], {"written": ","}, 'row 1: column "x" holds "2.5", which is not a number with a decimal comma'),
         (["1", "inf"], {}, 'row 1: column "x" is infinite; replace the value, or leave the row out'),
-        ([[1], [2]], {}, 'row 0: column "x" has type list<'),
         (["03/13/2024"], {"kind": "date", "written": "DD/MM/YYYY"},
          'row 0: column "x" holds "03/13/2024", which is not a date written as DD/MM/YYYY, as in training'),
         (["03/04/2024"], {"kind": "date"},

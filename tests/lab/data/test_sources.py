@@ -37,16 +37,12 @@ def test_digits_are_those_of_scikit_learn():
     ("source", "message"),
     [
         ("flowrs.csv", 'no file "flowrs.csv"; did you mean "flowers.csv"?'),
-        ("Flowers", 'no file "Flowers"; did you mean "flowers.csv"?'),
-        ("digit", 'no file "digit"; did you mean "digits"?'),
-        ("DIGITS", 'no file "DIGITS"; did you mean "digits"?'),
         ("sub/mnst.npz", 'no file "sub/mnst.npz"; did you mean "sub/mnist.npz"?'),
         ("zebra", f'no file "zebra". {READABLE}'),
         ("", f'no file "". {READABLE}'),
         ("nowhere/flowers.csv", 'no file "nowhere/flowers.csv": there is no folder "nowhere"'),
         ("sub", "sub holds no folders; it needs one folder of images for each class, or train, val and test with them"),
         ("pictures.zip", f"pictures.zip: unsupported file format. Unpack it first. {READABLE}"),
-        ("notes", f"notes: unsupported file format. {READABLE}"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_a_way_out(tmp_path, monkeypatch, source, message):
@@ -88,7 +84,6 @@ def test_a_folder_is_called_by_its_own_name_however_it_is_given(tmp_path, monkey
     ("error", "told"),
     [
         (MemoryError(), "flowers.csv does not fit in memory; take fewer rows"),
-        (OSError("a disk is gone"), "flowers.csv cannot be read: a disk is gone"),
         (OSError(5, "Input/output error"), "flowers.csv cannot be read: Input/output error"),
     ],
 )

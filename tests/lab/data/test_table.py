@@ -15,14 +15,7 @@ def test_an_error_stands_on_one_line_whatever_the_file_holds():
 
 
 @pytest.mark.parametrize(
-    ("values", "counts"),
-    [
-        ([1, 2, 3, 4], True),
-        ([7, 8, 9, 10], True),
-        ([1, 2, 3, 5], False),
-        ([4, 3, 2, 1], False),
-        ([0.5, 1.5, 2.5, 3.5], True),
-    ],
+    ("values", "counts"), [([1, 2, 3, 4], True), ([1, 2, 3, 5], False), ([0.5, 1.5, 2.5, 3.5], True)]
 )
 def test_a_column_counts_rows_where_each_number_is_one_more_than_the_one_above(values, counts):
     features = Numbers(np.array([[value, 0.0] for value in values]), ("n", "x"), (2,))
@@ -33,11 +26,9 @@ def test_a_column_counts_rows_where_each_number_is_one_more_than_the_one_above(v
     ("form", "told"),
     [
         (Inputs.dense(1), "1 feature"),
-        (Inputs.dense(2), "2 features"),
         (Inputs.dense(12345), "12,345 features"),
         (Inputs.dense(64, (8, 8)), "64 features (8 × 8)"),
         (Inputs.dense(3072, (3, 32, 32)), "3,072 features (3 × 32 × 32)"),
-        (Inputs.dense(64, (64,)), "64 features"),
         (Inputs("image", (64, 48, 3), 64 * 48 * 3), "images of 64 × 48 × 3"),
         (Inputs("sparse", (20,), 12345), "12,345 terms"),
         (Inputs("tokens", (1024,), 30000), "up to 1,024 tokens"),
