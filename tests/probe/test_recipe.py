@@ -1,13 +1,14 @@
-"""The line of sfumato that the probe gives: the loss written out in torch, and rows that the probe never saw."""
+"""The line of sfumato that the probe gives: the loss written out in torch, on rows and in shapes that it never saw."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 import sfumato as sf
-from sfumato.probe import Probe, Recipe, probe
+from sfumato.probe import Recipe, probe
 from sfumato.probe.gradients import CONFIDENCE, DECAY, SUPPRESSION, Z_LOSS, ExtraTerm
 from tests.probe.losses import EPS, codes, smoothed, text_of
 
@@ -73,21 +74,23 @@ def test_a_line_says_no_more_than_it_must(recipe, code):
     assert recipe.code == code
 
 
-def rows_of(seed: int, count: int, classes: int = 10) -> tuple[torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    logits = 2 * torch.randn(count, classes, generator=generator, dtype=torch.float64)
-    return logits, torch.randint(1, classes, (count,), generator=generator)
+def rows(count: int, ignored: int | None = None):
+    generator = torch.Generator().manual_seed(count)
+    logits = 2 * torch.randn(count, 10, generator=generator, dtype=torch.float64)
+    labels = torch.randint(1, 10, (count,), generator=generator)
+    if ignored is not None:
+        labels[::3] = ignored
+    return logits.requires_grad_(), labels
 
 
-def assert_line_is(loss, found: Probe, ignored: int | None = None) -> None:
-    """The line, run as it stands on batches that the probe has not seen."""
-    assert found.line is not None, found.recipe
-    for seed, count in ((1, 7), (2, 12)):
-        logits, labels = rows_of(seed, count)
-        if ignored is not None:
-            labels[::3] = ignored
-        own = eval(found.line, {"sf": sf, "torch": torch, "logits": logits, "labels": labels})
-        torch.testing.assert_close(own, torch.as_tensor(loss(logits, labels)).double(), rtol=1e-6, atol=1e-9)
+def assert_line_is(loss, line, logits, labels, called=None) -> None:
+    """The line, run as it stands: its value and its gradient are those of the loss, which is called in another way."""
+    assert line is not None
+    own = eval(line, {"sf": sf, "torch": torch, "logits": logits, "labels": labels})
+    theirs = (called or loss)(logits, labels)
+    torch.testing.assert_close(own, theirs.double(), rtol=1e-6, atol=1e-9)
+    gradients = [torch.autograd.grad(each.sum(), logits)[0] for each in (own, theirs)]
+    torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-7)
 
 
 def class_weights(logits):
@@ -126,16 +129,7 @@ def rows_weighted_and_divided_by_weights(logits, labels):
 def over_a_prior(logits, labels, eps=EPS):
     k = logits.size(1)
     prior = torch.arange(1, k + 1, dtype=logits.dtype)
-    q = (1 - eps) * F.one_hot(labels, k) + eps * prior / prior.sum()
-    return -(q * logits.log_softmax(1)).sum(1).mean()
-
-
-def cooled(logits, labels):
-    return smoothed(logits / 2, labels)
-
-
-def scaled(logits, labels):
-    return smoothed(30 * logits, labels)
+    return dense((1 - eps) * F.one_hot(labels, k) + eps * prior / prior.sum(), logits)
 
 
 def squared_partition(logits, labels):
@@ -143,9 +137,7 @@ def squared_partition(logits, labels):
 
 
 def divergence_and_squared_partition(logits, labels):
-    k = logits.size(1)
-    q = torch.full_like(logits, EPS / k).scatter_(1, labels[:, None], 1 - EPS + EPS / k)
-    return F.kl_div(logits.log_softmax(1), q, reduction="batchmean") + 1e-3 * logits.logsumexp(1).square().mean()
+    return divergence(logits.log_softmax(1), labels) + 1e-3 * logits.logsumexp(1).square().mean()
 
 
 def confident(logits, labels):
@@ -155,6 +147,11 @@ def confident(logits, labels):
 
 def suppressed(logits, labels):
     return F.cross_entropy(logits, labels, reduction="sum") + 0.1 * (logits.amax(1) - logits.mean(1)).sum()
+
+
+def of_a_class_without_rows(logits, labels):  # a mean over no row alone, which is NaN
+    counts = (labels != 3).to(logits.dtype)
+    return (smoothed(logits, labels, reduction="none") * counts).sum() / counts.sum()
 
 
 @pytest.mark.parametrize(
@@ -168,18 +165,126 @@ def suppressed(logits, labels):
         (rows_weighted, 'weight_on="sample", reduction="sum") / labels.numel()', None),
         (rows_weighted_and_divided_by_weights, 'over="all", weight_on="sample")', None),
         (over_a_prior, "sf.cross_entropy(logits, sf.smooth_prior(labels, torch.tensor([0.018", None),
-        (cooled, 'sf.cross_entropy(logits / 2, labels, label_smoothing=0.1, over="all")', -100),
-        (scaled, 'sf.cross_entropy(30 * logits, labels, label_smoothing=0.1, over="all")', -100),
+        (lambda logits, labels: smoothed(logits / 2, labels),
+         'sf.cross_entropy(logits / 2, labels, label_smoothing=0.1, over="all")', -100),
+        (lambda logits, labels: smoothed(30 * logits, labels),
+         'sf.cross_entropy(30 * logits, labels, label_smoothing=0.1, over="all")', -100),
         (squared_partition, " + 0.001 * logits.logsumexp(1).square()", None),
         (divergence_and_squared_partition, ".loss - parts.floor + 0.001 * logits.logsumexp(1).square().mean()", None),
         (confident, " - 0.2 * torch.distributions.Categorical(logits=logits).entropy().mean()", None),
         (suppressed, 'reduction="sum") + 0.1 * (logits.amax(1) - logits.mean(1)).sum()', None),
+        (of_a_class_without_rows, "ignore_index=3", 3),
     ],
-)
+)  # fmt: skip
 def test_the_line_is_the_loss_on_rows_that_the_probe_never_saw(loss, part, ignored):
-    found = probe(loss)
-    assert part in str(found.line)
-    assert_line_is(loss, found, ignored)
+    line = str(probe(loss).line)
+    assert part in line
+    for count in (7, 12):
+        assert_line_is(loss, line, *rows(count, ignored))
+
+
+def next_token(logits, labels):
+    return smoothed(logits[..., :-1, :].flatten(0, 1), labels[..., 1:].flatten())
+
+
+def next_token_of_hugging_face(logits, labels, vocab_size):
+    loss_utils = pytest.importorskip("transformers.loss.loss_utils")
+    return loss_utils.ForCausalLMLoss(logits, labels, vocab_size)
+
+
+def trainer_of_hugging_face(outputs, labels):
+    trainer = pytest.importorskip("transformers.trainer_pt_utils")
+    return trainer.LabelSmoother(EPS)(outputs, labels, shift_labels=True)
+
+
+def classes_second(logits, labels):
+    assert logits.dim() == 3
+    assert labels.shape == (len(logits), logits.size(2))
+    return smoothed(logits, labels)
+
+
+def classes_last(logits, labels):
+    batch, positions, classes = logits.shape
+    return smoothed(logits.view(batch * positions, classes), labels.view(-1), ignore_index=0)
+
+
+def a_sum_a_sequence(logits, labels):
+    return a_number_a_position(logits, labels).sum(1).mean()
+
+
+def a_number_a_position(logits, labels):
+    return smoothed(logits.transpose(1, 2), labels, reduction="none")
+
+
+def padded_sum_over_all(log_probs, target):
+    return F.nll_loss(log_probs.transpose(1, 2), target, ignore_index=0, reduction="sum") / target.numel()
+
+
+def image(logits, masks):
+    assert logits.dim() == 4
+    return smoothed(logits, masks, ignore_index=255)
+
+
+def sum_an_image(logits, masks):
+    assert logits.dim() == 4
+    return smoothed(logits, masks, reduction="sum") / len(logits)
+
+
+def column(logits, labels):
+    assert labels.shape == (len(logits), 1)
+    return smoothed(logits, labels.squeeze(1))
+
+
+def divergence(log_probs, target):
+    q = torch.full_like(log_probs, EPS / log_probs.size(-1))
+    q = q + (1 - EPS) * F.one_hot(target, log_probs.size(-1))
+    return F.kl_div(log_probs, q, reduction="batchmean")
+
+
+def sequences(batch: int, positions: int, ignored: int | None = None, *, second: bool = False):
+    logits, labels = rows(batch * positions)
+    logits, labels = logits.detach().reshape(batch, positions, -1), labels.reshape(batch, positions)
+    if ignored is not None:
+        labels[0, 1] = ignored
+    return (logits.transpose(1, 2) if second else logits).contiguous().requires_grad_(), labels
+
+
+def images(ignored: int):
+    logits, labels = sequences(2, 6, ignored, second=True)
+    return logits.detach().reshape(2, 10, 2, 3).requires_grad_(), labels.reshape(2, 2, 3)
+
+
+def of_log_probabilities(loss):
+    return lambda logits, labels: loss(logits.log_softmax(-1), labels)
+
+
+CALLS = [
+    (next_token, None, lambda: sequences(3, 5, -100),
+     "logits[:, :-1].flatten(0, -2), labels[:, 1:].flatten(), label_sm"),
+    (next_token_of_hugging_face, lambda z, y: next_token_of_hugging_face(z, y, 10), lambda: sequences(3, 5, -100),
+     "logits[:, :-1].flatten(0, -2), labels[:, 1:]"),
+    (trainer_of_hugging_face, lambda z, y: trainer_of_hugging_face({"logits": z}, y), lambda: sequences(3, 5, -100),
+     "logits[:, :-1].flatten(0, -2), labels[:, 1:]"),
+    (classes_second, None, lambda: sequences(3, 5, -100, second=True),
+     "sf.cross_entropy(logits, labels, label_smoothing"),
+    (classes_last, None, lambda: sequences(3, 5, 0), "sf.cross_entropy(logits.flatten(0, -2), labels.flatten(), la"),
+    (a_sum_a_sequence, None, lambda: sequences(3, 5, -100), 'reduction="sum") / len(labels)'),
+    (a_number_a_position, None, lambda: sequences(3, 5, -100), 'reduction="none").view_as(labels)'),
+    (padded_sum_over_all, of_log_probabilities(padded_sum_over_all), lambda: sequences(3, 5, 0),
+     'ignore_index=0, reduction="sum") / labels.numel()'),
+    (image, None, lambda: images(255), "sf.cross_entropy(logits, labels, label_smoothing"),
+    (sum_an_image, None, lambda: images(-100), 'reduction="sum") / len(labels)'),
+    (column, None, lambda: (rows(7)[0], rows(7)[1][:, None]), "sf.cross_entropy(logits, labels.flatten(), label_"),
+    (divergence, of_log_probabilities(divergence), lambda: rows(7),
+     "(parts := sf.loss_parts(logits, labels, label_smoothing="),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("loss", "called", "arguments", "part"), CALLS, ids=[loss.__name__ for loss, *_ in CALLS])
+def test_the_line_has_value_and_gradient_of_the_loss_on_the_arguments_of_the_loss(loss, called, arguments, part):
+    line = str(probe(loss).line)
+    assert part in line
+    assert_line_is(loss, line, *arguments(), called)
 
 
 def test_weights_of_rows_in_a_line_are_about_one():
@@ -188,21 +293,107 @@ def test_weights_of_rows_in_a_line_are_about_one():
     assert sum(weights) / len(weights) == pytest.approx(1, abs=1e-6)
 
 
-def test_a_line_that_is_off_beside_ignored_rows_says_so():
-    def loss(logits, labels):
-        ignored = (labels < 0).sum()
-        return smoothed(logits, labels, reduction="none").sum() / (len(labels) - ignored) * (1 + 0.1 * ignored)
+class OtherGradient(torch.autograd.Function):
+    """The smoothed loss for its value, and one and a half times its gradient in a batch of eight rows or more."""
 
-    assert "where rows of label -100 are among them" in text_of(probe(loss).findings, "no-line")
+    @staticmethod
+    def forward(ctx, logits, labels):
+        with torch.enable_grad():
+            leaf = logits.detach().requires_grad_()
+            value = smoothed(leaf, labels, reduction="none")
+            (gradient,) = torch.autograd.grad(value.sum(), leaf)
+        ctx.save_for_backward(gradient * (1.5 if len(logits) >= 8 else 1.0))
+        return value.detach()
+
+    @staticmethod
+    def backward(ctx, upstream):
+        return upstream[:, None] * ctx.saved_tensors[0], None
 
 
-def test_a_line_for_one_k_says_that_it_is():
-    def loss(logits, labels):
-        return F.cross_entropy(logits, labels, label_smoothing=1 / logits.size(1))
+def mean_of_means(logits, labels):
+    counts = (labels != -100).to(logits.dtype)
+    return (a_number_a_position(logits, labels).sum(1) / counts.sum(1)).mean()
 
+
+def largest_sequence(logits, labels):
+    return a_number_a_position(logits, labels).mean(1).max()
+
+
+def more_beside_ignored_rows(logits, labels):
+    ignored = (labels < 0).sum()
+    return smoothed(logits, labels, reduction="none").sum() / (len(labels) - ignored) * (1 + 0.1 * ignored)
+
+
+@pytest.mark.parametrize(
+    ("loss", "part"),
+    [
+        (OtherGradient.apply, "its gradient, but not its value, differs from that of sfumato's nearest line by 0.5"),
+        (mean_of_means, "where rows of label -100 are among them"),
+        (more_beside_ignored_rows, "where rows of label -100 are among them"),
+        (largest_sequence, "where a batch has several sequences or images"),
+    ],
+    ids=["gradient", "means", "ignored rows", "sequences"],
+)
+def test_without_a_line_the_part_that_differs_is_named(loss, part):
     found = probe(loss)
-    assert (found.convention, found.eps_all) == (None, 0.1)
-    assert "warning: line-for-one-k" in codes(found.findings)
+    assert found.line is None
+    assert part in str(found.recipe)
+    assert text_of(found.findings, "no-line").endswith(str(found.recipe)[18:])
+
+
+def soft(logits, targets):
+    return dense(targets * (1 - EPS) + EPS / logits.size(1), logits)
+
+
+def hard(logits, targets):
+    assert targets.shape == logits.shape
+    return smoothed(logits, targets.argmax(1))
+
+
+def test_a_loss_of_one_hot_labels_is_tried_with_probabilities_too():
+    found = probe(soft)
+    assert "note: line-takes-probabilities" in codes(found.findings)
+    targets = torch.tensor(np.random.default_rng(0).dirichlet(np.ones(10), 6))
+    assert_line_is(soft, found.line, rows(6)[0], targets)
+    found = probe(hard)
+    assert found.line == 'sf.cross_entropy(logits, labels.argmax(1), label_smoothing=0.1, over="all")'
+    assert "note: line-takes-probabilities" in codes(found.findings)
+
+
+def of_one_strength_per_k(logits, labels):
+    return F.cross_entropy(logits, labels, label_smoothing=1 / logits.size(1))
+
+
+def of_sequences_too(logits, labels):
+    return smoothed(logits.reshape(-1, logits.size(-1)), labels.reshape(-1))
+
+
+@pytest.mark.parametrize(
+    ("loss", "code", "told"),
+    [
+        (lambda logits, targets: dense(targets**2, logits), "line-for-one-hot", True),
+        (of_one_strength_per_k, "line-for-one-k", True),
+        (of_sequences_too, "sequences-too", True),
+        (smoothed, "sequences-too", False),
+    ],
+)
+def test_where_a_line_is_the_loss_and_where_not_is_told(loss, code, told):
+    found = probe(loss)
+    assert found.line is not None
+    assert (code in [each.code for each in found.findings]) == told
+
+
+@pytest.mark.parametrize(
+    ("loss", "where"),
+    [
+        (lambda probs, labels: -probs.gather(1, labels[:, None]).log().mean(), "logits are probabilities.log(), or"),
+        (lambda lprobs, labels: F.nll_loss(lprobs, labels), "logits are the log-probabilities that the loss takes"),
+        (lambda out, labels: F.cross_entropy(out["logits"], labels), 'logits are outputs["logits"]'),
+        (lambda logits, labels: F.cross_entropy(logits, labels), "None"),
+    ],
+)
+def test_what_logits_are_in_the_line_is_said_where_the_loss_takes_something_else(loss, where):
+    assert str(probe(loss).where).startswith(where)
 
 
 def test_a_reduction_that_sfumato_has_not_has_no_line():
@@ -211,17 +402,9 @@ def test_a_reduction_that_sfumato_has_not_has_no_line():
     assert found.recipe == "there is no line: its reduction is neither mean, sum nor none"
 
 
-def test_a_smoothing_over_a_prior_is_named():
+def test_a_smoothing_over_a_prior_is_named_and_a_class_without_rows_is_ignored():
     found = probe(over_a_prior)
     assert (found.convention, found.eps) == ("prior", EPS)
     assert "ε = 0.1 and π = (0.01818, 0.03636," in text_of(found.findings, "prior-target")
-
-
-def test_a_mean_over_no_row_alone_is_an_ignored_class_and_not_a_strange_target():
-    def loss(logits, labels):
-        counts = (labels != 3).to(logits.dtype)
-        return (smoothed(logits, labels, reduction="none") * counts).sum() / counts.sum()
-
-    found = probe(loss)
+    found = probe(of_a_class_without_rows)
     assert (found.convention, found.eps, found.ignore_index) == ("all", EPS, 3)
-    assert_line_is(loss, found, 3)

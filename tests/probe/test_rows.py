@@ -1,6 +1,8 @@
-"""Labels, strengths and factors of rows, read off gradients of torch."""
+"""Labels, strengths and factors of rows, read from gradients of torch, and the one strength of many rows."""
 
 from __future__ import annotations
+
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from sfumato.probe.rows import Form, _labels_of_few, form_of, read_rows, temperature_of
+from sfumato.probe.watching.targets_seen import ReadPass, count_of, targets_seen, varies
 
 
 def rows(classes: int, eps: float, *, scale: float = 1.0, dtype: torch.dtype = torch.float32, count: int = 24):
@@ -37,9 +40,9 @@ def test_each_row_of_a_smoothed_mean_has_its_label_the_strength_and_one_over_the
 def test_a_row_that_is_surer_than_its_target_has_its_label_too():
     z = torch.zeros(3, 6)
     z[:, 4] = torch.tensor([4.0, 6.0, 9.0])  # p up to .999, where the target is .9
-    z.requires_grad_()
-    F.cross_entropy(z + torch.linspace(0, 0.3, 6), torch.tensor([4, 4, 4]), label_smoothing=0.12).backward()
-    found = read_rows((z + torch.linspace(0, 0.3, 6)).detach(), z.grad)
+    z = (z + torch.linspace(0, 0.3, 6)).requires_grad_()
+    F.cross_entropy(z, torch.tensor([4, 4, 4]), label_smoothing=0.12).backward()
+    found = read_rows(z.detach(), z.grad)
     assert found.label.tolist() == [4, 4, 4]
     assert found.eps == pytest.approx([0.12] * 3, abs=1e-4)
 
@@ -53,27 +56,13 @@ def test_a_strength_of_half_precision_is_known_to_three_thousandths(dtype, class
 
 def test_two_labels_of_a_row_are_both_off_the_line():
     z, y, _ = rows(12, 0.1)
-    y = np.maximum(y, 0)
+    y = torch.from_numpy(np.maximum(y, 0))
     z.requires_grad_()
-    other = torch.from_numpy((y + 5) % 12)
-    mixed = 0.7 * F.cross_entropy(z, torch.from_numpy(y), label_smoothing=0.1)
-    (mixed + 0.3 * F.cross_entropy(z, other, label_smoothing=0.1)).backward()
+    parts = [F.cross_entropy(z, each, label_smoothing=0.1) for each in (y, (y + 5) % 12)]
+    (0.7 * parts[0] + 0.3 * parts[1]).backward()
     found = read_rows(z.detach(), z.grad)
     assert (found.others == 1).mean() > 0.9
     assert np.median(found.eps) == pytest.approx(0.1, abs=1e-4)
-
-
-def test_a_target_of_many_levels_leaves_a_misfit():
-    z, _, _ = rows(12, 0.0)
-    z.requires_grad_()
-    F.cross_entropy(z, torch.rand(24, 12, generator=torch.Generator().manual_seed(1)).softmax(1)).backward()
-    assert np.median(read_rows(z.detach(), z.grad).misfit) > 3e-3
-
-
-def test_rows_whose_logits_are_all_equal_have_no_slope():
-    z = torch.zeros(4, 8, requires_grad=True)
-    F.cross_entropy(z, torch.arange(4)).backward()
-    assert np.isnan(read_rows(z.detach(), z.grad).factor).all()
 
 
 @pytest.mark.parametrize("form", [Form.PROBABILITIES, Form.LOG_PROBABILITIES, Form.SOFTMAX_OF_PROBABILITIES])
@@ -119,8 +108,7 @@ def test_a_row_of_three_classes_that_is_surer_than_its_target_is_told_by_few_row
 
 @pytest.mark.parametrize("true", [0.05, 0.5, 2.0, 3.3333, 20.0])
 def test_the_temperature_without_misfit_is_found(true):
-    found = temperature_of(lambda t: abs(np.log(t / true)))
-    assert found == pytest.approx(true, rel=1e-4)
+    assert temperature_of(lambda t: abs(np.log(t / true))) == pytest.approx(true, rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -132,9 +120,64 @@ def test_where_none_stands_out_or_where_it_is_1_there_is_none(misfit):
 
 @pytest.mark.parametrize("t", [0.5, 5.0])
 def test_strength_and_factor_are_those_of_the_loss_at_its_temperature(t):
-    z = torch.randn(20, 9, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    F.cross_entropy(z / t, torch.arange(20) % 9, label_smoothing=0.1).backward()
-    found = read_rows(z.detach(), z.grad)
+    found = one_pass(lambda z, y: F.cross_entropy(z / t, y, label_smoothing=0.1)).rows
     assert (found.form, found.divisor) == (Form.LOGITS, t)
     assert np.median(found.eps) == pytest.approx(0.1, abs=1e-3)
-    assert np.median(found.factors(0.1)) == pytest.approx(1 / 20, rel=1e-3)
+    assert np.median(found.factors(0.1)) == pytest.approx(1 / 24, rel=1e-3)
+
+
+def one_pass(loss, rows=24, classes=8):
+    z = torch.randn(rows, classes, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
+    loss(z, torch.arange(rows) % classes).backward()
+    return ReadPass(read_rows(z.detach(), z.grad), rows, Counter(), training=True)
+
+
+def of_each(eps):
+    """A pass in which each row has a strength of its own."""
+
+    def loss(z, y):
+        rows = [F.cross_entropy(z[i, None], y[i, None], label_smoothing=float(e)) for i, e in enumerate(eps)]
+        return torch.stack(rows).mean()
+
+    return one_pass(loss)
+
+
+@pytest.mark.parametrize(
+    ("strengths", "eps", "spread", "uniform"),
+    [
+        ([0.1] * 24, 0.1, None, 0),
+        (np.linspace(0.05, 0.25, 24), 0.15, (0.05, 0.25), 0),
+        ([1.0] * 4 + [0.1] * 20, 0.1, None, 4),  # rows without a label
+        ([1.0] * 24, 1.0, None, 0),
+    ],
+)
+def test_many_rows_have_one_strength_its_spread_and_rows_without_a_label(strengths, eps, spread, uniform):
+    found = targets_seen([of_each(strengths)])
+    assert (found.eps, found.uniform) == (pytest.approx(eps, abs=0.01 if spread else 1e-6), uniform)
+    assert found.eps_others == pytest.approx(found.eps * 7 / 8, rel=1e-4)
+    assert found.spread == (None if spread is None else pytest.approx(spread, abs=0.01))
+
+
+def test_the_factor_of_a_pass_is_that_of_its_labelled_rows():
+    counted = count_of(of_each([1.0] * 4 + [0.1] * 20), 0.1)
+    assert (counted.counted, counted.rows) == (20, 24)
+    assert counted.factor == pytest.approx(1 / 24, rel=1e-6)
+
+
+def test_a_part_that_is_not_normalised_is_no_z_loss_and_has_no_strength():
+    found = targets_seen([one_pass(lambda z, y: 0.9 * F.cross_entropy(z, y) - 0.1 * z.mean())])
+    assert (found.eps, found.beside, found.balanced) == (None, False, False)
+
+
+def test_a_class_with_negative_mass_is_no_second_label():
+    found = targets_seen([one_pass(lambda z, y: F.cross_entropy(z, y) + 0.1 * (z.amax(1) - z.mean(1)).mean())])
+    assert (found.eps, found.pairs, found.soft > 0.5) == (None, 0.0, True)
+
+
+def test_no_row_with_a_gradient_has_no_target():
+    assert targets_seen([one_pass(lambda z, y: 0 * z.sum())]) is None
+
+
+@pytest.mark.parametrize(("factors", "told"), [([1, 1, 1, 1.001], False), ([1, 2, 1, 2], True), ([1], False)])
+def test_factors_vary_beyond_rounding(factors, told):
+    assert varies(np.array(factors, float), coarse=False) == told

@@ -85,12 +85,9 @@ def test_a_target_that_is_no_optimum_is_not_called_what_a_model_is_trained_to_gi
     assert text == f"It does not train a model to give the probabilities of this target: {why}."
 
 
-def test_a_loss_with_a_drift_is_not_called_label_smoothing():
+def test_a_drift_is_not_called_label_smoothing_nor_hard_labels_beside_a_penalty_unsmoothed():
     found = probe(with_a_detached_normaliser)
     assert (found.convention, found.eps) == (None, None)
-
-
-def test_hard_labels_beside_a_penalty_are_not_called_unsmoothed():
     assert as_text(probe(penalised)).startswith("penalised has hard labels: all mass is on the label")
 
 
@@ -113,14 +110,10 @@ def one_sided(logits, labels, eps=EPS):
     return F.binary_cross_entropy_with_logits(logits, (1 - eps) * F.one_hot(labels, logits.size(1)).to(logits.dtype))
 
 
-def test_sigmoids_whose_label_is_short_of_one_are_not_hard():
+def test_sigmoids_whose_label_is_short_of_one_are_not_hard_and_a_turned_sign_is_a_defect():
     found = probe(one_sided)
-    assert (found.convention, found.eps) == (None, None)
-    assert found.target == pytest.approx((0.9, 0.0))
-
-
-def test_a_turned_sign_is_a_defect():
-    found = probe(lambda logits, labels: -smoothed(logits, labels))
+    assert (found.convention, found.eps, found.target) == (None, None, pytest.approx((0.9, 0.0)))
+    found = probe(turned)
     assert "Σq = -1:" in text_of(found.findings, "sign-turned")
     assert str(found.line).startswith("-1 * sf.cross_entropy(")
 
@@ -131,12 +124,6 @@ def test_a_sum_that_changes_with_the_strength_is_not_a_factor():
         return -(q * logits.log_softmax(1)).sum(1).mean()
 
     assert "1 at 0, 1.1 here" in text_of(probe(loss).findings, "mass-changes-with-strength")
-
-
-def test_a_squared_error_is_not_a_cross_entropy_with_weight_decay():
-    found = probe(lambda logits, labels: F.mse_loss(logits, F.one_hot(labels, logits.size(1)).to(logits.dtype)))
-    assert (found.convention, found.target, found.line) == (None, None, None)
-    assert "warning: no-fixed-target" in codes(found.findings)
 
 
 def poly(logits, labels, epsilon=1.0):
@@ -159,6 +146,10 @@ def focal_and_smoothed(logits, labels, eps=EPS):
     return -(q * (1 - logp.exp()) ** 2 * logp).sum(1).mean()
 
 
+def squared(logits, labels):
+    return F.mse_loss(logits, F.one_hot(labels, logits.size(1)).to(logits.dtype))
+
+
 def with_margin(logits, labels):
     return F.cross_entropy(logits - 0.35 * F.one_hot(labels, logits.size(1)), labels)
 
@@ -175,9 +166,10 @@ def relaxed(logits, labels, alpha=EPS):
     return torch.where((p * hot).sum(1) >= 1 - alpha, 0.0, far).mean()
 
 
-@pytest.mark.parametrize(
-    "loss", [poly, generalised, symmetric, focal_and_smoothed, with_margin, normalised, relaxed, F.multi_margin_loss]
-)
+NO_FIXED = [poly, generalised, symmetric, focal_and_smoothed, with_margin, normalised, relaxed, squared]
+
+
+@pytest.mark.parametrize("loss", [*NO_FIXED, F.multi_margin_loss])
 def test_what_is_no_fixed_target_is_not_guessed(loss):
     found = probe(loss)
     assert (found.convention, found.eps, found.target, found.line) == (None, None, None, None)
