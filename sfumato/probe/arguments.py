@@ -7,7 +7,7 @@ import torch
 
 from sfumato.conventions.row_losses import own_class
 from sfumato.probe.call import Array, Loss
-from sfumato.probe.find_loss import PAD_NAMES, UNSURE_NAMES, WEIGHT_NAMES, Spec
+from sfumato.probe.find_loss import PAD_NAMES, UNSURE_NAMES, WEIGHT_NAMES, Spec, attempt
 from sfumato.probe.gradients import Reading, read
 from sfumato.probe.levels import Levels, levels, prior_of
 from sfumato.probe.numerics import gradient_of_value
@@ -25,9 +25,8 @@ def is_strength(spec: Spec, name: str, loss: Loss, classes: int) -> bool:
         return True
     shares: list[float] = []
     for eps in (0.1, 0.2):
-        try:
-            at = read(remade(spec, loss, classes, **{name: eps}), classes)
-        except Exception:
+        at = attempt(lambda eps=eps: read(remade(spec, loss, classes, **{name: eps}), classes))
+        if at is None:
             return False
         level, prior = levels(at), prior_of(at)
         if level is None:
@@ -113,10 +112,8 @@ def ignoring_survives(spec: Spec, name: str, loss: Loss, reading: Reading) -> It
     for eps in (0.0, 0.1):
         z = np.random.default_rng(53).normal(size=(3, k))
         made = remade(spec, loss, k, **{name: eps})
-        try:
-            inert.append(bool(np.abs(made.gradient(z, np.array([1 % k, label, k - 1]))[1]).max() < 1e-9))
-        except Exception:
-            inert.append(None)
+        gradient = attempt(lambda made=made, z=z: made.gradient(z, np.array([1 % k, label, k - 1])))
+        inert.append(None if gradient is None else bool(np.abs(gradient[1]).max() < 1e-9))
     plain, smoothed = inert
     if plain and not smoothed:
         then = "an error" if smoothed is None else "trained on"
@@ -126,10 +123,8 @@ def ignoring_survives(spec: Spec, name: str, loss: Loss, reading: Reading) -> It
 
 def by_default(spec: Spec, name: str, loss: Loss, classes: int) -> Iterator[ProbeFinding]:
     """What the strength of a loss would mean, where the loss is one-hot unless it is given one."""
-    try:
-        at = {k: levels(read(remade(spec, loss, k, **{name: 0.1}), k)) for k in (classes, *OTHER_CLASSES)}
-    except Exception:
-        return
+    # The check says nothing where the loss refuses one of the K.
+    at = {k: levels(read(remade(spec, loss, k, **{name: 0.1}), k)) for k in (classes, *OTHER_CLASSES)}
     known = {k: level for k, level in at.items() if level is not None}
     identity = identify(known, 0.1) if known else None
     if identity is None or identity.convention in (None, "one-hot"):

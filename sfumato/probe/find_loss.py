@@ -4,20 +4,22 @@ Arguments are literals: ``module:Class(label_smoothing=0.1)`` is parsed and neve
 """
 
 import ast
+import contextlib
 import importlib
 import importlib.util
 import inspect
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sfumato.text import did_you_mean, one_line
 
+Result = TypeVar("Result")
 BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 STRENGTH_NAMES = (
@@ -43,12 +45,30 @@ PAD_NAMES = (
 _WRITTEN = re.compile(r"(.+?):\s*(\w+(?:\.\w+)*)\s*(\(.*)?", re.DOTALL)
 r"""A module or file, a dotted name in it, and perhaps a call. Behind the colon of a drive, C:\losses.py, is no name."""
 
-in_words = partial(one_line, most=300)
-"""An error of the loss, as a message of ours quotes it."""
+in_words = partial(one_line, most=300)  # an error of the loss, as a message of ours quotes it
 
 
 class ProbeError(ValueError):
     """A loss cannot be found, made or called: the message says why, and what to write instead."""
+
+
+@contextlib.contextmanager
+def refusing(text: str) -> Generator[None]:
+    """Whatever fails inside is a ProbeError that begins with a text."""
+    try:
+        yield
+    except ProbeError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise ProbeError(f"{text}: {in_words(error)}") from error
+
+
+def attempt(call: Callable[[], Result]) -> Result | None:
+    """What a call gives; None where a strange loss, or a refused argument, fails it."""
+    try:
+        return call()
+    except Exception:
+        return None
 
 
 def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
@@ -226,20 +246,19 @@ def _module(name: str, notes: list[str]) -> Any:
         notes.append("Keras runs on torch here: KERAS_BACKEND was not set, and TensorFlow is not installed")
     if name.endswith(".py") and not Path(name).is_file():
         raise ProbeError(f'no file "{name}"')
-    try:
-        return _file(Path(name)) if name.endswith(".py") else importlib.import_module(name)
-    except (Exception, SystemExit) as error:
-        missing = error.name if isinstance(error, ModuleNotFoundError) else None
-        if missing and (name == missing or name.startswith(f"{missing}.")):
-            raise ProbeError(f'no module "{name}" here or among the installed ones ({sys.executable})') from None
-        raise ProbeError(f"{name} cannot be imported: {in_words(error)}") from error
-
-
-def _file(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault(path.stem, module)
-    spec.loader.exec_module(module)
-    return module
+    with refusing(f"{name} cannot be imported"):
+        if not name.endswith(".py"):
+            try:
+                return importlib.import_module(name)
+            except ModuleNotFoundError as error:
+                if error.name and f"{name}.".startswith(f"{error.name}."):
+                    text = f'no module "{name}" here or among the installed ones ({sys.executable})'
+                    raise ProbeError(text) from None
+                raise
+        spec = importlib.util.spec_from_file_location(Path(name).stem, name)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules.setdefault(module.__name__, module)
+        spec.loader.exec_module(module)
+        return module

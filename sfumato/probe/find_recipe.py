@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 
 from sfumato.probe.call import SEQUENCES, Array, Loss
-from sfumato.probe.find_loss import in_words
+from sfumato.probe.find_loss import attempt, in_words
 from sfumato.probe.gradients import FITS, TEMPERATURE, ExtraTerm, Reading
 from sfumato.probe.levels import Levels, Weighted
 from sfumato.probe.recipe import LossCall, Recipe, as_written, batches, compare, one_batch, random_batch
@@ -14,8 +14,7 @@ from sfumato.probe.result import ProbeFinding, note, warning
 from sfumato.probe.target import TargetRead, strength_over
 from sfumato.theory import Over
 
-CLOSE = 1e-6
-"""Relative difference up to which two losses are the same; for losses in float32 a hundred times as much."""
+CLOSE = 1e-6  # relative difference up to which two losses are the same; for losses in float32 a hundred times as much
 
 NEAR = (1e-4, 1e-3)
 """The same for values and gradients of a loss with a guard such as log(p + 1e-7), which sfumato needs none of."""
@@ -79,13 +78,10 @@ def recipe_of(
 
 def _agree_on_soft_labels(candidates: list[Recipe], loss: Loss, reading: Reading) -> list[bool]:
     """Which lines have the numbers of the loss where probabilities stand in place of one-hot labels."""
-    try:
-        z, _ = random_batch(reading, 64, 6)
-        probabilities = np.random.default_rng(65).dirichlet(np.ones(reading.classes), 6)
-        calls = [one_batch(loss, reading, z, probabilities)] if loss.style.one_hot else []
-    except Exception:
-        calls = []
-    return [bool(calls) and compare(each, calls).is_within(*NEAR) for each in candidates]
+    z, _ = random_batch(reading, 64, 6)
+    probabilities = np.random.default_rng(65).dirichlet(np.ones(reading.classes), 6)
+    call = attempt(lambda: one_batch(loss, reading, z, probabilities)) if loss.style.one_hot else None
+    return [call is not None and compare(each, [call]).is_within(*NEAR) for each in candidates]
 
 
 def _sequence_findings(loss: Loss, reading: Reading) -> list[ProbeFinding]:
@@ -93,12 +89,9 @@ def _sequence_findings(loss: Loss, reading: Reading) -> list[ProbeFinding]:
     if loss.style.layout != "rows" or loss.style.library != "torch" or loss.style.one_hot:
         return []
     z, labels = random_batch(reading, 66, 6)
-    try:
-        flat = loss.values(z, labels).ravel()
-        cut = replace(loss, style=replace(loss.style, layout="sequence", batch=2)).values(z, labels).ravel()
-    except Exception:
-        return []
-    if flat.size != cut.size or not np.allclose(flat, cut, rtol=1e-6):
+    sequences = replace(loss, style=replace(loss.style, layout="sequence", batch=2))
+    flat, cut = (attempt(lambda loss=loss: loss.values(z, labels).ravel()) for loss in (loss, sequences))
+    if flat is None or cut is None or flat.size != cut.size or not np.allclose(flat, cut, rtol=1e-6):
         return []
     text = "the loss takes sequences too, as logits[B, T, K] and labels[B, T]: the line needs logits.flatten(0, -2) "
     return [note("sequences-too", text + "and labels.flatten(), since sfumato has the classes on axis 1")]

@@ -16,9 +16,7 @@ from torch import Tensor
 from sfumato.conventions.row_losses import own_class
 from sfumato.probe.call import Array, Labels, Loss
 
-FITS = 3e-5
-"""Relative residual up to which a kind fits: float32 arithmetic and finite differences stay below it."""
-
+FITS = 3e-5  # relative residual up to which a kind fits: float32 arithmetic and finite differences stay below it
 POINTS = 6
 
 

@@ -11,12 +11,12 @@ import torch
 
 from sfumato.conventions.row_losses import own_class
 from sfumato.probe.call import Array, Labels, Loss
+from sfumato.probe.find_loss import attempt
 from sfumato.probe.gradients import Reading, read
 from sfumato.probe.levels import in_figures, least_share
 from sfumato.probe.result import ProbeFinding, defect, note, warning
 
-OTHERS = [0, 2, 3]
-"""The rows of a batch of four beside row 1, which gets the label that is looked at."""
+OTHERS = [0, 2, 3]  # the rows of a batch of four beside row 1, which gets the label that is looked at
 
 ROW_1 = np.arange(4) == 1
 
@@ -160,39 +160,29 @@ def odd_labels(loss: Loss, reading: Reading, factors: Array) -> Iterator[ProbeFi
         yield defect("labels-unused", "labels are not looked at: the gradient is the same whatever they are")
         return
     outside = np.where(ROW_1, k, labels)
-    values, gradient = _tried(loss.values, z, outside), _tried(loss.gradient, z, outside)
+    values, gradient = attempt(lambda: loss.values(z, outside)), attempt(lambda: loss.gradient(z, outside))
     if values is not None and gradient is not None:
         moves = np.abs(gradient[1]).max() > 1e-9
         what = "trained on" if moves else "without a gradient"
         if moves and values.size >= 4 and abs(values.reshape(4, -1)[1].sum()) < 1e-9:
             what = "loss 0, and a gradient that is not 0"
         yield defect("label-out-of-range", f"label {k} of {k} classes is not refused ({what})")
-    broken = _tried(loss.gradient, z, labels + 0.75)
+    broken = attempt(lambda: loss.gradient(z, labels + 0.75))
     if broken is not None and np.allclose(broken, plain):
         yield defect("labels-cut", "labels that are not whole numbers are cut: 1.75 silently becomes class 1")
     if not np.ptp(factors) > 1e-4:  # otherwise the weights hide what probabilities become
         yield from _probabilities(loss, reading)
 
 
-def _tried(method: Callable[[Array, Labels], Array], z: Array, labels: Labels) -> Array | None:
-    """What a call gives; None where the loss refuses these labels."""
-    try:
-        return method(z, labels)
-    except Exception:
-        return None
-
-
 def _probabilities(loss: Loss, reading: Reading) -> Iterator[ProbeFinding]:
     """What becomes of probabilities in place of a label: taken as they are, softened, or misread."""
     given = np.zeros(reading.classes)
     given[1], given[0] = 0.7, 0.3
-    try:
-        at = read(_Placed(**vars(loss), place=lambda z, _: (z, given[None]), at=0), reading.classes, (1,))
-        whole = read(loss, reading.classes, (0, 1))
-    except Exception:
+    placed = _Placed(**vars(loss), place=lambda z, _: (z, given[None]), at=0)
+    at = attempt(lambda: read(placed, reading.classes, (1,)))
+    if at is None or at.kind == "other":
         return
-    if at.kind == "other":
-        return
+    whole = read(loss, reading.classes, (0, 1))
     q = at.optima[0]
     if np.allclose(q, given, atol=1e-5):
         yield note("probabilities-taken", "probabilities in place of labels are taken as they are")

@@ -178,8 +178,7 @@ def prior_of(reading: Reading) -> Prior | None:
 MAX_CLASSES, MAX_ROWS = 64, 512
 """Classes and rows up to which levels of single classes are looked for in the gradients of rows."""
 
-CLOSE = 1e-3
-"""What may be left of the gradients, in parts of them."""
+CLOSE = 1e-3  # what may be left of the gradients, in parts of them
 
 
 class ClassSpread(Enum):

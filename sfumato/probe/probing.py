@@ -62,8 +62,8 @@ def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
         findings.append(defect("gradient-missing", text))
     elif called.differences:
         findings.append(note("finite-differences", "the gradient is read by finite differences: numpy has no others"))
-    reduction, more = reduction_of(spec, called, target.reading)
-    findings += [*target_findings(target), *more]
+    reduction = reduction_of(spec, called, target.reading)
+    findings += [*target_findings(target), *reduction.findings]
     ignored: int | None = None
     if target.reading.alive.any():
         # A strange loss may break any check: then the check has nothing to say.

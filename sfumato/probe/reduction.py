@@ -1,43 +1,42 @@
 """How the rows of a batch become one number: mean, sum, none or another way, from rows together and one by one."""
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from sfumato.probe.call import Array, Labels, Loss
-from sfumato.probe.find_loss import ProbeError, Spec, in_words
+from sfumato.probe.find_loss import Spec, refusing
 from sfumato.probe.gradients import Reading
 from sfumato.probe.result import ProbeFinding, defect, note, warning
 
+Name: TypeAlias = Literal["mean", "sum", "none", "other"]
 
-@dataclass(frozen=True)
-class RowReduction:
+
+class RowReduction(NamedTuple):
     """How the rows of a batch become one number."""
 
-    name: Literal["mean", "sum", "none", "other"]
+    name: Name
     factors: Array  # gradient of each row in a batch of four, over that of the row alone; NaN if it alone has none
+    findings: list[ProbeFinding]  # what is peculiar about it
 
 
-def reduction_of(spec: Spec, loss: Loss, reading: Reading) -> tuple[RowReduction, list[ProbeFinding]]:
-    """The reduction, from gradients of four rows together and one by one, and what is peculiar about it."""
+def reduction_of(spec: Spec, loss: Loss, reading: Reading) -> RowReduction:
+    """The reduction, from gradients of four rows together and one by one."""
     z, labels = reading.batch(4, seed=23)
-    try:
+    with refusing(f"{spec.name} cannot be called with four rows"):
         together, alone, factors = loss.in_a_batch(z, labels)
         values = loss.values(z, labels)
         findings = [] if loss.seeded else _gradients_that_mix(loss, z, labels, together, alone, factors)
         if values.ndim >= 1 and values.size in (4, 4 * reading.classes):
+            name: Name = "none"
             findings += [] if loss.seeded else _values_that_mix(loss, z, labels, values)
-            reduction = RowReduction("none", factors)
         else:
-            reduction, more = _reduction_of_factors(loss, z, labels, factors)
+            name, more = _name_of_factors(loss, z, labels, factors)
             findings += more
-    except Exception as error:
-        raise ProbeError(f"{spec.name} cannot be called with four rows: {in_words(error)}") from error
-    declared, name = spec.given("reduction") or getattr(loss.function, "reduction", None), reduction.name
+    declared = spec.given("reduction") or getattr(loss.function, "reduction", None)
     if declared in ("mean", "sum", "none") and name != "other" and declared != name:
         findings.append(defect("reduction-misnamed", f'reduction="{declared}" is the {name}'))
-    return reduction, findings
+    return RowReduction(name, factors, findings)
 
 
 def _gradients_that_mix(
@@ -65,24 +64,20 @@ def _values_that_mix(loss: Loss, z: Array, labels: Labels, values: Array) -> lis
     return [defect("values-leak", text)]
 
 
-def _reduction_of_factors(
-    loss: Loss, z: Array, labels: Labels, factors: Array
-) -> tuple[RowReduction, list[ProbeFinding]]:
+def _name_of_factors(loss: Loss, z: Array, labels: Labels, factors: Array) -> tuple[Name, list[ProbeFinding]]:
     hidden = [i for i in range(4) if abs(factors[i]) < 1e-7]
     if hidden and not loss.seeded:
         text = f"the loss hides rows: {len(hidden)} of 4 have no gradient in a batch (rows "
-        text += f"{', '.join(map(str, hidden))}), and each has one alone"
-        return RowReduction("other", factors), [defect("rows-hidden", text)]
+        return "other", [defect("rows-hidden", f"{text}{', '.join(map(str, hidden))}), and each has one alone")]
     if np.allclose(factors, 0.25, rtol=1e-4):
-        return RowReduction("mean", factors), []
+        return "mean", []
     if np.allclose(factors, 1.0, rtol=1e-4):
-        return RowReduction("sum", factors), []
+        return "sum", []
     if loss.seeded:  # draws may differ with the size of the batch, so nothing can be said
-        return RowReduction("other", factors), []
+        return "other", []
     shown = ", ".join(f"{f:.4g}" for f in factors)
     _, _, twice = loss.in_a_batch(z, labels[[0, 1, 0, 1]])  # with four labels, places would look like weights of them
     if abs(float(factors.sum()) - 1) < 1e-4 and np.abs(twice[:2] - twice[2:]).max() < 1e-4:
-        text = f"a mean over the labels' weights: four rows count {shown}"
-        return RowReduction("mean", factors), [note("weighted-mean", text)]
+        return "mean", [note("weighted-mean", f"a mean over the labels' weights: four rows count {shown}")]
     text = f"neither mean nor sum: a row in a batch of four counts {shown} of what it does alone"
-    return RowReduction("other", factors), [warning("reduction-unknown", text)]
+    return "other", [warning("reduction-unknown", text)]

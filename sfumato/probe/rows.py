@@ -16,12 +16,8 @@ from torch import Tensor
 from sfumato.probe.gradients import minimise
 from sfumato.probe.levels import MAX_CLASSES, ClassSpread, class_levels
 
-MANY = 512
-"""Numbers of classes up to which all are read. Of more, half as many are read, and the extremes of each row."""
-
-AT_ONCE = 1 << 22
-"""Logits that are read at once, so that no second array of their size is made."""
-
+MANY = 512  # numbers of classes up to which all are read. Of more, half as many are read, and the extremes of each row
+AT_ONCE = 1 << 22  # logits that are read at once, so that no second array of their size is made
 MAX_ROWS, MAX_ROWS_OF_MANY = 4096, 128
 """Rows of one pass that are read, of up to :data:`MANY` classes and of more. Of every other row only the label is read,
 by the smallest gradient."""

@@ -8,14 +8,13 @@ import numpy as np
 
 from sfumato.conventions import SPREADS, Convention
 from sfumato.probe.call import Loss
-from sfumato.probe.find_loss import ProbeError, Spec, in_words
+from sfumato.probe.find_loss import Spec, attempt, refusing
 from sfumato.probe.gradients import Reading, read
 from sfumato.probe.levels import Levels, Prior, Weighted, as_typed, in_figures, levels, prior_of, without_weights
 from sfumato.probe.result import ProbeFinding, defect, note, warning
 from sfumato.probe.understand import OTHER_CLASSES, remade
 
-CLOSE = 2e-6
-"""Relative difference up to which a strength is the given one, for losses that work in float32."""
+CLOSE = 2e-6  # relative difference up to which a strength is the given one, for losses that work in float32
 
 
 class Identity(NamedTuple):
@@ -139,10 +138,8 @@ class TargetRead:
 
 def read_target(spec: Spec, loss: Loss, classes: int) -> TargetRead:
     """Read the target of a loss at K classes, and name its convention from other K."""
-    try:
+    with refusing(f"{spec.name} cannot be called with one row at a time"):
         reading = read(loss, classes)
-    except Exception as error:
-        raise ProbeError(f"{spec.name} cannot be called with one row at a time: {in_words(error)}") from error
     level = levels(reading)
     weighted = without_weights(reading) if level is None else None
     if weighted is not None:
@@ -152,13 +149,11 @@ def read_target(spec: Spec, loss: Loss, classes: int) -> TargetRead:
     for k in OTHER_CLASSES:
         if level is None or k == classes:
             continue
-        try:
-            # Weights need every label; without them a few tell as much, and differences of values are slow.
-            at = read(remade(spec, loss, k), k, None if weighted is None else tuple(range(k)))
-            clean = None if weighted is None else without_weights(at)
-            elsewhere = levels(at if clean is None else clean.reading)
-        except Exception:
-            continue
+        # Weights need every label; without them a few tell as much, and differences of values are slow.
+        asked = None if weighted is None else tuple(range(k))
+        at = attempt(lambda k=k, asked=asked: read(remade(spec, loss, k), k, asked))
+        clean = None if weighted is None or at is None else without_weights(at)
+        elsewhere = None if at is None else levels(at if clean is None else clean.reading)
         if elsewhere is not None:
             level_at[k] = elsewhere
     return TargetRead(reading, level, weighted, prior, _identity(spec, loss, level_at, prior), level_at)

@@ -12,7 +12,16 @@ import numpy as np
 import torch
 
 from sfumato.probe.call import Array, Inputs, Labels, Layout, Library, Loss, Style
-from sfumato.probe.find_loss import ProbeError, Spec, in_words, keywords_of, parameters_of, required
+from sfumato.probe.find_loss import (
+    ProbeError,
+    Spec,
+    attempt,
+    in_words,
+    keywords_of,
+    parameters_of,
+    refusing,
+    required,
+)
 from sfumato.probe.gradients import read
 from sfumato.probe.result import ProbeFinding, defect, warning
 
@@ -26,11 +35,8 @@ LAYOUTS: tuple[Layout, ...] = (
 )  # fmt: skip
 """Layouts in the order in which they are tried: the likeliest first, and of two that fit the simpler."""
 
-OF_TORCH = ("dictionary", "next token", "next token in a dictionary")
-"""Layouts that losses of torch alone have."""
-
-OTHER_CLASSES = (4, 7, 25)
-"""K that are tried beside the K asked for: at one K each convention has an ε that fits."""
+OF_TORCH = ("dictionary", "next token", "next token in a dictionary")  # layouts that losses of torch alone have
+OTHER_CLASSES = (4, 7, 25)  # K that are tried beside the K asked for: at one K each convention has an ε that fits
 
 MAX_BY_DIFFERENCES = 2000
 """Of so many classes a gradient takes a minute or two by finite differences, and of twenty times as many an hour."""
@@ -75,11 +81,8 @@ def understand(function: Callable[..., Any], classes: int) -> Loss:
 
 def _fits(loss: Loss, classes: int) -> bool:
     """Whether a way of calling makes sense: the loss of one row alone is then a cross entropy."""
-    try:
-        at = read(loss, classes, (1, classes - 1))
-        return at.kind != "other" and bool(at.alive.all())
-    except Exception:
-        return False
+    at = attempt(lambda: read(loss, classes, (1, classes - 1)))
+    return at is not None and at.kind != "other" and bool(at.alive.all())
 
 
 def _styles(function: Callable[..., Any]) -> Iterator[Style]:
@@ -140,13 +143,10 @@ def _differentiable(loss: Loss, logits: Array, labels: Labels) -> tuple[Loss, Ar
 def _on_arrays(loss: Loss, logits: Array, labels: Labels) -> Loss:
     """The same loss on numpy arrays, or on those of jax if it returns one; unchanged if it then returns a tensor."""
     given = replace(loss, style=replace(loss.style, library="numpy"))
-    try:
-        out = given.returned(logits, labels)
-    except Exception:
-        return loss
+    out = attempt(lambda: given.returned(logits, labels))
     if _is_of_jax(out):
         return replace(loss, style=replace(loss.style, library="jax"))
-    return loss if isinstance(out, torch.Tensor) else given
+    return loss if out is None or isinstance(out, torch.Tensor) else given
 
 
 def _is_of_jax(out: Any) -> bool:
@@ -200,17 +200,14 @@ def remade(spec: Spec, loss: Loss, classes: int, **changes: Any) -> Loss:
 def _other_classes(spec: Spec, classes: int) -> str:
     """A number of classes with which the loss can be called, if the one asked for is not among them."""
     for k in (2, 3, 5):  # few: each way of calling costs differences of every logit
-        try:
-            if k != classes and understand(spec.made(k), k):
-                return f"; with {k} classes it can be: --classes {k}"
-        except Exception:
-            continue
+        if k != classes and attempt(lambda k=k: understand(spec.made(k), k)):
+            return f"; with {k} classes it can be: --classes {k}"
     return ""
 
 
 def _at_rest(spec: Spec, loss: Loss, classes: int) -> tuple[Loss, list[ProbeFinding]]:
     """The loss with chance held still, or copied for every call where a call changes the next."""
-    try:
+    with refusing(f"{spec.name} cannot be called with four rows"):
         if not _is_changing(loss, classes):
             return loss, []
         seeded = replace(loss, seeded=True)
@@ -221,8 +218,6 @@ def _at_rest(spec: Spec, loss: Loss, classes: int) -> tuple[Loss, list[ProbeFind
         if not _is_changing(fresh, classes):
             text = "a call changes what the next one returns: all else is of a new copy"
             return fresh, [warning("stateful-loss", text)]
-    except Exception as error:
-        raise ProbeError(f"{spec.name} cannot be called with four rows: {in_words(error)}") from error
     raise ProbeError(f"{spec.name} returns another number in every call, with the same seed too: nothing can be told")
 
 
@@ -236,10 +231,8 @@ def _is_changing(loss: Loss, classes: int) -> bool:
 
 def has_named_teacher(spec: Spec, classes: int) -> bool:
     """Whether an argument that must be given when the loss is called is named after a teacher."""
-    try:
-        return any("teacher" in each.name.lower() for each in required(spec.made(classes)))
-    except ProbeError:
-        return False
+    made = attempt(lambda: spec.made(classes))
+    return made is not None and any("teacher" in each.name.lower() for each in required(made))
 
 
 def takes_logits_as_labels(loss: Loss, classes: int) -> bool:
@@ -247,8 +240,8 @@ def takes_logits_as_labels(loss: Loss, classes: int) -> bool:
     if not loss.style.one_hot or loss.style.library != "torch":
         return False
     z, t = np.random.default_rng(29).normal(size=(2, 2, classes))
-    try:
-        plain, shifted, doubled = (loss.gradient(z, each) for each in (t, t + 3, 2 * t))
-    except Exception:
+    gradients = attempt(lambda: [loss.gradient(z, each) for each in (t, t + 3, 2 * t)])
+    if gradients is None:
         return False
+    plain, shifted, doubled = gradients
     return np.allclose(plain, shifted, 1e-6, 1e-9) and not np.allclose(plain, doubled, 1e-6, 1e-9)

@@ -7,6 +7,7 @@ known by the reader's name, a seed and a number: the same three make the same fi
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import gzip
 import io
 import json
@@ -31,29 +32,16 @@ MARGIN = 2**30  # bytes of address space beyond what is in use when the first fi
 SECONDS = 20
 FORBIDDEN = ("pickle.find_class", "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "socket.connect")
 TOKENS = (
-    *(b"nan", b"inf", b"-1", b"1e999", b"9" * 5000, b"0x", b"true", b"null", b"1979-05-27", b"1979-05-27T07:32:00Z"),
-    *(b"[" * 3000, b"{" * 3000, b"[[" * 50, b'{"a":' * 2000, b"(" * 200, b'"', b"'", b'"""', b"\\", b"\\u0000", b"#"),
-    *(
-        b"\0",
-        b"\r",
-        b"\n",
-        b"\r\n",
-        b"\t",
-        b",",
-        b";",
-        b"=",
-        b"\xff",
-        b"\xed\xa0\x80",
-        b"\xef\xbb\xbf",
-        b"\xe2\x80\xae",
-    ),
-    *(b"x" * 200_000, b'"' + b"y" * 70_000 + b'"', b"\x1b[2J", b"%s%n", b"../../../x", b"__import__('os').abort()"),
-)
+    b"nan", b"inf", b"-1", b"1e999", b"9" * 5000, b"0x", b"true", b"null", b"1979-05-27", b"1979-05-27T07:32:00Z",
+    b"[" * 3000, b"{" * 3000, b"[[" * 50, b'{"a":' * 2000, b"(" * 200, b'"', b"'", b'"""', b"\\", b"\\u0000", b"#",
+    b"\0", b"\r", b"\n", b"\r\n", b"\t", b",", b";", b"=", b"\xff", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\xe2\x80\xae",
+    b"x" * 200_000, b'"' + b"y" * 70_000 + b'"', b"\x1b[2J", b"%s%n", b"../../../x", b"__import__('os').abort()",
+)  # fmt: skip
 NUMBERS = (0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 2**40, 2**63 - 1, 2**64 - 1)
 VALUES: tuple[Any, ...] = (
-    *(None, True, 0, -1, 3, 10**30, 0.5, float("nan"), float("inf"), "", "x", "../x", "\0", "\ud800", [], {}),
-    *([[]], [None], {"mean": None}, [1, 2], {"a": {}}, "1e9", "<script>", 10**400, "x" * 100_000),
-)
+    None, True, 0, -1, 3, 10**30, 0.5, float("nan"), float("inf"), "", "x", "../x", "\0", "\ud800", [], {},
+    [[]], [None], {"mean": None}, [1, 2], {"a": {}}, "1e9", "<script>", 10**400, "x" * 100_000,
+)  # fmt: skip
 
 
 def mutated(content: bytes, rng: random.Random) -> bytes:
@@ -208,19 +196,28 @@ def toml(folder: Path, run: Path, rng: random.Random) -> Case:
     return read, (ReachedError,)
 
 
+def changed_run(folder: Path, run: Path, rng: random.Random, path: str, *without: str) -> Path:
+    """A copy of a whole run, one of whose files was changed."""
+    copy = folder / "run"
+    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("figures", *without))
+    content = (copy / path).read_bytes()
+    json_too = path.endswith(".json") and rng.random() < 0.8
+    (copy / path).write_bytes(mutated_json(content, rng) if json_too else mutated(content, rng))
+    return copy
+
+
 def run_folder(folder: Path, run: Path, rng: random.Random) -> Case:
-    """A whole run, one of whose files was changed, as `--resume` prints it."""
+    """A whole run as `--resume` prints it."""
     from sfumato.cli.compare import _told
     from sfumato.runs.read import ReportError, load_run
 
-    copy = folder / "run"
-    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("figures", "weights", "*-train.npz", "*-validation.npz"))
-    path = rng.choice([path for path in sorted(copy.rglob("*")) if path.is_file() and path.suffix != ".html"])
-    if rng.random() < 0.7:
-        path = copy / rng.choice(("summary.json", "env.json"))
-    content = path.read_bytes()
-    json_too = path.suffix == ".json" and rng.random() < 0.8
-    path.write_bytes(mutated_json(content, rng) if json_too else mutated(content, rng))
+    without = ("weights", "*-train.npz", "*-validation.npz")
+    files = [path for path in sorted(run.rglob("*")) if path.is_file() and path.suffix != ".html"]
+    kept = [path for path in files if not any(part == "figures" or fnmatch.fnmatch(part, pattern)
+            for part in path.relative_to(run).parts for pattern in without)]  # fmt: skip
+    chosen = str(rng.choice(kept).relative_to(run))
+    chosen = rng.choice(("summary.json", "env.json")) if rng.random() < 0.7 else chosen
+    copy = changed_run(folder, run, rng, chosen, *without)
 
     def read() -> None:
         found = load_run(copy)
@@ -230,23 +227,14 @@ def run_folder(folder: Path, run: Path, rng: random.Random) -> Case:
 
 
 def model_folder(folder: Path, run: Path, rng: random.Random) -> Case:
-    """A whole run, one of whose files was changed, whose model is asked for probabilities of new rows."""
+    """A whole run whose model is asked for probabilities of new rows."""
     from sfumato.from_python.load_run import load_run
     from sfumato.lab.data import DataError
     from sfumato.lab.errors import OptionError
     from sfumato.runs.read import ReportError
 
-    copy = folder / "run"
-    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("figures", "*.npz"))
-    weights = copy / "weights" / "smoothed-seed0.safetensors"
-    path = (
-        copy / rng.choice(("summary.json", "env.json", "encoding.json", "encoding.json"))
-        if rng.random() < 0.8
-        else weights
-    )
-    content = path.read_bytes()
-    json_too = path.suffix == ".json" and rng.random() < 0.8
-    path.write_bytes(mutated_json(content, rng) if json_too else mutated(content, rng))
+    files = ("summary.json", "env.json", "encoding.json", "encoding.json", "weights/smoothed-seed0.safetensors")
+    copy = changed_run(folder, run, rng, rng.choice(files), "*.npz")
     rows = [{"a": 0.5, "b": 1.0, "c": -1.0, "d": 2.0}, {"a": 0.0, "b": "1.5", "c": 1, "d": 0.0}][: rng.choice((1, 2))]
 
     def read() -> None:
@@ -319,13 +307,7 @@ def scores(folder: Path, run: Path, rng: random.Random) -> Case:
 
 
 READERS: dict[str, Callable[[Path, Path, random.Random], Case]] = {
-    "npz": npz,
-    "csv": csv,
-    "toml": toml,
-    "run_folder": run_folder,
-    "model_folder": model_folder,
-    "work_folder": work_folder,
-    "scores": scores,
+    each.__name__: each for each in (npz, csv, toml, run_folder, model_folder, work_folder, scores)
 }
 SCORES = scores_files()
 LABELS = SCORES["s.npz"]

@@ -118,19 +118,13 @@ def apex(logits, labels, smoothing=EPS, padding_idx=0):
     return (smoothing * (lse - logits.mean(1)) + (1 - smoothing) * nll).masked_fill(labels == padding_idx, 0)
 
 
-class _TwoRanks(torch.autograd.Function):
-    """Megatron at two ranks: each smooths over its own half; the gradients together are the model's."""
+class _Kernel(torch.autograd.Function):
+    """A value with a gradient of its own, as kernels compute the two apart."""
 
     @staticmethod
-    def forward(ctx, logits, labels, eps):
-        half = logits.size(1) // 2
-        s = eps * half / (half - 1)
-        p = logits.softmax(1)
-        grad = p - s / half
-        grad[torch.arange(len(labels)), labels] -= 1 - s
-        ctx.save_for_backward(grad)
-        nll = -p.log().gather(1, labels.unsqueeze(1)).squeeze(1)
-        return (1 - s) * nll - s * p[:, :half].log().mean(1)
+    def forward(ctx, logits, value, gradient):
+        ctx.save_for_backward(gradient)
+        return value
 
     @staticmethod
     def backward(ctx, upstream):
@@ -138,61 +132,42 @@ class _TwoRanks(torch.autograd.Function):
 
 
 def megatron_two_ranks(logits, labels):
-    return _TwoRanks.apply(logits, labels, EPS)
+    """Each of two ranks smooths over its own half; the gradients together are the model's."""
+    z, half = logits.detach(), logits.size(1) // 2
+    s = EPS * half / (half - 1)
+    p = z.softmax(1)
+    gradient = p - s / half
+    gradient[torch.arange(len(labels)), labels] -= 1 - s
+    nll = -p.log().gather(1, labels.unsqueeze(1)).squeeze(1)
+    return _Kernel.apply(logits, (1 - s) * nll - s * p[:, :half].log().mean(1), gradient)
 
 
-class _GlobalGradient(torch.autograd.Function):
-    """TransformerEngine: a gradient with ε whatever its sign, a value that takes ε below 0 for 0, or local logits."""
-
-    @staticmethod
-    def forward(ctx, logits, labels, eps, ranks):
-        k = logits.size(1)
-        grad = logits.softmax(1) - eps / k
-        grad[torch.arange(len(labels)), labels] -= 1 - eps
-        ctx.save_for_backward(grad)
-        lse = logits.logsumexp(1)
-        nll = lse - logits.gather(1, labels.unsqueeze(1)).squeeze(1)
-        if eps <= 0:
-            return nll
-        local = logits[:, : k // ranks]
-        return (1 - eps) * nll + eps / k * (k * lse - ranks * 0 - local.sum(1))
-
-    @staticmethod
-    def backward(ctx, upstream):
-        return upstream.unsqueeze(1) * ctx.saved_tensors[0], None, None, None
-
-
-def transformer_engine(logits, labels, label_smoothing=EPS):
-    return _GlobalGradient.apply(logits, labels, label_smoothing, 1).mean()
+def transformer_engine(logits, labels, label_smoothing=EPS, ranks=1):
+    """A gradient with ε whatever its sign, and a value that takes ε below 0 for 0, or local logits."""
+    z, k, eps = logits.detach(), logits.size(1), label_smoothing
+    gradient = z.softmax(1) - eps / k
+    gradient[torch.arange(len(labels)), labels] -= 1 - eps
+    lse = z.logsumexp(1)
+    value = lse - z.gather(1, labels.unsqueeze(1)).squeeze(1)
+    if not eps <= 0:
+        value = (1 - eps) * value + eps / k * (k * lse - z[:, : k // ranks].sum(1))
+    return _Kernel.apply(logits, value, gradient).mean()
 
 
 def transformer_engine_two_ranks(logits, labels):
-    return _GlobalGradient.apply(logits, labels, EPS, 2).mean()
-
-
-class _NoRangeCheck(torch.autograd.Function):
-    """flash-attention: a label out of range has loss 0, and the gradient of the rest."""
-
-    @staticmethod
-    def forward(ctx, logits, labels):
-        k = logits.size(1)
-        outside = (labels < 0) | (labels >= k)
-        grad = logits.softmax(1) - EPS / k
-        rows = torch.arange(len(labels))[~outside]
-        grad[rows, labels[~outside]] -= 1 - EPS
-        grad[labels == -100] = 0
-        ctx.save_for_backward(grad)
-        lse = logits.logsumexp(1)
-        z_y = logits.gather(1, labels.clamp(0, k - 1).unsqueeze(1)).squeeze(1)
-        return (lse - (1 - EPS) * z_y - EPS * logits.mean(1)).masked_fill(outside, 0)
-
-    @staticmethod
-    def backward(ctx, upstream):
-        return upstream.unsqueeze(1) * ctx.saved_tensors[0], None
+    return transformer_engine(logits, labels, EPS, 2)
 
 
 def flash_attention(logits, labels):
-    return _NoRangeCheck.apply(logits, labels)
+    """A label out of range has loss 0, and the gradient of the rest."""
+    z, k = logits.detach(), logits.size(1)
+    outside = (labels < 0) | (labels >= k)
+    gradient = z.softmax(1) - EPS / k
+    gradient[torch.arange(len(labels))[~outside], labels[~outside]] -= 1 - EPS
+    gradient[labels == -100] = 0
+    z_y = z.gather(1, labels.clamp(0, k - 1).unsqueeze(1)).squeeze(1)
+    value = (z.logsumexp(1) - (1 - EPS) * z_y - EPS * z.mean(1)).masked_fill(outside, 0)
+    return _Kernel.apply(logits, value, gradient)
 
 
 def lightgbm(scores, labels):

@@ -81,13 +81,15 @@ def with_largest(share):
     ],
 )  # fmt: skip
 def test_the_reduction_and_what_is_peculiar_about_it(loss, name, factors, expected):
-    reduction, findings = reduction_of(*made(loss))
-    assert (reduction.name, codes(findings)) == (name, expected)
+    reduction = reduction_of(*made(loss))
+    assert (reduction.name, codes(reduction.findings)) == (name, expected)
     np.testing.assert_allclose(reduction.factors, factors, rtol=1e-6)
 
 
 def test_a_gradient_that_turns_with_the_size_of_the_batch_is_told_and_does_not_leak():
-    found = codes(reduction_of(*made(lambda z, y: rows_of(z, y).mean() + 0.1 * (len(y) > 1) * z.square().mean()))[1])
+    found = codes(
+        reduction_of(*made(lambda z, y: rows_of(z, y).mean() + 0.1 * (len(y) > 1) * z.square().mean())).findings
+    )
     assert "warning: rows-turn" in found
     assert "defect: rows-leak" not in found
 

@@ -18,8 +18,7 @@ from sfumato.probe.watching.model_call import as_rows, class_axis
 no_dispatch = torch._C.DisableTorchFunction  # pyright: ignore[reportPrivateUsage]
 """A context in which no function mode is told of calls, and so none runs them twice."""
 
-MAX_LOGITS = 1 << 25
-"""Logits of one batch of evaluation that are copied at most."""
+MAX_LOGITS = 1 << 25  # logits of one batch of evaluation that are copied at most
 
 DRAWN = ("dropout", "bernoulli", "multinomial", "rand", "gumbel")
 """Words in the names of calls that are not run twice, because they draw numbers."""

@@ -7,7 +7,6 @@ import numpy as np
 
 from sfumato.probe.result import ProbeFinding, defect, note, warning
 from sfumato.probe.rows import Form
-from sfumato.probe.watching.model_call import GivenStrength
 from sfumato.probe.watching.normaliser import MISSING, Excess, NormaliserRead, Size, StepCount
 from sfumato.probe.watching.targets_seen import ReadPass, Record, TargetsSeen, own_factors, varies
 from sfumato.text import plural
@@ -106,26 +105,21 @@ def target_findings(record: Record, targets: TargetsSeen) -> Iterator[ProbeFindi
 
 def strength_findings(record: Record, targets: TargetsSeen) -> Iterator[ProbeFinding]:
     """Whether the strengths that stand in the program are those that reached the logits."""
-    if targets.eps is not None and targets.eps_others is not None:
-        for given in record.given:
-            yield from _strength_finding(given, targets.eps, targets.eps_others, 1e-2 if targets.coarse else 1e-3)
-
-
-def _strength_finding(given: GivenStrength, eps: float, others: float, close: float) -> Iterator[ProbeFinding]:
-    arrived = f"ε = {eps:.4g} over all classes reached the logits"
-    argument = f"{given.where} is {given.value:g}"
-    if abs((others if given.over == "others" else eps) - given.value) <= close:
-        return
-    if eps == 0:
-        text = f"{argument}, and has no effect: the model is trained on hard labels"
-        yield defect("argument-without-effect", text)
-    elif given.over != "others" and abs(others - given.value) <= close:
-        text = f"{argument}, and is spread over the other classes; as torch counts, over all classes, that is {eps:.4g}"
-        yield warning("other-convention", text)
-    elif abs(eps - (1 - (1 - given.value) ** 2)) <= close:
-        yield defect("smoothed-twice", f"{argument}, and {arrived}: labels are smoothed twice")
-    else:
-        yield warning("other-strength", f"{argument}, and {arrived}")
+    eps, others, close = targets.eps, targets.eps_others, 1e-2 if targets.coarse else 1e-3
+    for where, value, over in record.given if eps is not None and others is not None else ():
+        argument, arrived = f"{where} is {value:g}", f"ε = {eps:.4g} over all classes reached the logits"
+        if abs((others if over == "others" else eps) - value) <= close:
+            continue
+        if eps == 0:
+            text = f"{argument}, and has no effect: the model is trained on hard labels"
+            yield defect("argument-without-effect", text)
+        elif over != "others" and abs(others - value) <= close:
+            text = f"{argument}, and is spread over the other classes; as torch counts, over all classes, that is "
+            yield warning("other-convention", f"{text}{eps:.4g}")
+        elif abs(eps - (1 - (1 - value) ** 2)) <= close:
+            yield defect("smoothed-twice", f"{argument}, and {arrived}: labels are smoothed twice")
+        else:
+            yield warning("other-strength", f"{argument}, and {arrived}")
 
 
 def evaluation_findings(record: Record, evaluation_eps: float | None, eps: float | None) -> Iterator[ProbeFinding]:
@@ -162,7 +156,12 @@ def step_findings(record: Record, targets: TargetsSeen, *, apart: bool) -> Itera
     if is_mean_of_sequences(weighted, targets.eps):
         text = "each sequence is divided by its own rows: a row of a short sequence weighs more than others"
         yield warning("mean-of-sequences", text)
-    elif _by_label(weighted, targets.eps):
+        return
+    rows, factors = weighted.rows, weighted.rows.factors(targets.eps)
+    known = rows.live & np.isfinite(factors)
+    labels = set(rows.label[known].tolist())
+    alike = (not varies(factors[known & (rows.label == label)], coarse=rows.coarse) for label in labels)
+    if len(labels) < known.sum() and all(alike):
         yield note("weights-by-label", "rows weigh by their label, as class weights have it")
     else:
         yield note("weights-differ", "rows of one pass weigh differently")
@@ -173,24 +172,16 @@ def is_weighted(one: ReadPass, targets: TargetsSeen) -> bool:
     return targets.eps is not None and varies(own_factors(one.rows, targets.eps)[1], coarse=targets.coarse)
 
 
-def is_mean_of_sequences(one: ReadPass, eps: float) -> bool:
-    """Whether the factor of a row is one over the rows of its sequence."""
-    rows = one.rows
-    length = len(rows.live) // max(one.sequences, 1)
-    if one.sequences < 2 or length < 2:
+def is_mean_of_sequences(one: ReadPass, eps: float, *, uneven: bool = False) -> bool:
+    """Whether the factor of a row is one over the rows of its sequence; of sequences that are ``uneven``, if asked."""
+    rows, sequences = one.rows, one.sequences
+    if sequences < 2 or len(rows.live) < 2 * sequences:
         return False
-    own_rows = np.repeat(rows.live.reshape(one.sequences, length).sum(1), length)
-    products = (rows.factors(eps) * own_rows)[rows.live]
+    counts = rows.live.reshape(sequences, -1).sum(1)
+    products = (rows.factors(eps) * np.repeat(counts, len(rows.live) // sequences))[rows.live]
     products = products[np.isfinite(products)]
-    return len(products) > 1 and not varies(products, coarse=rows.coarse)
-
-
-def _by_label(one: ReadPass, eps: float) -> bool:
-    rows, factors = one.rows, one.rows.factors(eps)
-    known = rows.live & np.isfinite(factors)
-    labels = set(rows.label[known].tolist())
-    alike = (not varies(factors[known & (rows.label == label)], coarse=rows.coarse) for label in labels)
-    return len(labels) < known.sum() and all(alike)
+    alike = len(products) > 1 and not varies(products, coarse=rows.coarse)
+    return alike and not (uneven and len(set(counts[counts > 0])) < 2)
 
 
 def normaliser_findings(
@@ -208,7 +199,15 @@ def normaliser_findings(
         text = f"the mean counts ignored rows: it divides by {'all ' if t != n else ''}{t} rows, and only {n} have a "
         yield defect("ignored-rows-in-mean", f"{text}gradient")
     elif read.name == "micro-batches":
-        yield warning("mean-of-means", _mean_of_means(read, first))
+        sizes, whose = [each.counted for each in first.passes], "batches" if len(first.passes) == 1 else "micro-batches"
+        if read.size is Size.COUNTED_OF_RANK:
+            ranks = {each.rank for each in first.passes}
+            sizes, whose = [sum(each.counted for each in first.passes if each.rank == rank) for rank in ranks], "ranks"
+        text = (
+            f"the mean is a mean of means: {whose} of {min(sizes)} to {max(sizes)} rows count alike, so a row of the "
+        )
+        more = f"smallest weighs {max(sizes) / max(min(sizes), 1):.3g} times as much as one of the largest"
+        yield warning("mean-of-means", text + more)
     elif read.name == "sum":
         divisor = "sequences" if read.size is Size.SEQUENCES else "nothing"
         text = f"gradients are summed over rows and divided by {divisor}, so a larger batch takes a larger step"
@@ -245,15 +244,3 @@ def _excess_finding(excess: Excess, step: StepCount) -> ProbeFinding:
     if excess in MISSING:
         return defect("not-divided", f"gradients are not divided by {what}: they are too large by that number")
     return defect("divided-twice", f"gradients are divided by {what} once too often: they are too small by that number")
-
-
-def _mean_of_means(read: NormaliserRead, step: StepCount) -> str:
-    sizes = [each.counted for each in step.passes]
-    whose = "batches" if len(sizes) == 1 else "micro-batches"
-    if read.size is Size.COUNTED_OF_RANK:
-        ranks = {each.rank for each in step.passes}
-        sizes, whose = [sum(each.counted for each in step.passes if each.rank == rank) for rank in ranks], "ranks"
-    return (
-        f"the mean is a mean of means: {whose} of {min(sizes)} to {max(sizes)} rows count alike, so a row of the "
-        f"smallest weighs {max(sizes) / max(min(sizes), 1):.3g} times as much as one of the largest"
-    )

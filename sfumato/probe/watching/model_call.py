@@ -209,9 +209,7 @@ HOLDERS = (
 """Names of variables and attributes whose object is searched too; the first six hold options."""
 
 HERE = str(Path(__file__).parent)
-
-DEEP = 60
-"""Functions that are searched, from the model outwards."""
+DEEP = 60  # functions that are searched, from the model outwards
 
 
 class GivenStrength(NamedTuple):

@@ -24,14 +24,12 @@ from sfumato.probe.watching.targets_seen import PassCount, ReadStep, Record, cou
 
 NormaliserName: TypeAlias = Literal["rows", "micro-batches", "sum", "twice"]
 
-CLOSE, CLOSE_HALF = 3e-4, 1e-2
-"""How near a factor must be to one over a count, in float32 and in half precision."""
+CLOSE, CLOSE_HALF = 3e-4, 1e-2  # how near a factor must be to one over a count, in float32 and in half precision
 
 FEW, SMALL, SHARED = 4, 65536, 64
 """How many parameters are looked at, how large they may be, and how many entries of one the ranks tell each other."""
 
-WAIT = timedelta(seconds=60)
-"""How long the notes of another rank are waited for."""
+WAIT = timedelta(seconds=60)  # how long the notes of another rank are waited for
 
 
 class Size(Enum):
@@ -96,6 +94,13 @@ class StepCount(NamedTuple):
         """A, of the rank with the most."""
         return max(Counter(each.rank for each in self.passes).values())
 
+    @property
+    def after_a_scaler(self) -> float:
+        """The multiplier if a scaler's power of 2 was taken back: one over it and the ranks."""
+        largest = max(each.factor for each in self.passes) * sum(each.counted for each in self.passes)
+        is_scaled = largest >= 16 and (self.after is None or self.after < 0.25)
+        return 1 / (self.ranks * (2.0 ** np.floor(np.log2(largest) + 0.01) if is_scaled else 1))
+
 
 @dataclass(frozen=True)
 class NormaliserRead:
@@ -126,10 +131,10 @@ def normaliser(steps: Sequence[StepCount], *, coarse: bool = False) -> Normalise
     close = CLOSE_HALF if coarse else CLOSE
     best: NormaliserRead | None = None
     nearest: tuple[float, NormaliserRead | None] = (np.inf, None)
-    # What came after the backward passes: as measured, as ranks alone have it, or one over a scaler's power of 2.
-    for after_of in (_measured, _of_ranks, _of_scaler):
+    of_ranks = [1 / step.ranks for step in steps]
+    measured = [rank if step.after is None else step.after for rank, step in zip(of_ranks, steps, strict=True)]
+    for afters in (measured, of_ranks, [step.after_a_scaler for step in steps]):
         candidates: dict[tuple[Size, Excess], list[float]] = {}
-        afters = [after_of(step) for step in steps]
         for step, after in zip(steps, afters, strict=True):
             for key, value in _values(step, usual, after):
                 candidates.setdefault(key, []).append(value)
@@ -139,7 +144,7 @@ def normaliser(steps: Sequence[StepCount], *, coarse: bool = False) -> Normalise
             if fit > (best.steps if best else 0):
                 best = NormaliserRead(size, excess, 1.0, fit, len(steps), after)
             mass = float(np.median(values))
-            if excess is Excess.NONE and after_of is not _of_scaler and 0 < mass < np.inf:
+            if excess is Excess.NONE and afters in (measured, of_ranks) and 0 < mass < np.inf:
                 away = float(abs(np.log(mass)) + np.ptp(values) / max(mass, 1e-9))
                 if away < nearest[0] - 1e-9:
                     nearest = away, NormaliserRead(size, excess, mass, len(steps), len(steps), after)
@@ -184,21 +189,6 @@ def _values(step: StepCount, usual: int, after: float) -> Iterator[tuple[tuple[S
                 continue
             product = factor * after * values * count
             yield (size, excess), float(product[np.argmax(np.abs(product - 1))])
-
-
-def _of_ranks(step: StepCount) -> float:
-    return 1 / step.ranks
-
-
-def _measured(step: StepCount) -> float:
-    return 1 / step.ranks if step.after is None else step.after
-
-
-def _of_scaler(step: StepCount) -> float:
-    largest = max(each.factor for each in step.passes) * sum(each.counted for each in step.passes)
-    if largest < 16 or (step.after is not None and step.after >= 0.25):
-        return 1 / step.ranks
-    return 1 / (step.ranks * 2.0 ** np.floor(np.log2(largest) + 0.01))
 
 
 class SmallParameters:

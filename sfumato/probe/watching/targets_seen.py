@@ -11,11 +11,8 @@ from sfumato.probe.levels import ClassSpread, as_typed
 from sfumato.probe.rows import Array, Form, ReadRows
 from sfumato.probe.watching.model_call import GivenStrength
 
-MAX_STEPS = 50
-"""Steps whose passes are read; the ones after that are only counted."""
-
-UNIFORM = 0.98
-"""The strength over all classes from which a row has no label of its own."""
+MAX_STEPS = 50  # steps whose passes are read; the ones after that are only counted
+UNIFORM = 0.98  # the strength over all classes from which a row has no label of its own
 
 
 @dataclass

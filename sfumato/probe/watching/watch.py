@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sfumato.probe.find_loss import ProbeError, in_words, load
+from sfumato.probe.find_loss import ProbeError, load, refusing
 from sfumato.probe.result import ProbeFinding, lines_of_facts, lines_of_findings, worst_first
 from sfumato.probe.watching import judging
 from sfumato.probe.watching.normaliser import NormaliserName, normaliser, step_counts
-from sfumato.probe.watching.targets_seen import ReadPass, Record, targets_seen
+from sfumato.probe.watching.targets_seen import Record, targets_seen
 from sfumato.probe.watching.watcher import RunWatcher, check_model
 from sfumato.text import plural, wrapped
 
@@ -171,7 +171,7 @@ def fill(seen: Watched, record: Record) -> None:
         known = None if targets.eps is None else normaliser(counts, coarse=targets.coarse)
         if known is not None:
             seen.normaliser, seen.mass = known.name, known.mass
-            if any(judging.is_mean_of_sequences(each, targets.eps or 0.0) and _uneven(each) for each in passes):
+            if any(judging.is_mean_of_sequences(each, targets.eps or 0.0, uneven=True) for each in passes):
                 seen.normaliser = "micro-batches"
             else:
                 weighted = any(judging.is_weighted(each, targets) for each in passes)
@@ -182,32 +182,19 @@ def fill(seen: Watched, record: Record) -> None:
     seen.findings = worst_first(findings)
 
 
-def _uneven(one: ReadPass) -> bool:
-    """Whether the sequences of a pass have unequal numbers of rows with a gradient."""
-    counts = one.rows.live.reshape(one.sequences, -1).sum(1)
-    return len(set(counts[counts > 0].tolist())) > 1
-
-
 HOW = "it must return (model, run): the model that is trained, and what starts the training, such as trainer.train"
 
 
 def watch_named(name: str) -> Watched:
     """What a trainer does that ``module:function`` makes; the current folder is importable."""
     spec = load(name)
-    try:
+    with refusing(f"{name} failed"):
         made = spec.target(*spec.positional, **spec.arguments)
-    except (Exception, SystemExit) as error:
-        raise ProbeError(f"{name} failed: {in_words(error)}") from error
     if not isinstance(made, (tuple, list)) or len(made) not in (2, 3):
         raise ProbeError(f"{name} returned a {type(made).__name__}; {HOW}")
     model, run, *logits = made
     if not callable(run):
         raise ProbeError(f"{name} returned a {type(run).__name__} in the second place, which cannot be called; {HOW}")
-    with watch(model, *logits) as seen:
-        try:
-            run()
-        except ProbeError:
-            raise
-        except (Exception, SystemExit) as error:
-            raise ProbeError(f"the training of {name} failed: {in_words(error)}") from error
+    with watch(model, *logits) as seen, refusing(f"the training of {name} failed"):
+        run()
     return seen

@@ -19,8 +19,7 @@ from sfumato.probe.watching.model_call import Choice, ModelInputs, as_rows
 from sfumato.probe.watching.normaliser import SmallParameters
 from sfumato.probe.watching.targets_seen import MAX_STEPS, ReadPass, ReadStep, Record
 
-EVALUATIONS = 4
-"""Batches of evaluation that are read, after each step at most."""
+EVALUATIONS = 4  # batches of evaluation that are read, after each step at most
 
 IN_PLACE = (
     "the logits were changed in place after the model had returned them, so their probabilities are not known: "
