@@ -22,10 +22,10 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from sfumato.evaluate.scores import block_scan
 from sfumato.evaluate.scores.column_checks import Column
-from sfumato.evaluate.scores.measure import scan_columns
-from sfumato.evaluate.scores.per_row import Rows
-from sfumato.evaluate.scores.score_matrix import Labels, Scores
+from sfumato.evaluate.scores.per_row import Rows, scan
+from sfumato.evaluate.scores.score_matrix import Labels, ScoreMatrix, Scores, check_labels
 from sfumato.text import number, plural, share
 
 RowKind: TypeAlias = Literal["train", "heldout"]
@@ -134,8 +134,10 @@ def infer_smoothing(*, logits: Scores, labels: Labels, rows: RowKind) -> Smoothi
     """
     if rows not in ("train", "heldout"):
         raise ValueError(f'rows must be "train" or "heldout", got {rows!r}')
-    found, classes = scan_columns(logits=logits, labels=labels)
-    return judge(found, classes, rows).smoothing
+    source = ScoreMatrix(logits=logits)
+    label = check_labels(labels, source.rows, source.classes)
+    found = block_scan.scan(source, label).rows if block_scan.suits(source) else scan(source, label)
+    return judge(found, source.classes, rows).smoothing
 
 
 def judge(rows: Rows, classes: int, kind: RowKind) -> Evidence:

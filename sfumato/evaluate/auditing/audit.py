@@ -19,7 +19,7 @@ from sfumato.evaluate.inferred_smoothing import SOFT_LABELS, Evidence, RowKind, 
 from sfumato.evaluate.metrics import calibration
 from sfumato.evaluate.metrics import features as clusters
 from sfumato.evaluate.metrics.compute import Interval, MetricValue
-from sfumato.evaluate.metrics.registry import compute_metrics, over_groups
+from sfumato.evaluate.metrics.registry import compute_metrics
 from sfumato.evaluate.scores.measure import BINS, Measured, measure
 from sfumato.evaluate.scores.per_row import Rows, SoftRows
 from sfumato.evaluate.scores.read_scores import FileError, read_scores, seeds_of_run
@@ -137,9 +137,7 @@ def audit(
     truth = {"labels": labels, "label_probs": label_probs, "label_counts": label_counts}
     found = measure(logits=logits, probs=probs, **truth)
     found.together = None if group is None else _groups(group, found)
-    by_name = compute_metrics(found, parts=against is not None or found.together is not None)
-    if found.together is not None:
-        by_name = over_groups(by_name, found.together)
+    by_name = compute_metrics(found, parts=against is not None)
     if features is not None and found.counted is not None:
         features = take_rows(features, found.counted)
     if features is not None and found.labels_present > 1:

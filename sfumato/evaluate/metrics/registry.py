@@ -8,7 +8,7 @@ predicted class says. What asks for a class takes the mode of q, the lowest clas
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -23,7 +23,6 @@ from sfumato.evaluate.metrics.temperature import HIGHEST, LOWEST
 from sfumato.evaluate.scores.column_checks import Column
 from sfumato.evaluate.scores.measure import BINS, Measured
 from sfumato.evaluate.scores.per_row import Rows
-from sfumato.evaluate.statistics.groups import RowGroups
 
 
 class Shown(NamedTuple):
@@ -396,23 +395,16 @@ def compute_metric(name: str, found: Measured) -> MetricValue | None:
     else:
         values = getattr(rows, defined.column, None)
         result = None if values is None else compute.mean_of(values, found)
-    if result is None or isinstance(result, MetricValue):
-        return result
-    value, part = result
-    return MetricValue(value, *defined.ends(value, compute.half_width(part, found.weights)), part)
-
-
-def over_groups(by_name: Mapping[str, MetricValue], together: RowGroups) -> dict[str, MetricValue]:
-    """Metrics with intervals that count groups of rows; without ends where it is not known what each row adds."""
-    result: dict[str, MetricValue] = {}
-    for name, number in by_name.items():
-        if name == "ece_noise_floor":  # what chance alone shows, which is no interval of the model
-            result[name] = number
-        elif number.part is None:
-            result[name] = replace(number, low=np.nan, high=np.nan)
-        elif name == "temperature":
-            result[name] = compute.of_temperature(number.value, number.part, None, together)
-        else:
-            low, high = METRICS[name].ends(number.value, compute.half_width(number.part, None, together))
-            result[name] = replace(number, low=low, high=high)
-    return result
+    if result is None:
+        return None
+    together = found.together
+    number = result if isinstance(result, MetricValue) else MetricValue(result[0], np.nan, np.nan, result[1])
+    if together is not None and name != "ece_noise_floor" and (number.part is None or not defined.paired):
+        return replace(number, low=np.nan, high=np.nan)  # what each row adds is not known, so groups cannot be counted
+    if number.part is None or (isinstance(result, MetricValue) and together is None):
+        return number
+    if name == "temperature":
+        return compute.of_temperature(number.value, number.part, None, together)
+    weights = found.weights if together is None else None
+    low, high = defined.ends(number.value, compute.half_width(number.part, weights, together))
+    return replace(number, low=low, high=high)

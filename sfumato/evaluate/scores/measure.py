@@ -37,7 +37,6 @@ from sfumato.evaluate.scores.score_matrix import (
     RowError,
     ScoreMatrix,
     Scores,
-    check_labels,
     group_of,
     row_hash,
     take_rows,
@@ -169,14 +168,6 @@ def _measured(source: ScoreMatrix, truth: Truth, w: Column | None) -> Measured:
         temperatures = np.array([fitted[f].value if f in fitted else 1.0 for f in range(FOLDS)])
         result.after = scan(source, truth.labels, temperatures[fold], soft=truth.soft)
     return result
-
-
-def scan_columns(*, logits: Scores, labels: Labels) -> tuple[Rows, int]:
-    """The columns at T = 1 alone, and K."""
-    source = ScoreMatrix(logits=logits)
-    label = check_labels(labels, source.rows, source.classes)
-    rows = block_scan.scan(source, label).rows if block_scan.suits(source) else scan(source, label)
-    return rows, source.classes
 
 
 def columns_at(
