@@ -19,7 +19,6 @@ import pytest
 
 import sfumato as sf
 from sfumato.from_python.compare import Comparison, options_of
-from sfumato.lab import compare as lab
 from sfumato.lab.data import DataError
 from sfumato.lab.errors import OptionError, WorkerError
 from sfumato.lab.options import Options
@@ -145,7 +144,7 @@ def stop(monkeypatch):
     def broken(*args, **given):
         raise WorkerError("no memory is left")
 
-    monkeypatch.setattr(lab, "train_all", broken)
+    monkeypatch.setattr("sfumato.lab.execute.processes.run_all", broken)
 
 
 def test_a_run_that_was_stopped_goes_on_with_the_same_data(found, tmp_path, monkeypatch):
