@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from sfumato.lab.compare import _times, compare
-from sfumato.lab.errors import OptionError
+from sfumato.lab.errors import ArmError, OptionError
+from sfumato.lab.execute.training_run import run
 from sfumato.lab.options import Options
 
 
@@ -31,3 +32,16 @@ def test_options_are_refused_before_anything_is_written(tmp_path, monkeypatch):
 def test_the_time_of_all_sessions_is_added_up(sessions, times, monkeypatch):
     monkeypatch.setattr("sfumato.lab.compare.time", SimpleNamespace(perf_counter=lambda: 110.128))
     assert _times(SimpleNamespace(folder=SimpleNamespace(start={"sessions": sessions}), clock=100.0)) == times
+
+
+def test_arms_that_differ_in_more_than_their_loss_are_refused(tmp_path, monkeypatch):
+    def unpaired(tasks, parts, *, workers, progress):
+        records = [run(task, parts, lambda epoch: None) for task in tasks]
+        records[1]["batches"] = ["another order"]
+        return records
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sfumato.lab.execute.processes.run_all", unpaired)
+    with pytest.raises(ArmError, match="did not start from the same weights or see the same batches"):
+        compare(Options("digits", seeds=3, epochs=1, model="linear"))
+    assert len(list((tmp_path / "runs").glob("*.partial"))) == 1

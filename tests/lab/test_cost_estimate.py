@@ -12,49 +12,40 @@ import pytest
 import torch
 
 from sfumato.lab.compare import compare
-from sfumato.lab.cost_estimate import Cost, clock_after, dry_run, estimate, within
+from sfumato.lab.cost_estimate import Cost, clock_after, dry_run, estimate, trial, trial_as_text, within
 from sfumato.lab.errors import OptionError
 from sfumato.lab.options import Options
 from sfumato.lab.prepared import prepared
 from sfumato.lab.train import Plan
 from sfumato.lab.train.augment import Augmentation
-from sfumato.text import duration
 from tests.conftest import run_sfumato
 
 COST = Cost(("one-hot", "smoothed"), 6, 2, 40, 680, 1000, 0.001, 100.0, 10**6, 10**6)
 
 
-def test_a_budget_that_is_enough_changes_nothing():
+def test_a_budget_cuts_epochs_in_proportion_and_is_refused_where_fewer_than_three_are_left():
     plan = Plan(40, 64, 1e-3)
     assert within(plan, COST, 100) is plan
+    assert within(plan, COST, 26).epochs == 10
+    way_out = r"take about 2 min here, and less than 3 epochs would be left; give more time"
+    with pytest.raises(OptionError, match=way_out):
+        within(plan, COST, 5)
 
 
-def test_a_budget_cuts_epochs_in_proportion():
-    assert within(Plan(40, 64, 1e-3), COST, 26).epochs == 10
-
-
-def test_a_budget_too_short_for_three_epochs_is_refused_with_the_way_out():
-    with pytest.raises(
-        OptionError, match=r"take about 2 min here, and less than 3 epochs would be left; give more time"
-    ):
-        within(Plan(40, 64, 1e-3), COST, 5)
-
-
-def test_a_cut_budget_is_noted_and_goes_to_the_configuration(tmp_path, monkeypatch):
+def test_a_cut_budget_is_noted_and_the_disk_is_that_of_the_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sfumato.lab.cost_estimate.estimate", lambda *given: replace(COST, seconds=600.0, epochs=20))
-    options = Options("digits", model="linear", seeds=3, epochs=20, time_budget=2.0, out="run")
-    compare(options, sources={"epochs": "command line"})
+    options = Options("digits", model="linear", seeds=3, epochs=10, workers=1)
+    expected = dry_run(options)
+    monkeypatch.setattr("sfumato.lab.cost_estimate.estimate", lambda *given: replace(COST, seconds=300.0, epochs=10))
+    compare(replace(options, time_budget=2.0, out="run"), sources={"epochs": "command line"})
     config = (tmp_path / "run" / "config.toml").read_text(encoding="utf-8")
     assert "epochs = 4  # time budget" in config
     assert "time" not in tomllib.loads(config)
     notes = json.loads((tmp_path / "run" / "env.json").read_text(encoding="utf-8"))["notes"]
-    assert any("Cut from 20 to 4 epochs by --time-budget" in note["text"] for note in notes)
-
-
-def test_no_budget_of_no_time():
-    with pytest.raises(OptionError, match="a number of minutes above 0, got 0"):
-        Options("digits", time_budget=0.0).check()
+    assert any("Cut from 10 to 4 epochs by --time-budget" in note["text"] for note in notes)
+    files = [*(tmp_path / "run" / "logits").iterdir(), *(tmp_path / "run" / "weights").iterdir()]
+    used = sum(path.stat().st_size for path in files if "seed0" not in path.name)  # of which features are kept too
+    assert used * 3 / 2 == pytest.approx(expected.disk, rel=0.3)
 
 
 @pytest.mark.parametrize(
@@ -69,17 +60,7 @@ def test_steps_are_timed_until_the_device_has_done_them(device, waits, monkeypat
     assert waited == waits
 
 
-def test_a_dry_run_counts_what_the_run_will_do_and_writes_nothing(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    found = dry_run(Options("digits", seeds=4, workers=2, arm="onehot,all:0.1,prior:0.1"))
-    assert (found.arms, found.runs, found.workers) == (("one-hot", "all-0.1", "prior-0.1"), 12, 2)
-    assert (found.epochs, found.steps) == (59, 59 * 17)
-    assert found.parameters == 64 * 256 + 256 + 256 * 256 + 256 + 2560 + 10
-    assert 0 < found.seconds_per_step < found.seconds
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_the_command_says_it_in_text_and_in_json(tmp_path):
+def test_a_dry_run_counts_what_the_run_will_do_and_writes_nothing(tmp_path):
     text = run_sfumato("compare", "digits", "--dry-run", "-q", folder=tmp_path)
     assert text.code == 0, text.err
     for word in (
@@ -91,22 +72,13 @@ def test_the_command_says_it_in_text_and_in_json(tmp_path):
         "disk",
     ):
         assert word in text.out
-    found = run_sfumato(
-        "compare", "digits", "--ladder", "0,0.1,0.2", "--dry-run", "--json", "-q", folder=tmp_path
-    ).json()
-    assert found["schema"] == "sfumato.dry-run/1"
-    assert found["arms"] == ["one-hot", "smoothed-0.1", "smoothed-0.2"]
+    words = ("--ladder", "0,0.1,0.2", "--seeds", "4", "--workers", "2")
+    counted = run_sfumato("compare", "digits", *words, "--dry-run", "--json", "-q", folder=tmp_path).json()
+    assert (counted["schema"], counted["arms"]) == ("sfumato.dry-run/1", ["one-hot", "smoothed-0.1", "smoothed-0.2"])
+    assert (counted["runs"], counted["workers"], counted["epochs"], counted["steps"]) == (12, 2, 59, 59 * 17)
+    assert counted["parameters"] == 64 * 256 + 256 + 256 * 256 + 256 + 2560 + 10
+    assert 0 < counted["seconds_per_step"] < counted["seconds"]
     assert list(tmp_path.iterdir()) == []
-
-
-def test_the_disk_it_names_is_that_of_the_run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    options = Options("digits", model="linear", seeds=3, epochs=1)
-    expected = dry_run(options)
-    compare(replace(options, out="run"))
-    files = [*(tmp_path / "run" / "logits").iterdir(), *(tmp_path / "run" / "weights").iterdir()]
-    used = sum(path.stat().st_size for path in files if "seed0" not in path.name)  # of which features are kept too
-    assert used * 3 / 2 == pytest.approx(expected.disk, rel=0.3)
 
 
 DEAR = Cost(("one-hot", "smoothed"), 6, 2, 1200, 20_400, 85_002, 0.00123456, 600.0, 12_345_678, 9_876)
@@ -134,12 +106,12 @@ def test_steps_rows_and_bytes_are_counted(counted):
     assert found.disk == 6 * (4 * parameters + rows * (4 * 10 + 24))
 
 
-@pytest.mark.parametrize(("workers", "turns"), [(1, 6), (3, 2), (6, 1), (60, 1)])
-def test_runs_take_turns_in_the_processes(workers, turns, counted):
+def test_runs_take_turns_in_the_processes(counted):
     once = counted(seeds=3, epochs=4, workers=6).seconds
-    found = counted(seeds=3, epochs=4, workers=workers)
-    assert found.seconds == pytest.approx(turns * once)
-    assert found.workers == min(workers, 6)
+    for workers, turns in ((1, 6), (60, 1)):
+        cost = counted(seeds=3, epochs=4, workers=workers)
+        assert cost.seconds == pytest.approx(turns * once)
+        assert cost.workers == min(workers, 6)
 
 
 def test_the_time_of_a_step_is_the_median_of_five_after_two_that_warm_up(monkeypatch):
@@ -168,12 +140,6 @@ def test_the_steps_that_are_tried_change_the_pictures_as_training_does(counted, 
     assert len(changed) == 7
 
 
-def test_the_threads_of_torch_are_put_back(counted):
-    before = torch.get_num_threads()
-    counted(seeds=3, epochs=1)
-    assert torch.get_num_threads() == before
-
-
 def test_a_cost_is_told_in_units_for_a_person():
     assert DEAR.describe().splitlines() == [
         "arms     one-hot, smoothed",
@@ -195,16 +161,53 @@ def test_bytes_are_told_in_the_largest_unit_that_holds_one(count, words):
     assert replace(DEAR, disk=count).describe().endswith(f"disk     about {words}")
 
 
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(0.2, "1 s"), (99.4, "99 s"), (100, "2 min"), (5399, "90 min"), (5400, "1.5 h"), (90_000, "25.0 h")],
-)
-def test_times_are_told_in_seconds_minutes_or_hours(seconds, words):
-    assert duration(seconds) == words
-
-
 def test_a_cost_for_a_program_has_its_schema_and_every_number():
     told = DEAR.to_json()
     assert told.pop("schema") == "sfumato.dry-run/1"
     assert Cost(**told | {"arms": tuple(told["arms"])}) == DEAR
     assert told["arms"] == ["one-hot", "smoothed"]
+
+
+A_SECOND_EACH_EPOCH = Cost(("one-hot", "smoothed"), 10, 2, 60, 1020, 650, 1 / 17, 600.0, 10**6, 10**6)
+
+
+@pytest.mark.parametrize(("seconds", "asked", "epochs"), [(7.0, None, 3), (20.0, 4, 4), (3.9, None, 2)])
+def test_both_arms_together_train_for_the_time_there_is_or_for_two_epochs(seconds, asked, epochs, monkeypatch):
+    monkeypatch.setattr("sfumato.lab.cost_estimate.estimate", lambda ready: A_SECOND_EACH_EPOCH)
+    found = trial(prepared(Options("digits", model="linear", batch_size=64, epochs=asked)), seconds)
+    assert sum(arm["seconds"] for arm in found["arms"]) > 0
+    assert [(arm["name"], arm["epochs"]) for arm in found["arms"]] == [("one-hot", epochs), ("smoothed", epochs)]
+    assert all(arm["nll"][1] < arm["nll"][0] for arm in found["arms"])
+    assert found["data"] == {
+        "name": "digits", "classes": 10, "inputs": "64 features (8 × 8)", "train": 1078, "validation": 360, "test": 359,
+        "duplicates": 0, "missing": {},
+    }  # fmt: skip
+    assert found["whole"] == A_SECOND_EACH_EPOCH.to_json()
+
+
+FOUND = {
+    "data": {
+        "name": "flowers.csv", "classes": 3, "inputs": "4 features", "train": 1200, "validation": 400, "test": 401,
+        "duplicates": 1002, "missing": {"petal": 1234},
+    },
+    "notes": [{"code": "some", "text": "Something to know."}],
+    "whole": replace(A_SECOND_EACH_EPOCH, epochs=1500).to_json(),
+    "arms": [
+        {"name": "one-hot", "epochs": 4, "nll": [1.25, 0.5], "seconds": 7.6},
+        {"name": "smoothed", "epochs": 4, "nll": [0.5, 0.5], "seconds": 8.1},
+    ],
+}  # fmt: skip
+
+
+def test_a_trial_is_told_with_copies_missing_values_and_an_arm_that_did_not_learn():
+    assert trial_as_text(FOUND).splitlines() == [
+        "data          flowers.csv: 4 features, 3 classes; rows: train 1,200, validation 400, test 401",
+        "duplicates    1,002 rows duplicate an earlier one",
+        "note          Something to know.",
+        "trial         one-hot: validation log loss (NLL) 1.250 to 0.500 in 4 epochs (8 s)",
+        "trial         smoothed: validation log loss (NLL) 0.500 to 0.500 in 4 epochs (8 s); it did not fall: "
+        "look at the data, or at --learning-rate",
+        "full run      10 runs of 1,500 epochs: about 10 min",
+    ]
+    plain = FOUND | {"data": FOUND["data"] | {"duplicates": 0, "missing": {}}, "notes": []}
+    assert [line.split()[0] for line in trial_as_text(plain).splitlines()] == ["data", "trial", "trial", "full"]

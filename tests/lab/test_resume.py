@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from safetensors.torch import save_file
 
@@ -19,6 +21,7 @@ from sfumato.lab.options import Options
 from sfumato.lab.resume import hashes_of_files, reopened
 from sfumato.runs.folder import RunError
 from tests.conftest import run_sfumato
+from tests.lab.arms.conftest import table
 
 SHORT = {"model": "linear", "seeds": 3, "epochs": 1, "workers": 1}
 
@@ -59,7 +62,7 @@ def test_a_finished_run_whose_files_were_swapped_is_trained_again_to_its_own_bit
     swapped = {f"weights/smoothed-seed{n}.safetensors" for n in (0, 1)}
     first, second = (partial / name for name in sorted(swapped))
     first.write_bytes(second.read_bytes())
-    trained: set[tuple[str, int]] = set()
+    trained: set[RunKey] = set()
     lab.resume(
         tmp_path / "run",
         workers=1,
@@ -80,42 +83,63 @@ def test_of_a_whole_run_the_result_is_printed_again_and_nothing_is_touched(tmp_p
     stored = run_sfumato("compare", "--resume", "run.partial", "--json", folder=tmp_path)
     assert (stored.code, stored.err) == (0, "")
     assert stored.json() == json.loads((tmp_path / "run" / "summary.json").read_text(encoding="utf-8"))
-    assert files == {
-        path: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.rglob("*") if path.is_file()
-    }
+    assert contents(tmp_path) == files
 
 
 def _moved_to_the_next(share: float) -> str:
     """A transition table of the digits in which this share of each class gets the label of the next."""
-    lines = [",".join(["", *map(str, range(10))])]
-    for k in range(10):
-        cells = {k: 1 - share, (k + 1) % 10: share}
-        lines.append(",".join([str(k), *(f"{cells.get(j, 0):g}" for j in range(10))]))
-    return "\n".join(lines)
+    rows = (1 - share) * np.eye(10) + share * np.roll(np.eye(10), 1, axis=1)
+    return table([[f"{cell:g}" for cell in row] for row in rows], [str(digit) for digit in range(10)])
 
 
-def test_tables_of_noise_and_confusions_are_gone_on_with_to_the_same_bits_and_others_are_refused(tmp_path, monkeypatch):
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """A function that writes each file that a run reads, as the run was begun with it or with something else."""
     monkeypatch.chdir(tmp_path)
-    table = tmp_path / "table.csv"
-    table.write_text(_moved_to_the_next(0.3), encoding="utf-8")
-    counts = tmp_path / "counts.csv"
-    counts.write_text(_moved_to_the_next(0.2), encoding="utf-8")
-    noisy = Options("digits", **SHORT, noise="table.csv", arm="onehot,confusion:counts.csv")
-    lab.compare(replace(noisy, out=str(tmp_path / "whole")))
+    shares = {"table.csv": (0.3, 0.4), "counts.csv": (0.2, 0.1)}
+
+    def write(name: str, *, changed: bool) -> None:
+        if name in shares:
+            (tmp_path / name).write_text(_moved_to_the_next(shares[name][changed]), encoding="utf-8")
+        else:
+            made = build("linear", prepare("digits").inputs, 10, seed=7 + changed)
+            save_file({name: tensor.contiguous() for name, tensor in made.state_dict().items()}, tmp_path / name)
+
+    for name in ("table.csv", "counts.csv", "w.safetensors"):
+        write(name, changed=False)
+    return write
+
+
+def test_a_run_that_reads_files_goes_on_from_any_folder_to_the_same_bits_and_with_no_other_file(files, tmp_path):
+    options = Options(
+        "digits", **SHORT, noise="table.csv", arm="onehot,confusion:counts.csv", pretrained="w.safetensors"
+    )
+    lab.compare(replace(options, out=str(tmp_path / "whole")))
+
+    def stop_at_seed_1(run: RunKey, epoch: dict) -> None:
+        if run.seed == 1:
+            raise KeyboardInterrupt
+
+    run = tmp_path / "run"
     with pytest.raises(lab.Stopped):
-        lab.compare(replace(noisy, out=str(tmp_path / "run")), watcher=replace(NULL_WATCHER, progress=_stop_at_seed_1))
-    table.write_text(_moved_to_the_next(0.4), encoding="utf-8")
+        lab.compare(replace(options, out=str(run)), watcher=replace(NULL_WATCHER, progress=stop_at_seed_1))
     (tmp_path / "elsewhere").mkdir()
-    monkeypatch.chdir(tmp_path / "elsewhere")  # the path of the table is as seen from where the run was begun
-    with pytest.raises(RunError, match="table.csv has changed since .* put the old table back"):
-        lab.resume(tmp_path / "run", workers=1)
-    table.write_text(_moved_to_the_next(0.3), encoding="utf-8")
-    counts.write_text(_moved_to_the_next(0.1), encoding="utf-8")
-    with pytest.raises(RunError, match="counts.csv has changed since .* put the old file back"):
-        lab.resume(tmp_path / "run", workers=1)
-    counts.write_text(_moved_to_the_next(0.2), encoding="utf-8")
-    lab.resume(tmp_path / "run", workers=1)
-    whole, again = bits(tmp_path / "whole"), bits(tmp_path / "run")
+    os.chdir(tmp_path / "elsewhere")  # paths are as seen from where the run was begun
+    for name, put_back in (
+        ("table.csv", "its labels are no longer those that the finished runs saw; put the old table back"),
+        ("counts.csv", "it is no longer the file that the finished runs read; put the old file back"),
+        ("w.safetensors", "it is no longer the file that the finished runs read; put the old file back"),
+    ):
+        files(name, changed=True)
+        with pytest.raises(RunError) as caught:
+            lab.resume(run, workers=1)
+        assert str(caught.value).endswith(
+            f"{name} has changed since {run}.partial was begun: {put_back}, or start the run again"
+        )
+        files(name, changed=False)
+    summary = lab.resume(run, workers=1)
+    assert len(set(summary["paired"]["weights"])) == 1  # every seed started from the file
+    whole, again = bits(tmp_path / "whole"), bits(run)
     same = [name for name in whole if name.startswith(("logits", "weights", "metrics"))]
     assert len(same) > 6
     assert {name: again[name] for name in same} == {name: whole[name] for name in same}
@@ -123,46 +147,6 @@ def test_tables_of_noise_and_confusions_are_gone_on_with_to_the_same_bits_and_ot
         env = json.loads((tmp_path / folder / "env.json").read_text(encoding="utf-8"))
         assert env["data"]["noise"]["given"] == "table.csv"
         assert env["data"]["noise"]["transition"][3][4] == pytest.approx(0.3)
-
-
-@pytest.fixture
-def stopped_with_weights(tmp_path, monkeypatch):
-    """A comparison that starts from w.safetensors, stopped in its second seed."""
-    monkeypatch.chdir(tmp_path)
-    _write_weights(tmp_path / "w.safetensors", seed=7)
-    with pytest.raises(lab.Stopped):
-        lab.compare(
-            Options("digits", **SHORT, pretrained="w.safetensors", out=str(tmp_path / "run")),
-            watcher=replace(NULL_WATCHER, progress=_stop_at_seed_1),
-        )
-    return tmp_path / "run"
-
-
-def _write_weights(path: Path, *, seed: int) -> None:
-    made = build("linear", prepare("digits").inputs, 10, seed=seed)
-    save_file({name: tensor.contiguous() for name, tensor in made.state_dict().items()}, path)
-
-
-def test_weights_to_start_from_that_have_changed_are_refused(stopped_with_weights, tmp_path):
-    _write_weights(tmp_path / "w.safetensors", seed=8)
-    with pytest.raises(RunError) as caught:
-        lab.resume(stopped_with_weights, workers=1)
-    assert str(caught.value) == (
-        f"w.safetensors has changed since {stopped_with_weights}.partial was begun: it is no longer the file that the "
-        "finished runs read; put the old file back, or start the run again"
-    )
-
-
-def test_weights_to_start_from_are_found_from_any_folder(stopped_with_weights, tmp_path, monkeypatch):
-    (tmp_path / "elsewhere").mkdir()
-    monkeypatch.chdir(tmp_path / "elsewhere")
-    summary = lab.resume(stopped_with_weights, workers=1)
-    assert len(set(summary["paired"]["weights"])) == 1  # every seed started from the file
-
-
-def _stop_at_seed_1(run: RunKey, epoch: dict) -> None:
-    if run.seed == 1:
-        raise KeyboardInterrupt
 
 
 def test_two_files_of_one_name_have_each_their_hash(tmp_path):

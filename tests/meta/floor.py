@@ -27,7 +27,7 @@ PROMISED = ("torch", "numpy")
 LAB = PROJECT["optional-dependencies"]["lab"]
 NUMERICS = "tests/targets tests/loss tests/kernel tests/conformance tests/test_reference.py tests/test_arguments.py"
 OF_A_USER = """tests/evaluate tests/verdict tests/runs tests/report tests/cli
-    tests/lab/data tests/lab/train tests/lab/arms tests/lab/test_lab.py"""
+    tests/lab/data tests/lab/train tests/lab/arms tests/lab/test_compare.py"""
 
 
 OF_THE_WHEEL = "tests/kernel tests/test_arguments.py tests/explain tests/report"

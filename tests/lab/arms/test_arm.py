@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+import sfumato as sf
 from sfumato.lab.arms import KINDS, Arm, ArmKind, arm_of, candidates_of, default_arms, parse_arm
 from sfumato.lab.arms.kind import Parameter
 from sfumato.lab.errors import ArmError, OptionError
@@ -233,3 +234,20 @@ def test_one_hot_comes_first_and_its_strength_is_0(over):
 )
 def test_an_arm_is_spread_over_what_its_kind_is_called(spec, made):
     assert arm_of(spec, np.arange(3), 3) == made
+
+
+@pytest.mark.parametrize("over", ["others", "all"])
+@pytest.mark.parametrize("classes", [2, 3, 100])
+def test_an_arm_proves_its_own_loss_and_refuses_another(over, classes):
+    arm = Arm("smoothed", 0.1, over)
+    assert arm.verify(arm.loss(), classes) == pytest.approx(
+        [0.9, 0.1 / (classes - 1)] if over == "others" else [0.9 + 0.1 / classes, 0.1 / classes]
+    )
+    for wrong in (
+        sf.CrossEntropyLoss(),  # the knob that does nothing
+        sf.CrossEntropyLoss(label_smoothing=0.1, over="all" if over == "others" else "others"),
+        torch.nn.CrossEntropyLoss(label_smoothing=0.0999),
+        sf.CrossEntropyLoss(weight=torch.full((classes,), 2.0), label_smoothing=0.1, over=over, reduction="sum"),
+    ):
+        with pytest.raises(ArmError, match='arm "smoothed" .* should train towards .* but its loss implies'):
+            arm.verify(wrong, classes)

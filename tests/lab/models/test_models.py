@@ -309,3 +309,11 @@ def test_a_language_model_that_finds_its_last_token_by_the_padding_is_given_its_
     model = build(f"hf:{tmp_path}", Inputs("tokens", (6,), 6), 3, seed=0).eval()
     ids = torch.tensor([[3, 5, 0, 0, 0, 0], [4, 2, 7, 8, 9, 3]])  # one above the model's; 0 is none
     assert torch.allclose(model(ids)[0], model(ids[:1, :2])[0], atol=1e-6)
+
+
+def test_a_seed_alone_makes_the_weights_and_leaves_the_callers_random_state():
+    torch.manual_seed(7)
+    state = torch.get_rng_state()
+    assert weights_hash(build("mlp", 4, 3, seed=1)) == weights_hash(build("mlp", 4, 3, seed=1))
+    assert weights_hash(build("mlp", 4, 3, seed=1)) != weights_hash(build("mlp", 4, 3, seed=2))
+    assert torch.equal(torch.get_rng_state(), state)
