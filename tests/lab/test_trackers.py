@@ -164,9 +164,7 @@ def test_a_tracker_that_fails_on_the_way_costs_no_run(tmp_path, monkeypatch):
         return made[-1]
 
     monkeypatch.setattr(Tracker, "_tensorboard", opened)
-    options = Options(
-        "digits", model="linear", seeds=3, epochs=2, workers=1, track="tensorboard", out=str(tmp_path / "run")
-    )
+    options = Options("digits", **SHORT, out=str(tmp_path / "run"))
     summary = lab.compare(options)
     assert summary["verdict"]["sentences"]
     assert "tensorboard only until it failed (the line is cut)" in notes(tmp_path)
@@ -181,9 +179,7 @@ def test_a_tracker_that_does_not_answer_is_known_before_anything_trains(tmp_path
     monkeypatch.setattr(Tracker, "_tensorboard", refused)
     trained: list[str] = []
     watcher = lab.Watcher(lambda setup: None, lambda run, epoch: trained.append(run.arm))
-    options = Options(
-        "digits", model="linear", seeds=3, epochs=2, workers=1, track="tensorboard", out=str(tmp_path / "run")
-    )
+    options = Options("digits", **SHORT, out=str(tmp_path / "run"))
     with pytest.raises(TrackingError, match=r"^--track tensorboard: no such host; `sfumato compare --resume .*run`"):
         lab.compare(options, watcher=watcher)
     assert not trained
