@@ -358,14 +358,12 @@ def read_safetensors(file: IO[bytes], name: str, size: int, wanted: Iterable[str
 
 def _entry(name: str, key: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
     """Type, shape and place of a tensor, which must agree."""
-    try:
+    with contextlib.suppress(KeyError, TypeError, ValueError):
         type_name, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
         whole = all(type(n) is int and n >= 0 for n in (*shape, begin, end)) and isinstance(type_name, str)
         size = _SAFE_BYTES.get(type_name)  # other types are neither read nor checked
         if whole and size in (None, (end - begin) / max(math.prod(shape), 1)):
             return type_name, shape, begin, end
-    except (KeyError, TypeError, ValueError):
-        pass
     raise FileError(f"{name}: {key} is damaged (type, shape and place do not agree); write it again")
 
 

@@ -7,6 +7,7 @@ is guessed before the whole column is known. Python's strict reader checks quote
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import gzip
 import importlib
@@ -267,12 +268,10 @@ def _in_utf8(data: bytes, file: str) -> tuple[bytes, str]:
     if b"\0" in data:
         line = data.count(b"\n", 0, data.index(b"\0")) + 1
         raise DataError(f"{file}, line {line}: a NUL byte, so it is not plain text; save the file as UTF-8 text")
-    try:
+    with contextlib.suppress(UnicodeDecodeError):
         if not data.isascii():
             data.decode("utf-8")
         return data, encoding
-    except UnicodeDecodeError:
-        pass
     try:
         return data.decode("cp1252").encode(), "Windows text (cp1252)"
     except UnicodeDecodeError as error:

@@ -92,19 +92,15 @@ def test_a_name_that_is_not_there_is_missing(method, archive):
     assert refusal(archive({"X.npy": X}), "y", method) == ("missing", "y", "no array y")
 
 
-def test_two_arrays_of_one_name_are_refused_and_the_file_is_closed(archive):
-    stream = open(archive({"X": b"1", "X.npy": X}), "rb")  # noqa: SIM115  the archive closes it
-    with pytest.raises(ArchiveError, match="two arrays of one name") as caught:
-        Archive(stream)
-    assert (caught.value.reason, stream.closed) == ("two of one name", True)
-
-
-def test_what_is_no_archive_is_refused_and_the_file_is_closed(tmp_path):
-    (tmp_path / "text.npz").write_bytes(b"hello")
-    stream = open(tmp_path / "text.npz", "rb")  # noqa: SIM115  the archive closes it
+@pytest.mark.parametrize("reason", ["no archive", "two of one name"])
+def test_what_is_no_archive_or_names_an_array_twice_is_refused_and_the_file_is_closed(reason, archive):
+    path = archive({"X": b"1", "X.npy": X})
+    if reason == "no archive":
+        path.write_bytes(b"hello")
+    stream = open(path, "rb")  # noqa: SIM115  the archive closes it
     with pytest.raises(ArchiveError) as caught:
         Archive(stream)
-    assert (caught.value.reason, caught.value.name, stream.closed) == ("no archive", "", True)
+    assert (caught.value.reason, caught.value.name, stream.closed) == (reason, "", True)
 
 
 @pytest.mark.parametrize(("spare", "refused"), [(0, False), (-1, True)])

@@ -117,8 +117,7 @@ def read_folder(path: str, *, file: str, name: str, roles: Roles, max_bytes: int
 
 def images_below(folder: str) -> tuple[list[str], list[str]]:
     """The paths of all images below a folder, and of all other files; the files of a folder come before its folders."""
-    images: list[str] = []
-    others: list[str] = []
+    images, others = list[str](), list[str]()
     for inner, subfolders, files in os.walk(folder):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in sorted(name for name in files if not name.startswith(".")):

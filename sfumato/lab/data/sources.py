@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -72,13 +72,9 @@ def _digits() -> Table:
 
     bunch: Any = load_digits()
     values = np.ascontiguousarray(bunch.data, np.float64)
-    return Table(
-        name="digits",
-        kind="digits",
-        features=Numbers(values, tuple(bunch.feature_names), (8, 8), image=True),
-        labels=np.asarray(bunch.target, np.int64),
-        class_names=tuple(str(k) for k in bunch.target_names),
-    )
+    classes = tuple(str(k) for k in bunch.target_names)
+    numbers = Numbers(values, tuple(bunch.feature_names), (8, 8), image=True)
+    return Table("digits", "digits", numbers, np.asarray(bunch.target, np.int64), classes)
 
 
 def _name_of(source: str) -> str:
@@ -88,11 +84,10 @@ def _name_of(source: str) -> str:
     folder, file = os.path.split(source)
     if folder and not os.path.isdir(folder):
         raise DataError(f'no file "{source}": there is no folder "{folder}"')
-    try:
-        entries = list(os.scandir(folder or "."))
-    except OSError:
-        entries = []
-    names = [entry.name for entry in entries if entry.name.lower().endswith(_ENDINGS) or entry.is_dir()]
+    names: list[str] = []
+    with suppress(OSError):
+        found = os.scandir(folder or ".")
+        names = [each.name for each in found if each.name.lower().endswith(_ENDINGS) or each.is_dir()]
     if not folder:
         names.append("digits")
     if (close := nearest(file, sorted(names))) is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -39,18 +38,6 @@ def test_blank_lines_and_blanks_around_names_are_passed_over(tmp_path: Path):
     np.testing.assert_array_equal(read_class_table(tmp_path / "t.csv", CLASSES[:2], *WHOLE), [[2, 1], [4, 3]])
 
 
-def test_a_line_may_be_made_into_other_numbers(tmp_path: Path):
-    (tmp_path / "t.csv").write_text(TABLE, encoding="utf-8")
-    table = read_class_table(
-        tmp_path / "t.csv", CLASSES, *WHOLE, lambda values, name: [v / sum(values) for v in values]
-    )
-    np.testing.assert_allclose(table[0], [80 / 96, 7 / 96, 9 / 96])
-
-
-def fails(values: list[float], name: str) -> list[float]:
-    raise ValueError(f"{name} has {math.fsum(values):g}")
-
-
 REFUSED = {
     "a class that is none": (TABLE.replace("\ncat", "\ncta"), 'line 5: "cta" is not a class. Did you mean "cat"?'),
     "a class without a line": (TABLE.replace("dog,40,5,6\n", ""), 'has no line for the class "dog"'),
@@ -78,9 +65,3 @@ def test_a_table_that_is_none_is_refused_with_its_line(what, tmp_path: Path):
         read_class_table(path, CLASSES, *WHOLE)
     assert str(error.value).startswith(str(path))
     assert message in str(error.value)
-
-
-def test_what_is_wrong_with_a_whole_line_is_told_with_its_number(tmp_path: Path):
-    (tmp_path / "t.csv").write_text(TABLE, encoding="utf-8")
-    with pytest.raises(DataError, match="line 2: car has 33"):
-        read_class_table(tmp_path / "t.csv", CLASSES, *WHOLE, fails)

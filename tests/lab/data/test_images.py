@@ -231,12 +231,6 @@ def test_a_class_may_be_called_like_a_part_where_the_others_are_not(tmp_path):
     assert load(str(plain(tmp_path / "e", ("val", "test", "bus")))).class_names == ("bus", "test", "val")
 
 
-def test_a_lone_folder_for_training_is_split(tmp_path):
-    plain(tmp_path / "d" / "train")
-    table = load(str(tmp_path / "d"))
-    assert (table.part, table.class_names, len(table.labels)) == (None, ("a", "b"), 6)
-
-
 def test_a_class_needs_one_image_where_the_parts_are_given(tmp_path):
     plain(tmp_path / "d" / "train", each=1)
     plain(tmp_path / "d" / "test", "a", each=1)

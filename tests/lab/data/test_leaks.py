@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import warnings
 
 import numpy as np
 import pytest
@@ -205,15 +204,3 @@ def test_a_column_whose_values_only_copies_or_rows_of_a_group_share_is_no_leak(t
 def test_equal_values_of_the_only_column_are_no_copies(tmp_path):
     columns = {"size": [f"{k % 14 / 4}" for k in range(N)], "label": [f"class {k % 2}" for k in range(N)]}
     assert found(write(tmp_path / "data.csv", columns)) == [("leak", "size")]
-
-
-def test_copies_do_not_hide_a_column_that_tells_the_label(tmp_path):
-    columns = {name: [cell for cell in cells for _ in range(4)] for name, cells in table(lambda y, _: y).items()}
-    assert found(write(tmp_path / "data.csv", columns)) == [("leak", "copy")]
-
-
-def test_as_many_classes_as_rows_are_tried_without_a_warning_of_the_tree():
-    every = np.arange(400)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        warned((every // 2).tolist(), Column("size", "number", np.random.default_rng(0).random(400)))

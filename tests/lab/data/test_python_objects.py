@@ -342,9 +342,3 @@ def test_labels_beside_a_frame_come_in_any_form(y):
     read = table_in_memory(frame(), y, Roles(), {})
     assert read.labels.tolist() == [0, 1] * 15
     assert read.features.names == ("size", "city")
-
-
-def test_a_gap_in_a_series_of_labels_is_a_missing_label():
-    labels = pandas.Series([*LABELS[:29], None])
-    with pytest.raises(DataError, match='^X, row 29: column "label" is empty; give it a label or drop the row'):
-        table_in_memory(frame(), labels, Roles(), {})
