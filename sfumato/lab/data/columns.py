@@ -128,7 +128,8 @@ class _Texts:
         self.levels = encoded.dictionary  # its different texts
         self.codes = encoded.indices.fill_null(-1).to_numpy().astype(np.int64)  # which one each cell holds; −1: none
         self.counts = np.bincount(self.codes + 1)[1:]
-        self.numeric = {mark: matching(with_hyphens(self.levels), NUMBER[mark]) for mark in ".,"}  # by decimal mark
+        hyphened = with_hyphens(self.levels)
+        self.numeric = {mark: matching(hyphened, NUMBER[mark]) for mark in ".,"}  # by decimal mark
         points, commas = (self.counts[self.numeric[mark]].sum() for mark in ".,")
         self.decimal = "," if commas > points else "."  # the mark of most cells that are numbers
 
