@@ -266,20 +266,12 @@ class TestBuffers:
         subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def test_logits_changed_after_the_loss_are_noticed():
-    z, labels = torch.randn(5, 4, requires_grad=True), torch.tensor([0, 1, 2, 3, 0])
-    computed = z * 1
-    loss = sf.cross_entropy(computed, labels)
-    with torch.no_grad():
-        computed.mul_(2)
-    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
-        loss.backward()
-
-
-def test_labels_changed_after_the_loss_are_noticed():
-    z, labels = torch.randn(4, 5, requires_grad=True), torch.tensor([0, 1, 2, 3])
+@pytest.mark.parametrize("changed", ["logits", "labels"])
+def test_what_is_changed_after_the_loss_is_noticed(changed):
+    z, labels = 1 * torch.randn(4, 5, requires_grad=True), torch.tensor([0, 1, 2, 3])
     loss = sf.cross_entropy(z, labels, label_smoothing=0.1) / 2  # so that the gradient is not ready yet
-    labels.zero_()
+    with torch.no_grad():
+        (z if changed == "logits" else labels).zero_()
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
 
@@ -384,19 +376,3 @@ def test_an_ignored_row_is_inert_whatever_its_sample_weight(path, reduction, bad
         results.append((loss.detach(), grad))
     assert torch.equal(results[0][0], results[1][0])
     assert torch.equal(results[0][1], results[1][1])
-
-
-@pytest.mark.parametrize("path", needs.PATHS)
-@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
-@pytest.mark.parametrize("weight_on", ["class", "sample"])
-def test_class_weights_of_plain_labels_pass_over_ignored_rows(path, reduction, weight_on, monkeypatch):
-    needs.path(path, monkeypatch)
-    z, labels = torch.randn(6, 4, dtype=torch.float64), torch.tensor([0, 1, -100, 2, 3, -100])
-    options = {"weight": torch.rand(4).double() + 0.5, "weight_on": weight_on, "reduction": reduction}
-    leaf = z.clone().requires_grad_()
-    loss = sf.cross_entropy(leaf, labels, label_smoothing=0.1, **options)
-    (grad,) = torch.autograd.grad(loss.sum(), leaf)
-    torch.testing.assert_close(loss, reference.cross_entropy(z, labels, label_smoothing=0.1, **options))
-    torch.testing.assert_close(grad, reference.gradient(z, labels, label_smoothing=0.1, **options))
-    with pytest.raises(IndexError, match="label 4 in row 1 is not a class"):
-        sf.cross_entropy(z, torch.tensor([0, 4, -100, 2, 3, -100]), **options)

@@ -233,13 +233,3 @@ def test_probabilities_of_a_wider_type_widen_the_arithmetic_as_in_one_process():
     torch.testing.assert_close(loss, exact, rtol=1e-14, atol=0)
     assert grad.dtype == torch.float32
     torch.testing.assert_close(grad, gradient.float(), rtol=1e-6, atol=1e-9)
-
-
-@pytest.mark.parametrize("offset", [1e4, 1e6])
-def test_a_large_offset_does_not_cancel(offset):
-    generator = torch.Generator().manual_seed(2)
-    z = torch.randn(8, 100, generator=generator, dtype=torch.float64).mul(4).round().div(4)  # exact under the offset
-    labels = torch.randint(0, 100, (8,), generator=generator)
-    shifted, _ = split_loss((z + offset).float(), labels, [0, 40, 100], label_smoothing=0.1, reduction="none")
-    exact = reference.cross_entropy(z, labels, label_smoothing=0.1, reduction="none")
-    torch.testing.assert_close(shifted, exact, rtol=5e-7, atol=0)

@@ -297,17 +297,14 @@ def test_a_loss_without_a_finite_optimum_falls_to_its_floor_as_the_gap_grows(nam
     assert rows[-1].item() < -50 if optimum.floor == -math.inf else rows[-1].item() < 1e-200
 
 
+FINITE_NUMBER = "must be a finite number, at least 0, got"
 REFUSED = {
-    "negative beta": ("confidence", {"beta": -0.1}, "beta must be a finite number, at least 0, got -0.1"),
-    "no beta": ("logit_l2", {"beta": math.nan}, "beta must be a finite number, at least 0, got nan"),
-    "threshold": (
-        "confidence",
-        {"beta": 1, "threshold": -1},
-        "threshold must be a finite number, at least 0, got -1",
-    ),
-    "margin": ("margin", {"margin": math.inf}, "margin must be a finite number, at least 0, got inf"),
-    "alpha": ("maxsup", {"alpha": -1}, "alpha must be a finite number, at least 0, got -1"),
-    "gamma": ("focal", {"gamma": -1}, "gamma must be a finite number, at least 0, got -1"),
+    "negative beta": ("confidence", {"beta": -0.1}, f"beta {FINITE_NUMBER} -0.1"),
+    "no beta": ("logit_l2", {"beta": math.nan}, f"beta {FINITE_NUMBER} nan"),
+    "threshold": ("confidence", {"beta": 1, "threshold": -1}, f"threshold {FINITE_NUMBER} -1"),
+    "margin": ("margin", {"margin": math.inf}, f"margin {FINITE_NUMBER} inf"),
+    "alpha": ("maxsup", {"alpha": -1}, f"alpha {FINITE_NUMBER} -1"),
+    "gamma": ("focal", {"gamma": -1}, f"gamma {FINITE_NUMBER} -1"),
     "relaxation": ("relaxation", {"alpha": 1}, "alpha must be at least 0 and below 1, got 1"),
     "positive rate": (
         "negative_smoothing",
