@@ -50,8 +50,14 @@ def at_the_ends(spec: Spec, name: str, loss: Loss, reading: Reading) -> Iterator
             continue
         level = levels(at)
         if eps == 0.0:
-            plain = at
-            yield from _mass_moves(name, level, levels(reading))
+            plain, now = at, levels(reading)
+            # A factor of the loss is the same at every strength; a Σq that changes with the strength was never meant.
+            both = [] if level is None or now is None else [level, now]
+            if "softmax" in {each.kind for each in both} and both[0].kind != "sigmoid":
+                before, after = (each.mass for each in both)
+                if abs(after - before) > 1e-5 * abs(before):
+                    text = f"Σq changes with {name}: {before:.6g} at 0, {after:.6g} here: the target is not normalised"
+                    yield defect("mass-changes-with-strength", text)
         if not (np.isfinite(at.targets).all() and np.isfinite(values).all()):
             within, accepted = 0 <= eps <= 1, " is not refused" if not 0 <= eps <= 1 else ""
             make = defect if within else note if np.isnan(eps) else warning
@@ -68,15 +74,6 @@ def at_the_ends(spec: Spec, name: str, loss: Loss, reading: Reading) -> Iterator
             yield note("strength-zero", "ε = 0: one-hot")
         else:
             yield warning("strength-zero-smooths", f"ε = 0: not one-hot: {_shown(level)}")
-
-
-def _mass_moves(name: str, before: Levels | None, now: Levels | None) -> Iterator[ProbeFinding]:
-    """A factor of the loss is the same at every strength; a Σq that changes with the strength was never meant."""
-    if before is None or now is None or "softmax" not in (before.kind, now.kind) or before.kind == "sigmoid":
-        return
-    if abs(now.mass - before.mass) > 1e-5 * abs(before.mass):
-        text = f"Σq changes with {name}: {before.mass:.6g} at 0, {now.mass:.6g} here: the target is not normalised"
-        yield defect("mass-changes-with-strength", text)
 
 
 def _shown(level: Levels) -> str:

@@ -1,7 +1,6 @@
 r"""The target of each label from gradients at several logits: fit ∂L/∂z = S·p − q, alone or with one known term beside.
 
-Both are linear in S and q, so a few gradients give them and a residual, which shows whether the loss is of that kind.
-For sigmoids p is σ(z). The gradient of a penalty is linear in its coefficient; other terms are found by search.
+S, q and the coefficient of a penalty are linear, and their residual shows whether the loss is of that kind at all.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,6 @@
-"""The levels of a target: two, for the label and for every other class, or one for each class.
+"""The levels of a target: two, for the label and for every other class, or one for each class: by weights, or a prior.
 
-Class weights and a prior give each class its own level. A probe looks for them in the targets that it fitted to each
-label, and a watcher in the gradients of rows.
+A probe looks for them in the targets that it fitted to each label, and a watcher in the gradients of rows.
 """
 
 from collections.abc import Iterable
@@ -70,7 +69,11 @@ def levels(reading: Reading) -> Levels | None:
     q, labels = reading.targets[alive], reading.live_labels
     own = q[np.arange(len(alive)), labels]
     rest: Any = np.ma.masked_array(q, own_class(labels, k))
-    pad = None if reading.kind == "sigmoid" else _padding(rest)
+    pad = None  # the only class to which no other label gives mass, while the other classes get some
+    size = float(np.ma.max(np.ma.abs(rest))) if rest.count() else 0.0
+    if reading.kind == "softmax" and k >= 4 and size >= 1e-9:
+        (empty,) = np.nonzero(np.ma.abs(rest).max(axis=0).filled(np.inf) < 1e-7 * size)
+        pad = int(empty[0]) if len(empty) == 1 else None
     if pad is not None:
         rest = np.ma.masked_array(rest, np.broadcast_to(np.arange(k) == pad, rest.shape))
     close = 1e-4 * max(abs(factor), float(np.abs(own).max()))
@@ -83,15 +86,6 @@ def levels(reading: Reading) -> Levels | None:
     mass = float(f"{true + (k - 1 - (pad is not None)) * other:.12g}")
     kind = reading.kind if pad is None else "softmax without padding"
     return Levels(k, kind, true, other, mass, pad, factor, reading.coarse)
-
-
-def _padding(rest: Any) -> int | None:
-    """The only class to which no other label gives mass, while the other classes get some."""
-    size = float(np.ma.max(np.ma.abs(rest))) if rest.count() else 0.0
-    if rest.shape[1] < 4 or size < 1e-9:
-        return None
-    (empty,) = np.nonzero(np.ma.abs(rest).max(axis=0).filled(np.inf) < 1e-7 * size)
-    return int(empty[0]) if len(empty) == 1 else None
 
 
 def as_typed(value: float, *, coarse: bool = False) -> float:

@@ -107,7 +107,6 @@ def _teacher_result(spec: Spec, classes: int, findings: list[ProbeFinding], call
 def _checks(
     spec: Spec, loss: Loss, target: TargetRead, reduction: RowReduction, ignored: int | None
 ) -> list[Callable[[], Iterable[ProbeFinding]]]:
-    """The checks that follow once the target and the reduction are known."""
     reading, classes = target.reading, target.reading.classes
     checks: list[Callable[[], Iterable[ProbeFinding]]] = [
         lambda: labels.odd_labels(loss, reading, reduction.factors),

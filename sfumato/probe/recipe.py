@@ -1,7 +1,6 @@
 """The line of code that gives the same loss in sfumato, and whether it has the numbers of the loss.
 
-Both get the very same tensors, in the way in which the loss is called: rows, sequences, images or a dictionary. So a
-line that would mistake positions for classes, or mean another reduction over several sequences, is found out here.
+Both get the very same tensors, in the way in which the loss is called, so a line for other shapes is found out here.
 """
 
 from dataclasses import dataclass, replace

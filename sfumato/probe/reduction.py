@@ -29,7 +29,11 @@ def reduction_of(spec: Spec, loss: Loss, reading: Reading) -> RowReduction:
         findings = [] if loss.seeded else _gradients_that_mix(loss, z, labels, together, alone, factors)
         if values.ndim >= 1 and values.size in (4, 4 * reading.classes):
             name: Name = "none"
-            findings += [] if loss.seeded else _values_that_mix(loss, z, labels, values)
+            shown = values.reshape(4, -1).sum(axis=1)
+            each = np.array([loss.value(z[i : i + 1], labels[i : i + 1]) for i in range(4)])
+            if not loss.seeded and np.abs(shown - each).max() > 1e-3 * np.abs(each).max():
+                text = f"the value of a row depends on the other rows: {shown[0]:.4g} among four, {each[0]:.4g} alone"
+                findings.append(defect("values-leak", text))
         else:
             name, more = _name_of_factors(loss, z, labels, factors)
             findings += more
@@ -53,15 +57,6 @@ def _gradients_that_mix(
     if np.abs(loss.gradient(others, labels)[0] - together[0]).max() > close:
         return [defect("rows-leak", "the gradient of a row depends on the other rows: they leak into each other")]
     return [warning("rows-turn", "the gradient of a row in a batch is no multiple of its gradient alone")]
-
-
-def _values_that_mix(loss: Loss, z: Array, labels: Labels, values: Array) -> list[ProbeFinding]:
-    shown = values.reshape(4, -1).sum(axis=1)
-    alone = np.array([loss.value(z[i : i + 1], labels[i : i + 1]) for i in range(4)])
-    if np.abs(shown - alone).max() <= 1e-3 * np.abs(alone).max():
-        return []
-    text = f"the value of a row depends on the other rows: {shown[0]:.4g} among four, {alone[0]:.4g} alone"
-    return [defect("values-leak", text)]
 
 
 def _name_of_factors(loss: Loss, z: Array, labels: Labels, factors: Array) -> tuple[Name, list[ProbeFinding]]:

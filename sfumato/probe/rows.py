@@ -1,7 +1,5 @@
-r"""The target of each row of a pass: its label, its strength, and the factor that its gradient was multiplied by.
-
-For a row of a cross entropy ∂L/∂z_k = c·(p_k − q_k). All classes but the label have one mass b, so that their gradients
-lie on a line: its slope is c, its zero is b, and the label is off it. Of many classes a few hundred are read.
+r"""The target of each row of a pass: for a row of a cross entropy ∂L/∂z_k = c·(p_k − q_k). All classes but the label
+have one mass b, so that their gradients lie on a line: its slope is c, its zero is b, and the label is off it.
 """
 
 from collections.abc import Callable
@@ -72,10 +70,9 @@ class ReadRows(Lines):
     divisor: float = 1.0  # what the loss divides the logits by
 
     def factors(self, eps: float) -> Array:
-        """The factor c of each row, once the strength of all is known.
+        """The factor c of each row, once the strength of all is known: g/(p − q) of the label, or of the other classes.
 
-        It is g/(p − q) of the label, or that of the other classes together, whichever loses less to rounding.
-        Rows with more than one class off the line keep the slope of their own line.
+        Whichever loses less to rounding; rows with more than one class off the line keep the slope of their own line.
         """
         b = eps / self.classes
         a = 1 - (self.classes - 1) * b
@@ -111,10 +108,7 @@ class ReadRows(Lines):
 
 
 def form_of(z: Tensor, g: Tensor) -> Form:
-    """What outputs (R, K) are, told by themselves and by their gradients.
-
-    Probabilities whose gradients sum to 0 went through one more softmax; the gradients of log p do not.
-    """
+    """What outputs (R, K) are: probabilities whose gradients sum to 0, say, went through one more softmax."""
     some, its = z[:64].double(), g[:64].double()
     if not bool(torch.isfinite(some).all()) or some.shape[1] < 2:
         return Form.LOGITS

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sfumato.conventions import SPREADS, Convention
+from sfumato.conventions import SPREADS
 from sfumato.probe.call import Loss
 from sfumato.probe.find_loss import Spec, attempt, refusing
 from sfumato.probe.gradients import Reading, read
@@ -33,8 +33,13 @@ def identify(at: Mapping[int, Levels], argument: float | None = None) -> Identit
         return Identity(None, None, "the kind of target is not the same at every K")
     if all(level.is_hard for level in known):
         return Identity("sigmoid-hard" if "sigmoid" in kinds else "one-hot", 0.0, "all mass is on the label")
-    common = {name: _common(spread, known) for name, spread in SPREADS.items() if spread.space in kinds}
-    fits = {name: as_typed(eps, coarse=known[0].coarse) for name, eps in common.items() if eps is not None}
+    fits: dict[str, float] = {}
+    for name in (name for name, spread in SPREADS.items() if spread.space in kinds):
+        strengths = [eps for level in known if (eps := strength_over(name, level)) is not None]
+        middle = float(np.median(strengths)) if len(strengths) == len(known) else np.inf
+        # A loss in float32 has few digits of a small share of the others.
+        if np.isfinite(middle) and np.ptp(strengths) <= 1e-4 * max(abs(middle), 0.01):
+            fits[name] = as_typed(middle, coarse=known[0].coarse)
     fits = _with_right_mass(fits, known)
     several = len(at) > 1
     if argument is not None:
@@ -76,16 +81,6 @@ def strength_over(name: str, level: Levels) -> float | None:
     close = 1e-4 if level.coarse else 2e-5
     fits = abs(back[0] / total - true) <= close and abs(back[1] / total - other) <= close * max(abs(other), 1e-3)
     return eps if fits else None
-
-
-def _common(spread: Convention, known: list[Levels]) -> float | None:
-    """The strength of a convention that fits all levels; None where there is none."""
-    strengths = [eps for level in known if (eps := strength_over(spread.name, level)) is not None]
-    if len(strengths) < len(known):
-        return None
-    middle = float(np.median(strengths))
-    close = 1e-4 * max(abs(middle), 0.01)  # a loss in float32 has few digits of a small share of the others
-    return middle if max(strengths) - min(strengths) <= close else None
 
 
 def _with_right_mass(fits: dict[str, float], known: list[Levels]) -> dict[str, float]:

@@ -124,10 +124,13 @@ def _differentiable(loss: Loss, logits: Array, labels: Labels) -> tuple[Loss, Ar
         except Exception:
             if library == "jax" and not _is_of_jax(loss.returned(logits, labels)):
                 raise
-    if library in ("torch", "numpy"):
-        loss = _on_arrays(loss, logits, labels)
-        if loss.style.library == "jax":
+    if library in ("torch", "numpy"):  # perhaps it takes arrays, and may return one of jax
+        arrays = replace(loss, style=replace(loss.style, library="numpy"))
+        out = attempt(lambda: arrays.returned(logits, labels))
+        if _is_of_jax(out):
+            loss = replace(loss, style=replace(loss.style, library="jax"))
             return loss, loss.gradient(logits, labels)
+        loss = loss if out is None or isinstance(out, torch.Tensor) else arrays
     other = (logits, 0.7 * logits, 0.4 * logits, logits[:, ::-1].copy())
     values = np.stack([loss.values(given, labels).ravel() for given in other])
     loss = replace(loss, differences=True, coarse=bool((values == values.astype(np.float32)).all()))
@@ -138,15 +141,6 @@ def _differentiable(loss: Loss, logits: Array, labels: Labels) -> tuple[Loss, Ar
         most = f"{MAX_BY_DIFFERENCES} classes: give --classes {MAX_BY_DIFFERENCES} or fewer"
         raise TooManyClassesError(f"{text}{most}, or return a value that is not detached")
     return loss, loss.gradient(logits, labels)
-
-
-def _on_arrays(loss: Loss, logits: Array, labels: Labels) -> Loss:
-    """The same loss on numpy arrays, or on those of jax if it returns one; unchanged if it then returns a tensor."""
-    given = replace(loss, style=replace(loss.style, library="numpy"))
-    out = attempt(lambda: given.returned(logits, labels))
-    if _is_of_jax(out):
-        return replace(loss, style=replace(loss.style, library="jax"))
-    return loss if out is None or isinstance(out, torch.Tensor) else given
 
 
 def _is_of_jax(out: Any) -> bool:
@@ -168,10 +162,7 @@ def _score(loss: Loss, gradient: Array, logits: Array, labels: Labels) -> int:
 
 
 def make(spec: Spec, classes: int) -> tuple[Spec, Loss, list[ProbeFinding]]:
-    """The loss for K classes, and what had to be done so that its calls can be compared.
-
-    A loss that cannot be called by default is made with a strength of 0.1.
-    """
+    """The loss for K classes, with a strength of 0.1 if it cannot be called without, and what had to be done to it."""
     name = spec.strength
     findings: list[ProbeFinding] = []
     function = spec.made(classes)

@@ -1,7 +1,5 @@
 """A small data set, one run of it that nothing happened to, and the means of making things happen."""
 
-from __future__ import annotations
-
 import json
 import re
 import time

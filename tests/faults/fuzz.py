@@ -4,8 +4,6 @@ Whatever a file holds, a reader gives an answer or its own error, soon, in bound
 known by the reader's name, a seed and a number: the same three make the same file.
 """
 
-from __future__ import annotations
-
 import contextlib
 import fnmatch
 import gzip
@@ -25,8 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from tests.faults.scores import files as scores_files
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from safetensors.torch import save as safetensors_of
 
 MARGIN = 2**30  # bytes of address space beyond what is in use when the first file is read
 SECONDS = 20
@@ -132,9 +132,7 @@ def npz_files() -> list[bytes]:
         (np.savez_compressed, rng.normal(size=(60, 4)), np.array(["ant", "bee", "cät"])[y]),
         (np.savez, np.asfortranarray(rng.normal(size=(60, 3)).astype(np.float32)), y.astype(np.float64)),
     ):
-        buffer = io.BytesIO()
-        save(buffer, X=x, y=labels)
-        files.append(buffer.getvalue())
+        files.append(saved(save, X=x, y=labels))
     return files
 
 
@@ -146,6 +144,39 @@ def csv_files() -> dict[str, bytes]:
     tabs = "a\tb\ty\n" + "".join(f"{a}\t{b}\t{k}\n" for a, b, k in rows)
     packed = gzip.compress(plain.encode(), mtime=0)
     return {"t.csv": plain.encode(), "q.csv": quoted.encode(), "t.tsv": tabs.encode(), "t.csv.gz": packed}
+
+
+def scores_files() -> dict[str, bytes]:
+    """Contents by name: 40 rows of 5 classes, with labels where the kind holds them."""
+    rng = np.random.default_rng(0)
+    z, y = rng.normal(size=(40, 5)).astype(np.float32) * 2, rng.integers(5, size=40)
+    p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    order = np.argsort(-p, axis=1)
+    best = [p[i][order[i]].tolist() for i in range(40)]
+    names = [f"logit_{k}" for k in range(5)]
+    csv = ",".join([*names, "label"]) + "\n"
+    csv += "".join(",".join(f"{x:.7g}" for x in row) + f",{k}\n" for row, k in zip(z, y, strict=True))
+    timm = "filename,index,prob\n" + "".join(f'{i}.jpg,"{order[i].tolist()}","{best[i]}"\n' for i in range(40))
+    tensors = {"logits": torch.from_numpy(z), "labels": torch.from_numpy(y)}
+    return {
+        "s.npz": saved(np.savez, logits=z, labels=y, features=z[:, :3]),
+        "packed.npz": saved(np.savez_compressed, logits=z.astype(np.float16), labels=y),
+        "p.npz": saved(np.savez, probs=p.astype(np.float64), labels=y),
+        "s.safetensors": safetensors_of({"logits": tensors["logits"].bfloat16(), "labels": tensors["labels"]}),
+        "s.pt": saved(torch.save, tensors),
+        "s.csv": csv.encode(),
+        "timm.csv": timm.encode(),
+        "s.parquet": saved(pq.write_table, pa.table({name: z[:, k] for k, name in enumerate(names)} | {"label": y})),
+        "list.parquet": saved(pq.write_table, pa.table({"index": order.tolist(), "prob": best})),
+        "s.npy": saved(np.save, z),
+    }
+
+
+def saved(save: Callable[..., Any], *values: Any, **named: Any) -> bytes:
+    """What a function writes into a file; the file is its first argument, or its second where that is the value."""
+    buffer = io.BytesIO()
+    save(*values, buffer) if save in (torch.save, pq.write_table) else save(buffer, *values, **named)
+    return buffer.getvalue()
 
 
 def npz(folder: Path, run: Path, rng: random.Random) -> Case:

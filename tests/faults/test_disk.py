@@ -1,7 +1,5 @@
 """A full disk, a file that may grow no further, a folder that must not be written: a sentence, and a way to go on."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Every reader against mutated real files: a clear error or an answer, never a traceback, a hang, 1 GB, or code run."""
 
-from __future__ import annotations
-
 import io
 import os
 import pickle

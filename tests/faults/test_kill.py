@@ -1,7 +1,5 @@
 """Killed at any moment, a run is whole, or absent with a ``.partial`` that goes on to the bits of one never killed."""
 
-from __future__ import annotations
-
 import os
 import random
 import re

@@ -1,7 +1,5 @@
 """Two processes with one name, and signals at awkward moments."""
 
-from __future__ import annotations
-
 import sys
 import time
 
@@ -12,14 +10,15 @@ from tests.faults.conftest import WORDS, bits
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="forks, and asks Linux for more")]
 
 
-def test_of_two_runs_with_one_name_the_one_that_comes_second_to_it_is_refused(start, whole, tmp_path):
+def test_of_two_runs_with_one_name_the_second_is_refused_and_so_is_resuming_a_run_at_work(start, whole, tmp_path):
     late = start(*WORDS, "--out", "run", name="start.sealed", signal="stop")  # it has looked, and not yet taken it
     late.wait_for_stop()
     first = start(*WORDS, "--out", "run", name="logits/one-hot-seed0", signal="stop")
     first.wait_for_stop()
     late.resume()
-    assert late.wait() == 2
-    assert late.err == "sfumato: another process is at work in run.partial; wait for it, or stop it first\n"
+    for second in (late, start("compare", "--resume", "run")):
+        assert second.wait() == 2
+        assert second.err == "sfumato: another process is at work in run.partial; wait for it, or stop it first\n"
     first.resume()
     assert first.wait() == 0
     assert bits(tmp_path / "here" / "run") == whole.bits
@@ -48,17 +47,6 @@ def test_without_a_name_two_runs_take_different_numbers(start, whole, tmp_path):
     assert sorted(path.name for path in runs.iterdir()) == [f"pets-{day}-1", f"pets-{day}-2"]
     one, two = (bits(path) for path in sorted(runs.iterdir()))
     assert {name for name in one if one[name] != two[name]} == {"summary.json", "report.html"}  # they hold their name
-
-
-def test_a_run_at_work_cannot_be_resumed_by_another_process(start, whole, tmp_path):
-    first = start(*WORDS, "--out", "run", name="logits/one-hot-seed0", signal="stop")
-    first.wait_for_stop()
-    second = start("compare", "--resume", "run")
-    assert second.wait() == 2
-    assert second.err == "sfumato: another process is at work in run.partial; wait for it, or stop it first\n"
-    first.resume()
-    assert first.wait() == 0
-    assert bits(tmp_path / "here" / "run") == whole.bits
 
 
 @pytest.mark.parametrize(

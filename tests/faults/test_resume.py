@@ -1,7 +1,5 @@
 """What ``--resume`` takes and prints, and what it refuses."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import sys

@@ -1,7 +1,5 @@
 """Same seed, same machine, same bits: every file of a comparison, however many processes share the work."""
 
-from __future__ import annotations
-
 import os
 import sys
 

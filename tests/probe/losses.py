@@ -1,7 +1,5 @@
 """Helpers of the tests of the probe: a smoothed loss of torch, and the findings as codes."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """Losses to probe: what other projects compute, in a few lines each, with the defects that were found in them."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 import torch.nn.functional as F

@@ -1,7 +1,5 @@
 """Losses that are called in an unusual way, that change or draw, or that cannot be called."""
 
-from __future__ import annotations
-
 import sys
 
 import pytest

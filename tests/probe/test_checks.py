@@ -1,7 +1,5 @@
 """The checks of rows, labels, arithmetic and arguments, each on losses that are wrong in one known way."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

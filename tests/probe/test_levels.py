@@ -1,7 +1,5 @@
 """Fits of gradients that are made by hand, the levels in readings, and conventions named from levels."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The probe against losses whose convention, strength and defects are known: see peer_losses.py for what they are."""
 
-from __future__ import annotations
-
 import functools
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The line of sfumato that the probe gives: the loss written out in torch, on rows and in shapes that it never saw."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

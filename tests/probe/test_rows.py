@@ -1,7 +1,5 @@
 """Labels, strengths and factors of rows, read from gradients of torch, and the one strength of many rows."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 import numpy as np

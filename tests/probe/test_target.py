@@ -1,7 +1,5 @@
 """What gradients say of a target, whether the loss is smallest there, and losses that have no fixed target."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

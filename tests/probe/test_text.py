@@ -1,7 +1,5 @@
 """The results of probe and watch in words and as JSON."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 

@@ -1,10 +1,8 @@
-"""Read the loss of evaluation, which nobody differentiates.
-
-While a model is evaluated, every call of torch that uses its logits is run a second time on a copy that has a graph.
-What these calls return to the trainer is left as it was. The gradient of a loss that came of the copy is read as usual.
+"""Read the loss of evaluation, which nobody differentiates: each call of torch that uses the logits of a model is run a
+second time on a copy that has a graph. What the calls return to the trainer is left as it was.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +11,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from sfumato.probe.rows import ReadRows, read_rows
-from sfumato.probe.watching.model_call import as_rows, class_axis
+from sfumato.probe.watching.model_call import as_rows, class_axis, tensors_in
 
 no_dispatch = torch._C.DisableTorchFunction  # pyright: ignore[reportPrivateUsage]
 """A context in which no function mode is told of calls, and so none runs them twice."""
@@ -55,7 +53,7 @@ class Tape:
 
     def knows(self, args: Any, kwargs: Any) -> bool:
         """Whether any argument has a double."""
-        return any(id(each) in self._doubles for each in _tensors((args, kwargs)))
+        return any(id(each) in self._doubles for each in tensors_in((args, kwargs)))
 
     def double(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
         """Run a call on the doubles of its arguments, and keep what comes of it."""
@@ -70,11 +68,11 @@ class Tape:
                 again = func(*self._swapped(args), **self._swapped(kwargs))
         except Exception:
             return  # a call that has no derivative, or that cannot be repeated, ends the trace here
-        both = zip(_tensors(result), _tensors(again), strict=False)
+        both = zip(tensors_in(result), tensors_in(again), strict=False)
         kept = {id(real): (real, other) for real, other in both if other.is_floating_point() and other.requires_grad}
         self._doubles |= kept
         if kept:
-            self._used |= {id(each) for each in _tensors((args, kwargs))} - {id(each) for each in _tensors(result)}
+            self._used |= {id(each) for each in tensors_in((args, kwargs))} - {id(each) for each in tensors_in(result)}
 
     def _swapped(self, value: Any) -> Any:
         """Arguments with doubles in place of tensors; tensors of inference mode are copied: no graph holds them."""
@@ -136,11 +134,3 @@ def eps_of_evaluation(losses: list[ReadRows]) -> float | None:
             strengths.append(float(np.median(rows.eps[good])))
     plain = [eps for eps in strengths if eps < 0.98]
     return max(plain or strengths, default=None)
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (Mapping, tuple, list)):
-        for each in value.values() if isinstance(value, Mapping) else value:
-            yield from _tensors(each)

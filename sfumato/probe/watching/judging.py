@@ -7,7 +7,7 @@ import numpy as np
 
 from sfumato.probe.result import ProbeFinding, defect, note, warning
 from sfumato.probe.rows import Form
-from sfumato.probe.watching.normaliser import MISSING, Excess, NormaliserRead, Size, StepCount
+from sfumato.probe.watching.normaliser import MISSING, OF_ALL_ROWS, USUAL, Excess, NormaliserRead, Size, StepCount
 from sfumato.probe.watching.targets_seen import ReadPass, Record, TargetsSeen, own_factors, varies
 from sfumato.text import plural
 
@@ -191,11 +191,23 @@ def normaliser_findings(
     first = max(steps, key=lambda step: sum(each.counted for each in step.passes))
     n, t = sum(each.counted for each in first.passes), sum(each.rows for each in first.passes)
     if read.excess is not Excess.NONE:
-        yield _excess_finding(read.excess, first)
-    elif read.size.is_usual:
+        a, count = len(first.passes) // max(first.ranks, 1), MISSING.get(read.excess, read.excess)
+        what = {
+            Excess.PASSES: f"the {a} micro-batches of a step",
+            Excess.RANKS: f"the {first.ranks} ranks",
+            Excess.PASSES_AND_RANKS: f"the {a} micro-batches and the {first.ranks} ranks",
+        }.get(count, "the rows")
+        if count in (Excess.PASSES, Excess.RANKS) and a == first.ranks:
+            what = f"{a}, the number of micro-batches and of ranks,"
+        if read.excess in MISSING:
+            yield defect("not-divided", f"gradients are not divided by {what}: they are too large by that number")
+        else:
+            text = f"gradients are divided by {what} once too often: they are too small by that number"
+            yield defect("divided-twice", text)
+    elif read.size in USUAL:
         text = "an incomplete step is divided by the passes of a complete one"
         yield warning("incomplete-step", text)
-    elif read.size.counts_ignored:
+    elif read.size in OF_ALL_ROWS:
         text = f"the mean counts ignored rows: it divides by {'all ' if t != n else ''}{t} rows, and only {n} have a "
         yield defect("ignored-rows-in-mean", f"{text}gradient")
     elif read.name == "micro-batches":
@@ -230,17 +242,3 @@ def normaliser_findings(
     if abs(left - 1) > 1e-3:
         text = f"gradients were multiplied by {left:.3g} after the backward passes, as clipping does"
         yield note("gradients-multiplied", text)
-
-
-def _excess_finding(excess: Excess, step: StepCount) -> ProbeFinding:
-    a, count = len(step.passes) // max(step.ranks, 1), MISSING.get(excess, excess)
-    what = {
-        Excess.PASSES: f"the {a} micro-batches of a step",
-        Excess.RANKS: f"the {step.ranks} ranks",
-        Excess.PASSES_AND_RANKS: f"the {a} micro-batches and the {step.ranks} ranks",
-    }.get(count, "the rows")
-    if count in (Excess.PASSES, Excess.RANKS) and a == step.ranks:
-        what = f"{a}, the number of micro-batches and of ranks,"
-    if excess in MISSING:
-        return defect("not-divided", f"gradients are not divided by {what}: they are too large by that number")
-    return defect("divided-twice", f"gradients are divided by {what} once too often: they are too small by that number")

@@ -181,14 +181,19 @@ def inputs_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ModelInputs:
 
     ids = first("input_ids", "ids", "tokens", "idx", "x")
     if ids is None:
-        ids = next((each for each in _flat(args) if _whole(each) and each.dim() == 2), None)
+        by_place = tensors_in([each for each in args if not isinstance(each, Mapping)])
+        ids = next((each for each in by_place if _whole(each) and each.dim() == 2), None)
     mask = first("attention_mask", "mask", "padding_mask", whole=False)
     return ModelInputs(ids, mask, first("labels", "targets", "target", "y"))
 
 
-def _flat(values: Any) -> Iterator[Any]:
-    for each in values:
-        yield from _flat(each) if isinstance(each, (tuple, list)) else (each,)
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """The tensors in nested mappings and sequences."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (Mapping, tuple, list)):
+        for each in value.values() if isinstance(value, Mapping) else value:
+            yield from tensors_in(each)
 
 
 def _whole(value: Any) -> bool:

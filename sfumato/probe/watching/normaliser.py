@@ -1,8 +1,6 @@
-r"""What a trainer divides by, from the factor of each pass, the rows in it, and what became of gradients afterwards.
-
-Between two steps of the optimiser, pass m of A on rank r of R has n rows that count. N is the sum of all n. Each row's
-gradient reaches the optimiser times e, and the sizes that e may be one over tell the trainers apart: N (one mean over
-all rows), A·R·n (a mean of means), 1 (a sum), or one of these times A or R once too often or too rarely.
+r"""What a trainer divides by. Pass m of A on rank r of R has n rows that count, N together, and each row's gradient
+reaches the optimiser times e: 1/N is one mean over all rows, 1/(A·R·n) a mean of means, 1 a sum, and one of these times
+A or R is divided once too often or too rarely.
 """
 
 import contextlib
@@ -20,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from sfumato.probe.rows import Array
-from sfumato.probe.watching.targets_seen import PassCount, ReadStep, Record, count_of
+from sfumato.probe.watching.targets_seen import PassCount, Record, count_of
 
 NormaliserName: TypeAlias = Literal["rows", "micro-batches", "sum", "twice"]
 
@@ -49,15 +47,12 @@ class Size(Enum):
     USUAL_COUNTED = "A·R·n with the usual A"
     USUAL_ALL = "A·R·all rows with the usual A"
 
-    @property
-    def is_usual(self) -> bool:
-        """Whether an incomplete step is divided by the passes of a complete one."""
-        return self in (Size.USUAL_COUNTED, Size.USUAL_ALL)
 
-    @property
-    def counts_ignored(self) -> bool:
-        """Whether rows without a gradient count."""
-        return self in (Size.ALL_BUT_LAST, Size.ALL_BUT_LAST_OF_PASS, Size.ALL, Size.ALL_OF_PASS, Size.USUAL_ALL)
+USUAL = (Size.USUAL_COUNTED, Size.USUAL_ALL)
+"""An incomplete step is divided by the passes of a complete one."""
+
+OF_ALL_ROWS = (Size.ALL_BUT_LAST, Size.ALL_BUT_LAST_OF_PASS, Size.ALL, Size.ALL_OF_PASS, Size.USUAL_ALL)
+"""Rows without a gradient count."""
 
 
 class Excess(Enum):
@@ -116,7 +111,7 @@ class NormaliserRead:
     @property
     def name(self) -> NormaliserName:
         """The kind of normaliser."""
-        if self.excess is not Excess.NONE or self.size.is_usual:
+        if self.excess is not Excess.NONE or self.size in USUAL:
             return "twice"
         if self.size in (Size.ONE, Size.SEQUENCES):
             return "sum"
@@ -284,10 +279,7 @@ def place_among_ranks() -> RankPlace | None:
 
 
 def exchange(note: Any, place: RankPlace, number: int, *, wait: timedelta = WAIT) -> dict[int, Any]:
-    """Leave a note for the other ranks, and read theirs; ranks that left none in time are absent.
-
-    A collective call would hang where one rank alone is watched.
-    """
+    """Leave a note for the other ranks, and read theirs, without a collective call; ranks that left none are absent."""
     place.store.set(f"sfumato watch {number} of {place.rank}", json.dumps(note))
     notes: dict[int, Any] = {place.rank: note}
     for other in set(range(place.ranks)) - {place.rank}:
@@ -303,7 +295,11 @@ _uses = itertools.count()
 
 def step_counts(record: Record, eps: float) -> tuple[list[StepCount], bool]:
     """The counts of each step over all ranks, and whether the ranks train apart, each with its own gradients."""
-    own = [_note(step, eps) for step in record.complete_steps()]
+    own: list[dict[str, Any]] = []  # each step as numbers that can be told to other ranks
+    for step in record.complete_steps():
+        counts = [count for each in step.passes if (count := count_of(each, eps)) is not None]
+        passes = [[c.counted, c.rows, c.sequences, c.factor / step.divided_by] for c in counts]
+        own.append({"passes": passes, "arrived": step.arrived, "there": step.at_the_optimiser})
     place, number = place_among_ranks() or RankPlace(None, 0, 1), next(_uses)
     notes = {0: own} if place.store is None else exchange(own, place, number)
     record.ranks, record.ranks_silent = place.ranks, sorted(set(range(place.ranks)) - set(notes))
@@ -312,13 +308,6 @@ def step_counts(record: Record, eps: float) -> tuple[list[StepCount], bool]:
     steps = range(min(len(each) for each in notes.values()))
     joined = [_joined({rank: its[i] for rank, its in notes.items()}, place) for i in steps]
     return [step for step, _ in joined if step.passes], bool(joined) and all(alone for _, alone in joined)
-
-
-def _note(step: ReadStep, eps: float) -> dict[str, Any]:
-    """A step as numbers that can be told to other ranks."""
-    counts = [count_of(each, eps) for each in step.passes]
-    passes = [[c.counted, c.rows, c.sequences, c.factor / step.divided_by] for c in counts if c is not None]
-    return {"passes": passes, "arrived": step.arrived, "there": step.at_the_optimiser}
 
 
 def _joined(notes: dict[int, dict[str, Any]], place: RankPlace) -> tuple[StepCount, bool]:

@@ -6,12 +6,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from torch import nn
+
 from sfumato.probe.find_loss import ProbeError, load, refusing
 from sfumato.probe.result import ProbeFinding, lines_of_facts, lines_of_findings, worst_first
 from sfumato.probe.watching import judging
 from sfumato.probe.watching.normaliser import NormaliserName, normaliser, step_counts
 from sfumato.probe.watching.targets_seen import Record, targets_seen
-from sfumato.probe.watching.watcher import RunWatcher, check_model
+from sfumato.probe.watching.watcher import RunWatcher
 from sfumato.text import plural, wrapped
 
 SCHEMA = "sfumato.watch/1"
@@ -142,7 +144,12 @@ def watch(model: Any, logits: Callable[[Any], Any] | str | None = None) -> Gener
 
     Source: the note, eq. 1, solved for the target.
     """
-    watcher, seen = RunWatcher(check_model(model), logits), Watched(model=type(model).__name__)
+    seen = Watched(model=type(model).__name__)
+    if not isinstance(model, nn.Module):
+        own = f"; its own .model is one: watch({seen.model.lower()}.model)"
+        hint = own if isinstance(getattr(model, "model", None), nn.Module) else ""
+        raise ProbeError(f"watch needs the torch.nn.Module that is trained, got a {seen.model}{hint}")
+    watcher = RunWatcher(model, logits)
     watcher.start()
     try:
         yield seen
@@ -182,19 +189,17 @@ def fill(seen: Watched, record: Record) -> None:
     seen.findings = worst_first(findings)
 
 
-HOW = "it must return (model, run): the model that is trained, and what starts the training, such as trainer.train"
-
-
 def watch_named(name: str) -> Watched:
     """What a trainer does that ``module:function`` makes; the current folder is importable."""
+    how = "it must return (model, run): the model that is trained, and what starts the training, such as trainer.train"
     spec = load(name)
     with refusing(f"{name} failed"):
         made = spec.target(*spec.positional, **spec.arguments)
     if not isinstance(made, (tuple, list)) or len(made) not in (2, 3):
-        raise ProbeError(f"{name} returned a {type(made).__name__}; {HOW}")
+        raise ProbeError(f"{name} returned a {type(made).__name__}; {how}")
     model, run, *logits = made
     if not callable(run):
-        raise ProbeError(f"{name} returned a {type(run).__name__} in the second place, which cannot be called; {HOW}")
+        raise ProbeError(f"{name} returned a {type(run).__name__} in the second place, which cannot be called; {how}")
     with watch(model, *logits) as seen, refusing(f"the training of {name} failed"):
         run()
     return seen

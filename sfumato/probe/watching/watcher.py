@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from sfumato.probe.find_loss import ProbeError, in_words
+from sfumato.probe.find_loss import in_words
 from sfumato.probe.rows import MANY, read_rows
 from sfumato.probe.watching import evaluation, model_call
 from sfumato.probe.watching.evaluation import ShadowGraphMode, no_dispatch
@@ -224,16 +224,6 @@ class RunWatcher:
             with contextlib.suppress(Exception):
                 eps = evaluation.eps_of_evaluation(tape.read())
                 self.record.evaluation_eps += [] if eps is None else [eps]
-
-
-def check_model(model: Any) -> nn.Module:
-    """The model that can be watched."""
-    if isinstance(model, nn.Module):
-        return model
-    name, hint = type(model).__name__, ""
-    if isinstance(getattr(model, "model", None), nn.Module):
-        hint = f"; its own .model is one: watch({name.lower()}.model)"
-    raise ProbeError(f"watch needs the torch.nn.Module that is trained, got a {name}{hint}")
 
 
 def _undisturbed(method: Any) -> Any:

@@ -1,7 +1,5 @@
 """Small models and plain training loops, right ones and wrong ones."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

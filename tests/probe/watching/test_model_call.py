@@ -1,7 +1,5 @@
 """What is found in a model's call: logits, loss, tokens, masks, labels, and the strengths of the program around it."""
 
-from __future__ import annotations
-
 import argparse
 import functools
 from collections import namedtuple

@@ -1,7 +1,5 @@
 """Every way of dividing, from counts and factors alone; which steps count, and what gradients became; two ranks."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

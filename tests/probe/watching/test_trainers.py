@@ -1,7 +1,5 @@
 """Watching real trainers: Hugging Face's, TRL's, Lightning's and Keras's."""
 
-from __future__ import annotations
-
 import os
 from typing import Any
 
@@ -42,29 +40,24 @@ def mean_of_each(outputs: Any, labels: Any, num_items_in_batch: Any = None) -> t
 EPS = pytest.approx(0.1, abs=1e-3)
 
 
-@pytest.mark.parametrize("accumulate", [1, 2, 8])
-def test_trainers_own_smoothing_is_a_mean_over_all_rows(tmp_path, accumulate):
-    seen = watched(tmp_path, accumulate, label_smoothing_factor=0.1)
-    assert (seen.eps, seen.normaliser, seen.steps, seen.micro_batches) == (EPS, "rows", 3, accumulate)
-    assert alarms(seen) == []
+SMOOTHED_EVALUATION = ["warning: evaluation-smoothed"]
 
 
-@pytest.mark.parametrize("accumulate", [1, 8])
-def test_our_loss_in_trainer_is_a_mean_over_all_rows_and_hard_in_evaluation(tmp_path, accumulate):
-    seen = watched(tmp_path, accumulate, loss=compute_loss(0.1), evaluate=True)
-    assert (seen.eps, seen.normaliser, seen.evaluation_eps) == (EPS, "rows", 0.0)
-    assert alarms(seen) == []
-
-
-def test_trainers_own_smoothing_smooths_evaluation_too(tmp_path):
-    seen = watched(tmp_path, label_smoothing_factor=0.1, evaluate=True)
-    assert seen.evaluation_eps == EPS
-    assert alarms(seen) == ["warning: evaluation-smoothed"]
-
-
-def test_hard_labels_are_hard_in_both(tmp_path):
-    seen = watched(tmp_path, evaluate=True)
-    assert (seen.eps, seen.evaluation_eps, alarms(seen)) == (0.0, 0.0, [])
+@pytest.mark.parametrize(
+    ("accumulate", "own", "loss", "evaluate", "eps", "evaluation_eps", "told"),
+    [
+        *((accumulate, 0.1, None, False, EPS, None, []) for accumulate in (1, 2, 8)),
+        *((accumulate, 0.0, compute_loss(0.1), True, EPS, 0.0, []) for accumulate in (1, 8)),
+        (1, 0.1, None, True, EPS, EPS, SMOOTHED_EVALUATION),
+        (1, 0.0, None, True, 0.0, 0.0, []),
+    ],
+)
+def test_trainers_own_smoothing_and_ours_are_a_mean_over_all_rows_and_ours_is_hard_in_evaluation(
+    accumulate, own, loss, evaluate, eps, evaluation_eps, told, tmp_path
+):
+    seen = watched(tmp_path, accumulate, loss=loss, evaluate=evaluate, label_smoothing_factor=own)
+    assert (seen.eps, seen.normaliser, seen.steps, seen.micro_batches) == (eps, "rows", 3, accumulate)
+    assert (seen.evaluation_eps, alarms(seen)) == (evaluation_eps, told)
 
 
 def test_a_loss_that_trainer_scales_no_more_is_too_large_by_the_accumulation(tmp_path):

@@ -1,7 +1,5 @@
 """What the hooks take, what they leave behind, and what they say where there is nothing to read."""
 
-from __future__ import annotations
-
 import copy
 import gc
 import sys

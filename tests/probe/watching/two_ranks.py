@@ -6,8 +6,6 @@
 The second line makes the ranks itself, from one process that has everything loaded.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import sys
