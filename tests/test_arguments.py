@@ -16,6 +16,7 @@ from tests.loss.properties import path
 __all__ = ["path"]  # a fixture: every claim is made of the compiled kernel and of the torch path
 
 
+Z, Y, WEIGHT = torch.randn(3, 4), torch.tensor([0, 1, 3]), torch.randn(4, 4)
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -26,24 +27,18 @@ def test_mixed_dtypes_promote_as_torchs(logits, probs):
 
 
 def test_bytes_are_labels_and_other_integers_are_refused():
-    z = torch.randn(3, 4)
-    torch.testing.assert_close(
-        sf.cross_entropy(z, torch.tensor([0, 1, 3], dtype=torch.uint8)), F.cross_entropy(z, torch.tensor([0, 1, 3]))
-    )
+    torch.testing.assert_close(sf.cross_entropy(Z, Y.to(torch.uint8)), F.cross_entropy(Z, Y))
     with pytest.raises(RuntimeError, match="expected scalar type Long but found int32: labels must be torch.int64"):
-        sf.cross_entropy(z, torch.tensor([0, 1, 3], dtype=torch.int32))
+        sf.cross_entropy(Z, Y.to(torch.int32))
 
 
 @pytest.mark.parametrize("function", [sf.cross_entropy, reference.cross_entropy, sf.loss_parts])
 class TestBadArguments:
-    z = torch.randn(3, 4)
-    y = torch.tensor([0, 1, 3])
-
     @pytest.mark.parametrize("eps", [-0.1, 1.2, float("nan"), float("inf")])
     @pytest.mark.parametrize("kind", [ValueError, RuntimeError])
     def test_a_strength_outside_its_range(self, function, eps, kind):
         with pytest.raises(kind, match=rf"^label_smoothing must be in \[0, 1\], got {eps:g}$"):
-            function(self.z, torch.tensor([0, 1, 2, 3]), label_smoothing=eps)  # said before the shapes are
+            function(Z, torch.tensor([0, 1, 2, 3]), label_smoothing=eps)  # said before the shapes are
 
     @pytest.mark.parametrize("label", [4, -1, -101])
     def test_a_label_that_is_no_class(self, function, label):
@@ -51,7 +46,7 @@ class TestBadArguments:
         with pytest.raises(
             IndexError, match=rf"^label {label} in row 1 is not a class: logits have 4 classes \(0 to 3\)$"
         ):
-            function(self.z, labels, label_smoothing=0.1)
+            function(Z, labels, label_smoothing=0.1)
 
     def test_a_label_that_is_no_class_in_a_picture(self, function):
         labels = torch.zeros(2, 3, 3, dtype=torch.long)
@@ -62,51 +57,42 @@ class TestBadArguments:
     @pytest.mark.parametrize("index", [None, True, 1.5, "0"])
     def test_an_ignore_index_that_is_no_whole_number(self, function, index):
         with pytest.raises(TypeError, match=rf"^ignore_index must be an int, got {index!r}$"):
-            function(self.z, self.y, ignore_index=index)
+            function(Z, Y, ignore_index=index)
 
-    def test_shapes_that_do_not_fit(self, function):
-        with pytest.raises(ValueError, match=r"Expected input batch_size \(3\) to match target batch_size \(4\)\."):
-            function(self.z, torch.tensor([0, 1, 2, 3]))
-        with pytest.raises(ValueError, match=r"Expected target size \[3, 2\], got \[3, 5\]"):
-            function(torch.randn(3, 4, 2), torch.zeros(3, 5, dtype=torch.long))
-        with pytest.raises(RuntimeError, match="either for all 4 classes or no classes"):
-            function(self.z, self.y, torch.rand(3))
-        with pytest.raises(ValueError, match=r"sample_weight must be one number a row, \(3,\), got \(4,\)"):
-            function(self.z, self.y, sample_weight=torch.rand(4))
-        with pytest.raises(ValueError, match="the target has 5 classes, the logits have 4"):
-            function(self.z, sf.one_hot(self.y, 5))
-        with pytest.raises(ValueError, match=r"the target has positions \(2,\), the logits \(3,\)"):
-            function(self.z, sf.one_hot(self.y[:2], 4))
-
-    def test_words_that_mean_nothing(self, function):
-        with pytest.raises(ValueError, match="over must be \"others\" .* got 'uniform'"):
-            function(self.z, self.y, over="uniform")
-        with pytest.raises(ValueError, match="weight_on must be \"class\" .* got 'row'"):
-            function(self.z, self.y, weight_on="row")
+    @pytest.mark.parametrize(
+        ("given", "how", "error", "message"),
+        [
+            ((Z, torch.arange(4)), {}, ValueError, r"batch_size \(3\) to match target batch_size \(4\)\."),
+            ((torch.randn(3, 4, 2), torch.zeros(3, 5).long()), {}, ValueError, r"target size \[3, 2\], got \[3, 5\]"),
+            ((Z, Y, torch.rand(3)), {}, RuntimeError, "either for all 4 classes or no classes"),
+            ((Z, Y), {"sample_weight": torch.rand(4)}, ValueError, r"must be one number a row, \(3,\), got \(4,\)"),
+            ((Z, sf.one_hot(Y, 5)), {}, ValueError, "the target has 5 classes, the logits have 4"),
+            ((Z, sf.one_hot(Y[:2], 4)), {}, ValueError, r"the target has positions \(2,\), the logits \(3,\)"),
+            ((Z, Y), {"over": "uniform"}, ValueError, "over must be \"others\" .* got 'uniform'"),
+            ((Z, Y), {"weight_on": "row"}, ValueError, "weight_on must be \"class\" .* got 'row'"),
+            ((Z, torch.ones(3, 4).long()), {}, RuntimeError, "Expected floating point type for target with class prob"),
+            ((Z, torch.rand(3, 4)), {"ignore_index": 1}, RuntimeError, "ignore_index is not supported for floating"),
+        ],
+    )
+    def test_what_does_not_fit(self, function, given, how, error, message):
+        with pytest.raises(error, match=message):
+            function(*given, **how)
 
     def test_smoothing_twice(self, function):
-        target = sf.smooth(self.y, 4, 0.1, over="all")
+        target = sf.smooth(Y, 4, 0.1, over="all")
         with pytest.raises(ValueError, match="label_smoothing is 0.2 but the target is a Target already"):
-            function(self.z, target, label_smoothing=0.2)
+            function(Z, target, label_smoothing=0.2)
         with pytest.raises(ValueError, match="ignore_index is 0, but a Target knows its ignored rows"):
-            function(self.z, target, ignore_index=0)
+            function(Z, target, ignore_index=0)
         with pytest.raises(TypeError, match="for a strength per row use sf.smooth"):
-            function(self.z, self.y, label_smoothing=torch.tensor(0.1))
-
-    def test_probabilities_that_are_whole_numbers(self, function):
-        with pytest.raises(RuntimeError, match="Expected floating point type for target with class probabilities"):
-            function(self.z, torch.ones(3, 4, dtype=torch.long))
-        with pytest.raises(RuntimeError, match="ignore_index is not supported for floating point target"):
-            function(self.z, torch.rand(3, 4), ignore_index=1)
+            function(Z, Y, label_smoothing=torch.tensor(0.1))
 
 
 def test_numpys_whole_numbers_are_an_ignore_index():
-    z, y = torch.randn(3, 4), torch.tensor([0, 1, 3])
-    found = sf.cross_entropy(z, y, ignore_index=np.int64(1))  # pyright: ignore[reportArgumentType]
-    torch.testing.assert_close(found, F.cross_entropy(z, y, ignore_index=1))
+    found = sf.cross_entropy(Z, Y, ignore_index=np.int64(1))  # pyright: ignore[reportArgumentType]
+    torch.testing.assert_close(found, F.cross_entropy(Z, Y, ignore_index=1))
 
 
-Z, Y, WEIGHT = torch.randn(3, 4), torch.tensor([0, 1, 3]), torch.randn(4, 4)
 WITH_REDUCTION = {
     "cross_entropy": lambda **how: sf.cross_entropy(Z, Y, **how),
     "reference": lambda **how: reference.cross_entropy(Z, Y, **how),

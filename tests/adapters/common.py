@@ -47,3 +47,12 @@ def assert_at_closed_form(logits: Any, labels: Any, over: str, *, eps: float = 0
     logits = np.asarray(logits)
     wanted = sf.theory.optimal_gap(eps, logits.shape[1], over=over)
     assert sf.evaluate.logit_gap(logits, np.asarray(labels)).mean() == pytest.approx(wanted, rel=rel)
+
+
+def assert_both_arms(folder: Path, validation: int | None = None) -> None:
+    """That judge reads what a block of the page saved: both arms, and as many validation rows."""
+    found = sf.judge(folder / "scores").to_dict()
+    assert ([arm["name"] for arm in found["arms"]], found["data"]["validation"]) == (
+        ["one-hot", "smoothed"],
+        validation,
+    )

@@ -89,3 +89,15 @@ def test_without_its_framework_the_import_says_what_to_type(monkeypatch, adapter
     told = f"^sfumato.adapters.{adapter} needs {installed}; to install it, type: pip install {installed}$"
     with pytest.raises(ImportError, match=told):
         importlib.import_module(f"sfumato.adapters.{adapter}")
+
+
+@pytest.mark.parametrize(
+    ("adapter", "name"),
+    [("keras", "CrossEntropy"), ("timm", "CrossEntropy"), ("hf", "compute_loss")],
+)
+def test_a_strength_and_a_convention_are_checked_before_training(adapter, name):
+    pytest.importorskip({"hf": "transformers"}.get(adapter, adapter))
+    make = getattr(importlib.import_module(f"sfumato.adapters.{adapter}"), name)
+    for given, message in (((2.0, "all"), r"label_smoothing must be in \[0, 1\]"), ((0.1, "rest"), "over must be")):
+        with pytest.raises(ValueError, match=f"^{message}"):
+            make(*given)

@@ -12,7 +12,7 @@ import torch
 
 import sfumato as sf
 from sfumato.adapters import boosting
-from tests.adapters.common import assert_at_closed_form, digits, run_block
+from tests.adapters.common import assert_at_closed_form, assert_both_arms, digits, run_block
 
 xgb = pytest.importorskip("xgboost")
 lgb = pytest.importorskip("lightgbm")
@@ -265,4 +265,4 @@ def test_the_lines_for_judge_save_both_arms(tmp_path, monkeypatch):
     X, y = few()
     names = {"xgb": xgb, "K": K, "train": xgb.DMatrix(X, y), "test": xgb.DMatrix(*few()), "y_test": y}
     run_block(TITLE, 3, names)
-    assert [arm["name"] for arm in sf.judge(tmp_path / "scores").to_dict()["arms"]] == ["one-hot", "smoothed"]
+    assert_both_arms(tmp_path)

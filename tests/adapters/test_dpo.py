@@ -64,13 +64,7 @@ def test_the_default_loss_of_trl_takes_a_strength_and_does_nothing_with_it(told)
 def test_the_lines_for_dpo_are_its_loss():
     drawn = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
     chosen, rejected, ref_chosen, ref_rejected = drawn
-    names = {
-        "chosen": chosen,
-        "rejected": rejected,
-        "ref_chosen": ref_chosen,
-        "ref_rejected": ref_rejected,
-        "beta": 0.1,
-    }
+    names = {"chosen": chosen, "rejected": rejected, "ref_chosen": ref_chosen, "ref_rejected": ref_rejected}
     margin = 0.1 * (chosen - ref_chosen - rejected + ref_rejected)
     wanted = (-0.9 * F.logsigmoid(margin) - 0.1 * F.logsigmoid(-margin)).mean()
     torch.testing.assert_close(run_block(TITLE, 0, {**names, "beta": 0.1})["loss"], wanted)

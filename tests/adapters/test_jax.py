@@ -50,13 +50,6 @@ def test_value_and_gradient_are_those_of_the_reference(over, eps, softened):
     np.testing.assert_allclose(gradient, sf.reference.gradient(*own, reduction="sum", **how), atol=1e-14)
 
 
-@pytest.mark.parametrize("eps", [0.0, 0.1, 0.5])
-def test_over_all_has_the_numbers_of_optax(eps):
-    z, y = batch()
-    theirs = jax.jit(lambda z, y: optax.softmax_cross_entropy(z, optax.smooth_labels(jax.nn.one_hot(y, K), eps)))(z, y)
-    np.testing.assert_allclose(cross_entropy(z, y, label_smoothing=eps), theirs, rtol=1e-6)
-
-
 @pytest.mark.parametrize("row", [[40.0, 0.0, 0.0], [1e6 + 40, 1e6, 1e6], [2.0, 2.0, 2.0, 0.0]])  # the last: ties
 def test_a_row_that_is_right_by_far_keeps_its_digits(row):
     z = jnp.array([row])
@@ -102,14 +95,6 @@ def test_an_impossible_class_costs_nothing_where_an_array_of_strengths_is_0():
     assert np.isinf(cross_entropy(z, y, label_smoothing=eps)[1])
 
 
-def test_the_derivative_in_a_strength_is_there_at_0():
-    z, y = batch()
-    slope = jax.jit(jax.grad(lambda eps: adapter.cross_entropy(z, y, label_smoothing=eps).sum()))(0.0)
-    z = torch.tensor(z)
-    wanted = (torch.logsumexp(z, 1) - z.mean(1)) - (torch.logsumexp(z, 1) - z[torch.arange(len(z)), torch.tensor(y)])
-    assert float(slope) == pytest.approx(wanted.sum().item(), rel=1e-5)
-
-
 def test_ignored_rows_are_inert_whatever_they_hold():
     z = jnp.array([[1.0, 0.0], [jnp.nan, jnp.inf], [0.0, 2.0]])
     y = jnp.array([0, -100, 1])
@@ -150,9 +135,10 @@ def test_a_strength_may_be_traced_and_differ_by_row():
     target = sf.smooth(torch.tensor(y), K, torch.tensor(strengths), over="all")
     wanted = sf.reference.cross_entropy(torch.tensor(z), target, reduction="none")
     np.testing.assert_allclose(found, wanted, rtol=1e-5)
-    slope = jax.jit(jax.grad(lambda eps: adapter.cross_entropy(z, y, label_smoothing=eps).sum()))(0.3)
+    slope = jax.jit(jax.grad(lambda eps: adapter.cross_entropy(z, y, label_smoothing=eps).sum()))
     step = [float(np.sum(cross_entropy(z, y, label_smoothing=eps))) for eps in (0.2, 0.4)]
-    assert float(slope) == pytest.approx((step[1] - step[0]) / 0.2, rel=1e-4)  # the loss is linear in it
+    for eps in (0.0, 0.3):  # the loss is linear in it
+        assert float(slope(eps)) == pytest.approx((step[1] - step[0]) / 0.2, rel=1e-4)
 
 
 def test_value_and_gradient_keep_no_array_of_rows_and_classes_beside_the_gradient():

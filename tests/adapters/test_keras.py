@@ -17,7 +17,7 @@ import torch
 from torch.nn import functional as F
 
 import sfumato as sf
-from tests.adapters.common import CLASSES, assert_at_closed_form, digits, run_block
+from tests.adapters.common import CLASSES, assert_at_closed_form, assert_both_arms, digits, run_block
 
 keras = pytest.importorskip("keras")
 from sfumato.adapters.keras import CrossEntropy, SaveScores  # noqa: E402  after Keras is known to be there
@@ -150,15 +150,6 @@ def test_an_index_that_is_no_class_is_nan():
     assert np.isnan(number(CrossEntropy(0.1)(y, z)))
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [((2.0,), r"label_smoothing must be in \[0, 1\], got 2"), ((0.1, "rest"), 'over must be "others"')],
-)
-def test_arguments_out_of_range_are_refused(arguments, message):
-    with pytest.raises(ValueError, match=f"^{message}"):
-        CrossEntropy(*arguments)
-
-
 def test_shapes_that_do_not_fit_are_refused():
     told = r"^labels must be class indices \(8,\) or \(8, 1\), or probabilities \(8, 5\), got \(8, 3\)$"
     with pytest.raises(ValueError, match=told):
@@ -233,7 +224,7 @@ def test_the_lines_for_judge_save_both_arms(tmp_path, monkeypatch):
     X, y = digits()
     names = {"new_model": lambda: network(None), "x": X[:100], "y": y[:100], "x_test": X[400:], "y_test": y[400:]}
     run_block(TITLE, 1, names)
-    assert [arm["name"] for arm in sf.judge(tmp_path / "scores").to_dict()["arms"]] == ["one-hot", "smoothed"]
+    assert_both_arms(tmp_path)
 
 
 @pytest.mark.skipif(BACKEND == "jax", reason="this is that run")

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import sfumato as sf
 from sfumato.adapters.lightning import SaveScores, Watch
-from tests.adapters.common import CLASSES, assert_at_closed_form, digits, run_block
+from tests.adapters.common import CLASSES, assert_at_closed_form, assert_both_arms, digits, run_block
 
 pl = pytest.importorskip("lightning")
 
@@ -253,5 +253,4 @@ def test_the_lines_for_judge_save_both_arms(tmp_path, monkeypatch):
     names = {"Trainer": quiet, "Module": Module, "train": loader(0, 300), "test": loader(400, 600),
              "validation": loader(300, 400)}  # fmt: skip
     run_block(TITLE, 2, names)
-    found = sf.judge(tmp_path / "scores").to_dict()
-    assert ([arm["name"] for arm in found["arms"]], found["data"]["validation"]) == (["one-hot", "smoothed"], 100)
+    assert_both_arms(tmp_path, 100)

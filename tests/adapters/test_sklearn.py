@@ -19,9 +19,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
-import sfumato as sf
 from sfumato.adapters.sklearn import SmoothedClassifier
-from tests.adapters.common import CLASSES, assert_at_closed_form, digits, run_block
+from tests.adapters.common import CLASSES, assert_at_closed_form, assert_both_arms, digits, run_block
 
 TITLE = "scikit-learn and skorch"
 EXACT = {"tol": 1e-10, "max_iter": 10_000}
@@ -133,23 +132,22 @@ def test_trees_that_boost_are_smoothed():
     assert_at_closed_form(np.log(model.predict_proba(X)), y, "others", eps=0.3)
 
 
+TAKES_NONE = "fit takes no sample_weight"
+TWICE, EMPTY = pd.DataFrame(soft(), columns=["b", "a", "b"]), np.tile([0.5, 0.5, 0.0], (60, 1))
+
+
 @pytest.mark.parametrize(
     ("how", "y", "error", "message"),
     [
-        (
-            {"estimator": KNeighborsClassifier()},
-            table()[1],
-            TypeError,
-            "KNeighborsClassifier.fit takes no sample_weight",
-        ),
-        ({"estimator": make_pipeline(Perceptron())}, table()[1], TypeError, "Pipeline.fit takes no sample_weight"),
+        ({"estimator": KNeighborsClassifier()}, table()[1], TypeError, f"KNeighborsClassifier.{TAKES_NONE}"),
+        ({"estimator": make_pipeline(Perceptron())}, table()[1], TypeError, f"Pipeline.{TAKES_NONE}"),
         ({}, soft() * 2, ValueError, "y in row 0 sum to 2, not to 1; divide each row by its sum"),
         ({}, -soft(), ValueError, "y in row 0 have -"),
         ({}, soft()[:30], ValueError, "Found input variables with inconsistent numbers of samples: [60, 30]"),
         ({}, np.zeros(60), ValueError, "y has labels of 1 class alone, 0.0: a classifier needs at least two"),
-        ({}, pd.DataFrame(soft(), columns=["b", "a", "b"]), ValueError, "y has 2 columns for class b: give each class"),
+        ({}, TWICE, ValueError, "y has 2 columns for class b: give each class"),
         ({"label_smoothing": 2}, table()[1], ValueError, "label_smoothing must be in [0, 1], got 2"),
-        ({"label_smoothing": 0}, np.tile([0.5, 0.5, 0.0], (60, 1)), ValueError, "class 2 has no mass in any row"),
+        ({"label_smoothing": 0}, EMPTY, ValueError, "class 2 has no mass in any row"),
     ],
 )
 def test_what_cannot_be_smoothed_is_refused(how, y, error, message):
@@ -188,8 +186,7 @@ def test_the_lines_for_judge_save_both_arms(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     X, y = digits()
     run_block(TITLE, 2, {"X": X[:400], "y": y[:400], "X_test": X[400:], "y_test": y[400:]})
-    found = sf.judge(tmp_path / "scores").to_dict()
-    assert [arm["name"] for arm in found["arms"]] == ["one-hot", "smoothed"]
+    assert_both_arms(tmp_path)
 
 
 def test_the_lines_for_skorch_train_to_the_closed_form_and_tell_the_hard_loss():

@@ -15,21 +15,16 @@ import sfumato as sf
 CLASSES = ["cat", "dog", "car", "plane"]
 DISTANCES = torch.tensor([[0.0, 1, 3, 3], [1, 0, 3, 3], [3, 3, 0, 2], [3, 3, 2, 0]])
 
+VEHICLES = {"road": ["car"], "air": ["plane"]}
 SAME = {
-    "objects in objects": {"animal": ["cat", "dog"], "vehicle": {"road": ["car"], "air": ["plane"]}},
-    "every node at the top": {
+    "objects in objects": {"animal": ["cat", "dog"], "vehicle": VEHICLES},
+    "nodes at the top": {
         "root": ["animal", "vehicle"],
         "animal": ["cat", "dog"],
         "vehicle": ["road", "air"],
-        "road": ["car"],
-        "air": ["plane"],
+        **VEHICLES,
     },
-    "children before their parents": {
-        "road": ["car"],
-        "air": ["plane"],
-        "vehicle": ["road", "air"],
-        "animal": ["cat", "dog"],
-    },
+    "children before their parents": {**VEHICLES, "vehicle": ["road", "air"], "animal": ["cat", "dog"]},
     "lists in lists": [["cat", "dog"], [["car"], ["plane"]]],
     "objects in lists": [{"animal": ["cat", "dog"]}, {"vehicle": [{"road": ["car"]}, {"air": ["plane"]}]}],
     "class numbers": {"animal": [0, 1], "vehicle": {"road": [2], "air": [3]}},
@@ -60,62 +55,34 @@ def test_a_chain_of_ten_thousand_nodes_is_read():
     assert sf.class_tables.tree_distances(tree)[0, 1] == 10_001
 
 
-REFUSED: dict[str, tuple[Any, list[str] | None, str]] = {
-    "a class without a leaf": (
-        {"animal": ["cat", "dog"], "vehicle": ["car"]},
-        CLASSES,
-        'has no leaf for class 3, "plane"; every class must be one leaf',
-    ),
-    "a class that has children": (
-        {"animal": ["cat", "dog"], "car": ["plane"]},
-        CLASSES,
-        'has no leaf for class 2, "car" (it has children there)',
-    ),
-    "a name that is no class": (
-        {"animal": ["cat", "dgo"], "vehicle": ["car", "plane"]},
-        CLASSES,
-        'the leaf "dgo" is not a class. Did you mean "dog"?',
-    ),
-    "a node without classes below it": (
-        {"animal": ["cat", "dog"], "vehicle": ["car", "plane"], "plant": []},
-        CLASSES,
-        'the leaf "plant" is not a class.',
-    ),
-    "an empty list": ([["cat", "dog"], [], ["car", "plane"]], CLASSES, "the leaf a list is not a class."),
-    "two parents": (
-        {"animal": ["cat", "dog"], "pet": ["cat"], "vehicle": ["car", "plane"]},
-        CLASSES,
-        '"cat" has two parents, "animal" and "pet"',
-    ),
-    "twice below one": ({"animal": ["cat", "cat"]}, CLASSES, '"cat" stands twice below "animal"'),
-    "a cycle": (
-        {"animal": ["cat", "dog", "pet"], "pet": ["animal"], "vehicle": ["car", "plane"]},
-        CLASSES,
-        'has a cycle: "animal" → "pet" → "animal"',
-    ),
-    "a node below itself": ({"animal": ["animal", "cat"]}, CLASSES, 'has a cycle: "animal" → "animal"'),
-    "a class as name and as number": ({"animal": ["cat", 0]}, CLASSES, 'has class 0 twice, as "cat" and as class 0'),
-    "a number that is no class": ({"animal": [0, 7]}, CLASSES, "the leaf 7 is no class: there are 4 (0 to 3)"),
-    "a number that is another's name": (
-        {"digits": [1, 2]},
-        ["1", "2"],
-        'the leaf 1 may be class number 1, which is called "2", or the class called "1"',
-    ),
-    "names of no one": ({"animal": ["cat"]}, None, 'the leaf "cat" is no class number: give the names as classes='),
-    "a child that is nothing": ({"animal": ["cat", None]}, CLASSES, '"animal" has the child null; a child is a name'),
-    "a child that is true": ({"animal": [True]}, CLASSES, '"animal" has the child true; a child is a name'),
-    "children that are a number": ({"animal": 3}, CLASSES, 'what stands below "animal" must be a list or an object'),
-    "one class": ([0], None, "must have at least 2 classes, got 1"),
-    "nothing": ("", CLASSES, "is not JSON: Expecting value in line 1"),
-    "half a file": ('{"animal": [', CLASSES, "is not JSON: Expecting value in line 1"),
-    "children named twice": ('{"a": [0], "a": [1]}', None, 'names the children of "a" twice; write them in one list'),
-    "lists too deep": ("[" * 100_000, None, "is nested too deeply"),
-}
+ANIMALS = {"animal": ["cat", "dog"]}
+REFUSED: list[tuple[Any, list[str] | None, str]] = [
+    ({**ANIMALS, "vehicle": ["car"]}, CLASSES, 'has no leaf for class 3, "plane"; every class must be one leaf'),
+    ({**ANIMALS, "car": ["plane"]}, CLASSES, 'has no leaf for class 2, "car" (it has children there)'),
+    ({"animal": ["cat", "dgo"], "a": ["car", "plane"]}, CLASSES, 'leaf "dgo" is not a class. Did you mean "dog"?'),
+    ({**ANIMALS, "a": ["car", "plane"], "plant": []}, CLASSES, 'the leaf "plant" is not a class.'),
+    ([["cat", "dog"], [], ["car", "plane"]], CLASSES, "the leaf a list is not a class."),
+    ({**ANIMALS, "pet": ["cat"], "a": ["car"]}, CLASSES, '"cat" has two parents, "animal" and "pet"'),
+    ({"animal": ["cat", "cat"]}, CLASSES, '"cat" stands twice below "animal"'),
+    ({"animal": ["cat", "dog", "pet"], "pet": ["animal"]}, CLASSES, 'has a cycle: "animal" → "pet" → "animal"'),
+    ({"animal": ["animal", "cat"]}, CLASSES, 'has a cycle: "animal" → "animal"'),
+    ({"animal": ["cat", 0]}, CLASSES, 'has class 0 twice, as "cat" and as class 0'),
+    ({"animal": [0, 7]}, CLASSES, "the leaf 7 is no class: there are 4 (0 to 3)"),
+    ({"a": [1, 2]}, ["1", "2"], 'leaf 1 may be class number 1, which is called "2", or the class called "1"'),
+    ({"animal": ["cat"]}, None, 'the leaf "cat" is no class number: give the names as classes='),
+    ({"animal": ["cat", None]}, CLASSES, '"animal" has the child null; a child is a name'),
+    ({"animal": [True]}, CLASSES, '"animal" has the child true; a child is a name'),
+    ({"animal": 3}, CLASSES, 'what stands below "animal" must be a list or an object'),
+    ([0], None, "must have at least 2 classes, got 1"),
+    ("", CLASSES, "is not JSON: Expecting value in line 1"),
+    ('{"animal": [', CLASSES, "is not JSON: Expecting value in line 1"),
+    ('{"a": [0], "a": [1]}', None, 'names the children of "a" twice; write them in one list'),
+    ("[" * 100_000, None, "is nested too deeply"),
+]
 
 
-@pytest.mark.parametrize("what", REFUSED)
-def test_what_is_wrong_is_said_with_the_file_and_the_node(what: str, tmp_path: Path):
-    tree, classes, message = REFUSED[what]
+@pytest.mark.parametrize(("tree", "classes", "message"), REFUSED, ids=[message for *_, message in REFUSED])
+def test_what_is_wrong_is_said_with_the_file_and_the_node(tree: Any, classes: Any, message: str, tmp_path: Path):
     file = tmp_path / "tree.json"
     file.write_text(tree if isinstance(tree, str) else json.dumps(tree), encoding="utf-8")
     with pytest.raises(ValueError, match=f"^{re.escape(str(file))}.*{re.escape(message)}"):

@@ -45,12 +45,6 @@ def test_the_ends_of_the_range(over):
     assert theory.eps_for_gap(np.inf, 10, over=over) == 0
 
 
-@given(st.floats(1e-12, 0.89), st.integers(2, 10**6), st.sampled_from(OVERS))
-def test_eps_for_gap_inverts_optimal_gap(eps, k, over):
-    if over == "all" or eps < (k - 1) / k:
-        assert theory.eps_for_gap(theory.optimal_gap(eps, k, over=over), k, over=over) == pytest.approx(eps, rel=1e-12)
-
-
 @given(st.floats(0, 1), st.integers(2, 10**6))
 def test_converted_strengths_have_one_target(eps, k):
     converted = theory.convert_eps(eps, k, frm="all", to="others")
@@ -146,11 +140,6 @@ def test_the_longest_time_still_has_a_gap():
     assert theory.gap_after_time(1e308, 10, eps=0.0, over="all") > 709  # where e^d itself overflows
 
 
-def test_a_strength_that_all_cannot_express_is_refused():
-    with pytest.raises(ValueError, match=r'eps 0\.95 over "others" is above \(K-1\)/K'):
-        theory.convert_eps(0.95, 10, frm="others", to="all")
-
-
 @pytest.mark.parametrize(("gap", "counted", "formula"), [(6, 44, 45.6), (8, 303, 305.2), (10, 2208, 2211.5)])
 def test_one_hot_time_is_the_formula_and_close_to_counted_steps(gap, counted, formula):
     assert steps_to_gap(gap, 10, q_true=1.0) == counted
@@ -194,17 +183,6 @@ def test_time_is_the_integral_of_one_over_the_speed(eps, k, over):
 
     exact = mpmath.quad(slowness, mpmath.linspace(0, gap, 9))
     assert theory.time_to_gap(gap, k, eps=eps, over=over, lr=0.5) == pytest.approx(float(exact), rel=1e-9)
-
-
-@given(
-    st.floats(0, 1e12), st.integers(2, 10**6), st.sampled_from([0.0, 1e-8, 0.1, 0.5, 0.97, 1.0]), st.sampled_from(OVERS)
-)
-def test_gap_after_time_inverts_time_to_gap(time, k, eps, over):
-    gap = theory.gap_after_time(time, k, eps=eps, over=over)
-    optimum = theory.optimal_gap(eps, k, over=over)
-    assert abs(gap) <= abs(optimum)
-    if abs(gap) < 0.999 * abs(optimum):
-        assert theory.time_to_gap(gap, k, eps=eps, over=over) == pytest.approx(time, rel=1e-9)
 
 
 @pytest.mark.parametrize("k", [*CLASSES, 10**15])
