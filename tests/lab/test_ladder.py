@@ -19,7 +19,7 @@ from sfumato.verdict.analyse import Metric
 from tests.conftest import run_sfumato
 
 
-def rung(eps, scaled):
+def candidate(eps, scaled):
     values = np.array(scaled, dtype=np.float64)
     metric = Metric(values, values.mean(1))
     return ladder.Candidate(Arm(f"smoothed-{eps:g}" if eps else "one-hot", eps, "others"), metric, metric)
@@ -33,35 +33,27 @@ def noisy(mean, own=0, rows=300, spread=0.02):
     return values - values.mean() + mean
 
 
-def test_the_smallest_mean_is_chosen_where_it_is_clearly_so():
-    choice = ladder.choose([rung(0, noisy(0.5, 1)), rung(0.1, noisy(0.4, 2)), rung(0.2, noisy(0.45, 3))])
-    assert (choice.chosen.eps, choice.compared.eps, choice.best.eps) == (0.1, 0.1, 0.1)
-
-
-def test_a_smaller_strength_is_taken_where_one_standard_error_does_not_tell_them_apart():
-    choice = ladder.choose([rung(0, noisy(0.5, 1)), rung(0.1, noisy(0.4001, 2)), rung(0.2, noisy(0.4, 3))])
-    assert (choice.best.eps, choice.chosen.eps) == (0.2, 0.1)
-    assert "the smallest that cannot be told from the best there (0.2)" in choice.describe()
+@pytest.mark.parametrize(
+    ("means", "best", "chosen", "compared", "words"),
+    [
+        ((0.5, 0.4, 0.45), 0.1, 0.1, 0.1, "choose 0.1, which is best there"),
+        ((0.5, 0.4001, 0.4), 0.2, 0.1, 0.1, "the smallest that cannot be told from the best there (0.2)"),
+        ((0.3, 0.5, 0.4), 0, 0, 0.2, "they would keep one-hot; the smoothed arm here is the best of the others, 0.2"),
+        ((0.5, 0.45, 0.4), 0.2, 0.2, 0.2, "It is the strongest that was tried"),
+    ],
+)
+def test_the_best_is_chosen_or_a_smaller_strength_within_one_standard_error(means, best, chosen, compared, words):
+    choice = ladder.choose([candidate(0.1 * at, noisy(mean, at + 1)) for at, mean in enumerate(means)])
+    assert (choice.best.eps, choice.chosen.eps, choice.compared.eps) == (best, chosen, compared)
+    assert words in choice.describe()
+    assert [entry["chosen"] for entry in choice.to_json("smoothed")] == [eps == chosen for eps in (0, 0.1, 0.2)]
 
 
 def test_the_standard_error_is_that_of_the_paired_difference():
     """Rows differ by far more than arms do: with the error of a mean alone, one-hot would be a tie."""
-    one_hot, smoothed = rung(0, noisy(0.42, 1)), rung(0.1, noisy(0.4, 2))
+    one_hot, smoothed = candidate(0, noisy(0.42, 1)), candidate(0.1, noisy(0.4, 2))
     assert one_hot.scaled.estimate().se > 0.02
     assert ladder.choose([one_hot, smoothed]).chosen.eps == 0.1
-
-
-def test_where_one_hot_is_chosen_the_best_of_the_others_is_compared_and_said():
-    choice = ladder.choose([rung(0, noisy(0.3, 1)), rung(0.1, noisy(0.5, 2)), rung(0.2, noisy(0.4, 3))])
-    assert (choice.chosen.eps, choice.compared.eps) == (0, 0.2)
-    assert "choose 0, which is best there" in choice.describe()
-    assert "they would keep one-hot; the smoothed arm here is the best of the others, 0.2" in choice.describe()
-    assert [entry["chosen"] for entry in choice.to_json("smoothed")] == [True, False, False]
-
-
-def test_the_strongest_rung_is_said_to_be_that():
-    choice = ladder.choose([rung(0, noisy(0.5, 1)), rung(0.1, noisy(0.45, 2)), rung(0.2, noisy(0.4, 3))])
-    assert "It is the strongest that was tried" in choice.describe()
 
 
 def saved(folder, logits, labels, group=None, seed=0):
@@ -111,7 +103,7 @@ def test_copies_of_a_row_are_never_on_both_sides(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def climbed(tmp_path_factory):
+def selected(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ladder")
     words = ("compare", "digits", "--seeds", "3", "--epochs", "6", "--ladder", "0.2,0,0.05", "--json", "-q")
     ran = run_sfumato(*words, "--out", "run", folder=folder)
@@ -120,8 +112,8 @@ def climbed(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_only_the_two_arms_that_are_compared_have_read_the_test_rows(climbed):
-    names = {path.name for path in (climbed / "logits").iterdir()}
+def test_only_the_two_arms_that_are_compared_have_read_the_test_rows(selected):
+    names = {path.name for path in (selected / "logits").iterdir()}
     assert {name.split("-seed")[0] for name in names if name.endswith("-test.npz")} == {"one-hot", "smoothed"}
     assert {name.split("-seed")[0] for name in names if name.endswith("-validation.npz")} == {
         *("one-hot", "smoothed", "smoothed-0.05", "smoothed-0.2")
@@ -129,7 +121,7 @@ def test_only_the_two_arms_that_are_compared_have_read_the_test_rows(climbed):
 
 
 @pytest.mark.slow
-def test_no_process_that_trains_a_rung_is_given_a_test_row(tmp_path, monkeypatch):
+def test_no_process_that_trains_a_candidate_is_given_a_test_row(tmp_path, monkeypatch):
     seen = []
 
     def look(tasks, parts, **options):
@@ -145,8 +137,8 @@ def test_no_process_that_trains_a_rung_is_given_a_test_row(tmp_path, monkeypatch
 
 @pytest.mark.slow
 @pytest.mark.nightly  # by day the summary is held to what validation rows chose
-def test_the_chosen_arm_has_the_bits_of_a_run_with_that_strength_alone(climbed, tmp_path):
-    run = load_run(climbed)
+def test_the_chosen_arm_has_the_bits_of_a_run_with_that_strength_alone(selected, tmp_path):
+    run = load_run(selected)
     smoothed = run.arms[1]
     words = ("compare", "digits", "--seeds", "3", "--epochs", "6", "--eps", f"{smoothed['eps']:g}", "-q")
     ran = run_sfumato(*words, "--out", "run", folder=tmp_path)
@@ -159,26 +151,26 @@ def test_the_chosen_arm_has_the_bits_of_a_run_with_that_strength_alone(climbed, 
 
 
 @pytest.mark.slow
-def test_the_report_shows_every_rung_and_which_was_chosen(climbed):
-    run = load_run(climbed)
-    assert [rung["eps"] for rung in run.ladder] == [0, 0.05, 0.2]
-    assert sum(rung["chosen"] for rung in run.ladder) == 1
+def test_the_report_shows_every_candidate_and_which_was_chosen(selected):
+    run = load_run(selected)
+    assert [entry["eps"] for entry in run.ladder] == [0, 0.05, 0.2]
+    assert sum(entry["chosen"] for entry in run.ladder) == 1
     assert any("the validation rows choose" in note["text"] for note in run.env["notes"])
-    page = (climbed / "report.html").read_text(encoding="utf-8")
+    page = (selected / "report.html").read_text(encoding="utf-8")
     assert "Which strength was chosen" in page
     assert "the test rows were read once" in page.replace("\n", " ")
-    render(climbed)
+    render(selected)
 
 
 @pytest.mark.nightly  # that a run which was stopped goes on to its bits is asked each day without a ladder
-def test_a_ladder_that_was_stopped_goes_on_to_the_same_summary(climbed, tmp_path, monkeypatch):
+def test_a_ladder_that_was_stopped_goes_on_to_the_same_summary(selected, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options = Options("digits", seeds=3, epochs=6, ladder="0.2,0,0.05", out="run", workers=2)
     with monkeypatch.context() as patch:
-        patch.setattr("sfumato.lab.ladder.choose", lambda rungs: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("sfumato.lab.ladder.choose", lambda candidates: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             compare(options)
     ran = run_sfumato("compare", "--resume", "run", "--json", "-q", folder=tmp_path)
     assert ran.code == 0, ran.err
-    stored = json.loads((climbed / "summary.json").read_text(encoding="utf-8"))
+    stored = json.loads((selected / "summary.json").read_text(encoding="utf-8"))
     assert {**ran.json(), "run": ""} == {**stored, "run": ""}

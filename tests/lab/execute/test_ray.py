@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from sfumato.lab.errors import OptionError
-from sfumato.lab.options import Options
 from tests.conftest import run_sfumato
 
 pytestmark = [
@@ -112,14 +110,3 @@ def test_a_run_that_fails_on_ray_says_what_it_says_here(tmp_path):
     assert on_ray.code == locally.code == 1
     assert on_ray.err == locally.err
     assert "the loss is" in on_ray.err
-
-
-def test_where_there_is_no_ray_the_way_to_it_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(OptionError, match=r"pip install 'sfumato\[ray\]'"):
-        Options("digits", on="ray").check()
-
-
-def test_a_place_that_is_none_is_refused():
-    with pytest.raises(OptionError, match='--on takes ray, got "slurm"'):
-        Options("digits", on="slurm").check()

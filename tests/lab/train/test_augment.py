@@ -10,12 +10,9 @@ import torch
 
 import sfumato as sf
 from sfumato.lab.data.table import Inputs
-from sfumato.lab.errors import OptionError
-from sfumato.lab.options import Options
 from sfumato.lab.prepared import prepared
 from sfumato.lab.train.augment import Augmentation, by_torch, by_torchvision
 from sfumato.messages import texts
-from tests.conftest import run_sfumato
 
 QUICK = {"seeds": 3, "epochs": 2, "workers": 1, "quiet": True}
 
@@ -91,38 +88,6 @@ def test_each_kind_does_its_own_and_no_other(kind, flipped, shifted):
     assert np.unique(augment._shifts).tolist() == ([0, 1, 2, 3, 4] if shifted else [2])
 
 
-@pytest.mark.parametrize(
-    ("data", "told"),
-    [
-        ({"x": np.random.default_rng(0).normal(size=(60, 4))}, "4 features"),
-        ({"x": np.random.default_rng(0).normal(size=(60, 8, 8, 8))}, "512 features (8 × 8 × 8)"),
-        ({"x": np.array([f"{text}{row}" for row, text in enumerate(["sun and rain", "wind and sun"] * 30)])}, "terms"),
-    ],
-)
-def test_what_is_no_picture_is_refused(data, told):
-    with pytest.raises(OptionError) as refused:
-        sf.compare(data["x"], np.arange(60) % 2, augment="flip,crop", quiet=True)
-    assert str(refused.value).startswith("--augment flip,crop changes pictures, but these data are ")
-    assert str(refused.value).endswith(f"{told}; leave it out")
-
-
-@pytest.mark.parametrize(
-    ("asked", "text"),
-    [
-        ("flop", '--augment takes flip and crop, with a comma between; got "flop"'),
-        ("flip,flip", '--augment names one of them twice: "flip,flip"'),
-    ],
-)
-def test_an_augmentation_that_there_is_not_is_refused(asked, text):
-    with pytest.raises(OptionError) as refused:
-        Options("digits", augment=asked).check()
-    assert str(refused.value) == text
-
-
-def test_the_order_of_the_kinds_changes_nothing():
-    assert prepared(Options("digits", augment="crop, flip")).plan.augment == ("flip", "crop")
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run on pictures of bytes, with mixup as its third arm."""
@@ -179,9 +144,3 @@ def first_weights(folder, monkeypatch):
         made = TrainingRun(ready.tasks(folder)[0], ready.rows(*ready.parts))
         made.train(None)
     return save({name: tensor.contiguous() for name, tensor in made.model.state_dict().items()})
-
-
-@pytest.mark.slow
-def test_a_dry_run_counts_the_augmentation_in(run):
-    words = ("compare", "data.npz", "--augment", "flip", "--dry-run", "--json")
-    assert run_sfumato(*words, folder=run.folder.parent).json()["seconds_per_step"] > 0

@@ -12,7 +12,6 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from sfumato.lab.compare import compare
-from sfumato.lab.errors import ArmError
 from sfumato.lab.execute.training_run import run
 from sfumato.lab.models import build, weights_hash
 from sfumato.lab.options import Options
@@ -131,15 +130,3 @@ def test_arms_that_stopped_at_different_epochs_are_paired_on_the_batches_that_bo
     assert env["training"]["kept_epochs"] == kept
     assert [note for note in env["notes"] if note["code"] == "early-stop"]
     assert render(tmp_path / "run").is_file()
-
-
-def test_an_early_stop_does_not_hide_batches_that_differ(tmp_path, monkeypatch):
-    def unpaired(*args, **kwargs):
-        records = in_this_process(*args, **kwargs)
-        records[1]["batches"] = ["another order"] * (len(records[1]["batches"]) + 1)
-        return records
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sfumato.lab.execute.processes.run_all", unpaired)
-    with pytest.raises(ArmError, match="did not start from the same weights or see the same batches"):
-        compare(Options("digits", seeds=3, epochs=2, model="linear", early_stop=1))

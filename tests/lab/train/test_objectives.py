@@ -12,9 +12,7 @@ from scipy.integrate import quad
 from scipy.stats import beta
 
 from sfumato.lab.arms import arm_of
-from sfumato.lab.choose_model import refuse_arms
-from sfumato.lab.data import prepare
-from sfumato.lab.errors import ArmError, OptionError
+from sfumato.lab.errors import ArmError
 from sfumato.lab.models import build
 from sfumato.lab.train.objectives import MixLoss, MovingLoss, SoftLoss, TrainingObjective
 from tests.conftest import run_sfumato
@@ -136,15 +134,6 @@ def test_the_soft_arms_numbers_are_those_of_its_rows():
     assert arm.floor(3) == pytest.approx(float(-(soft * np.log(soft)).sum(1).mean()))
     assert arm.gap(3) == pytest.approx((np.log(2) + np.log(8)) / 2)
     assert arm_of("soft", np.array([0]), 2, np.array([[1.0, 0.0]])).gap(2) == float("inf")
-
-
-@pytest.mark.parametrize(
-    ("arm", "model", "said"),
-    [("soft", "mlp", "needs soft labels"), ("cutmix:1", "mlp", "a model of them such as cnn")],
-)
-def test_arms_that_the_data_or_the_model_cannot_have_are_refused(arm, model, said):
-    with pytest.raises(OptionError, match=said):
-        refuse_arms([arm], prepare("digits"), model)
 
 
 @pytest.mark.slow
