@@ -236,9 +236,7 @@ class Options:
         repeated=True,
     )
     seeds: int = _option(
-        "Runs per arm, at least 3.",
-        *_count(1000, least=3, hint=": fewer cannot tell an effect from luck"),
-        default=5,
+        "Runs per arm, at least 3.", *_count(1000, least=3, hint=": fewer cannot tell an effect from luck"), default=5
     )
     margin: str = _option(
         "The largest differences that do not matter: of accuracy in points, of the log loss after temperature (nll) "

@@ -41,8 +41,7 @@ def contents(folder: Path) -> dict[Path, tuple[bytes, int]]:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
-    [({"workers": -3}, "workers"), ({"on": "the moon"}, "on"), ({"track": "by hand"}, "track")],
+    ("given", "told"), [({"workers": -3}, "workers"), ({"on": "the moon"}, "on"), ({"track": "by hand"}, "track")]
 )
 def test_an_option_that_cannot_be_used_is_refused_before_the_folder_is_looked_at(given, told, tmp_path):
     asked = {"workers": None, "on": None, "track": None} | given
@@ -63,11 +62,7 @@ def test_a_finished_run_whose_files_were_swapped_is_trained_again_to_its_own_bit
     first, second = (partial / name for name in sorted(swapped))
     first.write_bytes(second.read_bytes())
     trained: set[RunKey] = set()
-    lab.resume(
-        tmp_path / "run",
-        workers=1,
-        watcher=replace(NULL_WATCHER, progress=lambda run, _: trained.add(run)),
-    )
+    lab.resume(tmp_path / "run", workers=1, watcher=replace(NULL_WATCHER, progress=lambda run, _: trained.add(run)))
     assert trained == {("smoothed", 0)}
     assert bits(tmp_path / "run") == before
 

@@ -10,16 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sfumato.lab.arms.kind import (
-    Arm,
-    ArmKind,
-    ArmSpec,
-    MeasuredArm,
-    Parameter,
-    TrainingLabels,
-    Words,
-    floor_and_gap,
-)
+from sfumato.lab.arms.kind import Arm, ArmKind, ArmSpec, MeasuredArm, Parameter, TrainingLabels, Words, floor_and_gap
 from sfumato.lab.errors import ArmError, OptionError
 from sfumato.verdict.arms import call
 

@@ -107,8 +107,7 @@ def _hf(name: str, folder: str, inputs: Inputs, classes: int) -> Classifier:
         else:
             net = factory.from_config(config)
             note = Note(
-                code="model-without-weights",
-                text=f"{name} has no weights in its folder: they are drawn from the seed.",
+                code="model-without-weights", text=f"{name} has no weights in its folder: they are drawn from the seed."
             )
     except Exception as error:  # the library raises a dozen kinds
         raise OptionError(f"--model {name} cannot be loaded as {kind}: {said(error)}") from error

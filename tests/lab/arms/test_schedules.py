@@ -125,11 +125,7 @@ def test_a_schedule_that_is_none_is_refused_with_the_way_out(spec, said):
 @pytest.mark.parametrize(
     ("spec", "epochs", "said"),
     [
-        (
-            "drop_late:0.1:0.9",
-            3,
-            r"drop_late-0.1-0.9 is still 0.1 at the last of 3 steps, .* to 0; give more",
-        ),
+        ("drop_late:0.1:0.9", 3, r"drop_late-0.1-0.9 is still 0.1 at the last of 3 steps, .* to 0; give more"),
         ("linear:0.2:0", 1, "linear-0.2-0 is still 0.2 at the only step"),
     ],
 )
