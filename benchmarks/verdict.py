@@ -40,9 +40,11 @@ from verdict_tables import tables
 from verdict_training import embedded, fresh_split, train_together
 
 from sfumato import evaluate
+from sfumato.evaluate.metrics.registry import HEADLINE
+from sfumato.evaluate.statistics.differences import Metric
 from sfumato.lab.arms import Arm
 from sfumato.lab.train import default_plan
-from sfumato.verdict.analyse import HEADLINE, ArmResult, Metric, analyse_arm, differences
+from sfumato.verdict.analyse import ArmResult, analyse_arm, differences
 
 EPS = 0.1
 SEEDS = (3, 5)
@@ -134,10 +136,10 @@ def own_seeds(sets: Sequence[Set], cache: Path, say: Callable[[str], None]) -> I
 def first_seeds(result: ArmResult, seeds: int) -> ArmResult:
     """The result of an arm as it would be with fewer seeds."""
     metrics = {
-        name: Metric(metric.values[:seeds], metric.by_seed[:seeds], metric.units)
+        name: Metric(metric.values[:seeds], metric.by_model[:seeds], metric.units)
         for name, metric in result.metrics.items()
     }
-    aurc = result.aurc and Metric(result.aurc.values[:seeds], result.aurc.by_seed[:seeds])
+    aurc = result.aurc and Metric(result.aurc.values[:seeds], result.aurc.by_model[:seeds])
     return ArmResult(result.arm, metrics, result.temperatures[:seeds], aurc, result.noise_floor)
 
 

@@ -16,11 +16,12 @@ from verdict_known import CELLS, REPEATS, STRENGTHS, Bank, Truth, bank, compared
 from verdict_tables import COMPONENTS, SIZES, TABLES, draw
 
 from sfumato.evaluate import detectable_difference, estimate_interval
+from sfumato.evaluate.metrics.registry import HEADLINE
 from sfumato.evaluate.statistics.intervals import Estimate
 from sfumato.evaluate.statistics.margins import Margins
-from sfumato.verdict.analyse import HEADLINE, differences
+from sfumato.verdict.analyse import differences
 
-INSIDE = ("the same", "better by little", "worse by little")
+INSIDE = ("equivalent", "slightly better", "slightly worse")
 
 
 def margins(cache: Path, scale: float, say: Callable[[str], None]) -> Iterator[dict[str, Any]]:

@@ -133,7 +133,7 @@ def judged(ready: Prepared, folder: Path, arm: Any) -> dict[str, Any]:
             row["metric"]: {k: v for k, v in row.items() if k not in ("metric", "arm", "against")} for row in found
         },
         "metrics": [summarise(result) for result in results],
-        "aurc": [float(result.aurc.by_seed.mean()) for result in results if result.aurc is not None],
+        "aurc": [result.aurc.mean for result in results if result.aurc is not None],
     }
 
 
@@ -157,7 +157,7 @@ def told_beforehand(ready: Prepared, folder: Path) -> dict[str, float]:
         )
     return {
         **{key: float(np.mean([row[key] for row in rows])) for key in rows[0]},
-        "validation_nll_after_temperature": float(on_validation(parts)[1].by_seed.mean()),
+        "validation_nll_after_temperature": on_validation(parts)[1].mean,
         "classes": ready.classes,
         "train_rows": len(ready.data.split.train),
     }

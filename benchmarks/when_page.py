@@ -33,7 +33,11 @@ METRICS = {
 }
 ARMS = {"all:0.1": "ε = 0.1", "ladder": "the ladder", "margin:10": "`margin:10`", "online:0.5": "`online:0.5`"}
 COUNTED = ("better", "worse", "the same", "not settled", "one-hot")
-WORDS = {"better by little": "the same", "worse by little": "the same"}  # within the margin, as the page says
+WORDS = {  # of the page, whose rows were measured before findings had their present names
+    **dict.fromkeys(("better by little", "worse by little", "slightly better", "slightly worse"), "the same"),
+    **dict.fromkeys(("not worse", "not better", "inconclusive", "not tested"), "not settled"),
+    "equivalent": "the same",
+}
 COLOURS = {
     "one-hot": "#33566b",
     "all:0.1": "#c07a1c",
@@ -289,7 +293,8 @@ def shown(row: Row, metric: str) -> str:
     each = row["differences"][metric]
     base = {"accuracy": 1.0, "eaurc": row["aurc"][0]}.get(metric, row["metrics"][0][metric]["mean"])
     value = f"{100 * each['mean'] / base:+.1f}" if base else "0"
-    word = "" if each["finding"] == "not settled" else f" {each['finding']}"
+    found = WORDS.get(each["finding"], each["finding"])
+    word = "" if found == "not settled" else f" {each['finding']}"
     return value.replace("-", "−") + word
 
 

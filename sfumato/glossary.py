@@ -77,6 +77,14 @@ GLOSSARY: dict[str, Entry] = {
         ("adjusted p",),
     ),
     "margin": Entry("margin", "The size up to which a difference does not matter, set by --margin.", ("margin",)),
+    "finding": Entry(
+        "better, equivalent, not worse, inconclusive",
+        "What the tests show of a difference. Better and worse are real differences; slightly better and slightly "
+        "worse are real and smaller than the margin. Equivalent lies within the margin. Not worse and not better rule "
+        "out a change by the margin in that direction. Inconclusive is none of these, and a ranking of fewer than 30 "
+        "mistakes is not tested.",
+        ("equivalent", "inconclusive", "not worse", "not better", "not tested"),
+    ),
     "nats": Entry("nats", "The unit of logits and of losses, from natural logarithms; 1 nat is 1.44 bits.", ("nats",)),
     "confidence": Entry("confidence", "The largest probability of a row.", ("confidence", "confident")),
     "coverage": Entry(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json as jsonlib
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
 
 from sfumato.cli.common import OK, Flag, UsageError, app, close_stdout, width
 from sfumato.extras import require_lab
@@ -19,6 +21,7 @@ def judge(
     paired: Flag = False,
     group: str | None = None,
     margin: str | None = None,
+    aim: Annotated[Literal["accuracy", "probabilities", "ranking"] | None, Parameter("--for")] = None,
     kind: Literal["logits", "probs", "percent"] | None = None,
     out: Path | None = None,
     json: Flag = False,
@@ -40,7 +43,9 @@ def judge(
         against: The arm that the others are compared with; by default the one called one-hot, hard or baseline.
         paired: Files of one name started from the same weights and batches in every arm.
         group: The array or column of rows that vary together (a patient, a document); by default one called group.
-        margin: The largest differences that do not matter: accuracy=0.5 (points), nll=2%, eaurc=5%.
+        margin: The largest differences that do not matter: accuracy=0.5 (points; 10% is of the mistakes), nll=2%,
+            eaurc=5%.
+        aim: What the models are for: accuracy, probabilities or ranking. That metric is tested first and decides.
         kind: What the scores are, where the files do not say; by default logits.
         out: A new folder for the page and the JSON file; by default named after what was judged.
         json: Print one JSON object instead of the verdict.
@@ -57,7 +62,15 @@ def judge(
     page.refuse_taken(out)
     single = len(arms) == 1 and ("=" not in arms[0] or Path(arms[0]).is_dir())
     try:
-        found = run(arms[0] if single else arms, against=against, paired=paired, group=group, margins=margin, kind=kind)
+        found = run(
+            arms[0] if single else arms,
+            against=against,
+            paired=paired,
+            group=group,
+            margins=margin,
+            kind=kind,
+            aim=aim,
+        )
     except FileError:
         raise
     except ValueError as error:

@@ -64,13 +64,14 @@ def _parameter(option: Option) -> inspect.Parameter:
         kind = kind | FileName
     kinds = (kind, *get_args(kind))
     converter = whole if int in kinds else number if float in kinds else None
+    names = (option.flag, f"--{option.name}") if option.flag else ()  # the second is its key in a file
     return inspect.Parameter(
         option.name,
         inspect.Parameter.POSITIONAL_OR_KEYWORD if option.name == "data" else inspect.Parameter.KEYWORD_ONLY,
         default=option.default,
         annotation=Annotated[
             kind | None if option.default is None else kind,
-            Parameter(help=option.words, converter=converter, negative="", group=GROUPS[option.group]),
+            Parameter(names, help=option.words, converter=converter, negative="", group=GROUPS[option.group]),
         ],
     )
 

@@ -52,4 +52,5 @@ from sfumato.evaluate.statistics.intervals import pseudo_values as pseudo_values
 from sfumato.evaluate.statistics.margins import Margins as Margins
 from sfumato.evaluate.statistics.planning import detectable_difference as detectable_difference
 from sfumato.evaluate.statistics.planning import power as power
+from sfumato.evaluate.statistics.planning import rows_to_settle as rows_to_settle
 from sfumato.evaluate.statistics.planning import seeds_to_settle as seeds_to_settle

@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sfumato.evaluate.statistics.differences import Metric
 from sfumato.io.atomic import write_bytes
 from sfumato.lab.arms import Arm
 from sfumato.lab.choose_model import one_thread
 from sfumato.messages import Note
 from sfumato.runs.schema import LadderRung, MeanWithError, RunRecord
-from sfumato.verdict.analyse import Metric, load_part, on_validation
+from sfumato.verdict.analyse import load_part, on_validation
 
 if TYPE_CHECKING:
     from sfumato.lab.data import Part
@@ -129,7 +130,7 @@ def _best(candidates: Sequence[Candidate]) -> tuple[Arm, Arm]:
     The standard error is that of their paired difference.
     """
     rising = sorted(candidates, key=lambda candidate: candidate.arm.strength)
-    best = min(rising, key=lambda candidate: float(candidate.scaled.by_seed.mean()))
+    best = min(rising, key=lambda candidate: candidate.scaled.mean)
     excess = ((candidate, candidate.scaled.minus(best.scaled).estimate()) for candidate in rising)
     return best.arm, next(candidate.arm for candidate, over in excess if candidate is best or over.mean <= over.se)
 

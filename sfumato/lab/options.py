@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_h
 from sfumato.lab.arms import in_words, parse_arm
 from sfumato.lab.errors import OptionError
 from sfumato.lab.train import Precision
-from sfumato.text import did_you_mean
+from sfumato.text import did_you_mean, joined
 
 if TYPE_CHECKING:
     from sfumato.evaluate.statistics.margins import Margins
@@ -56,12 +56,13 @@ class Option:
     repeated: bool = False  # whether the command line takes it more than once, for a value with commas between
     stored: bool = True  # in config.toml; where a run went, how it was spread and who watched is not
     group: str = ""  # the heading of --help under which it stands
+    flag: str = ""  # on the command line, where it is not the name
 
     def check(self, value: Any) -> None:
         """Refuse a value that cannot be used."""
         if value is None:
             return
-        flag, choices = f"--{self.name.replace('_', '-')}", get_args(self.kind)
+        flag, choices = self.flag or f"--{self.name.replace('_', '-')}", get_args(self.kind)
         if get_origin(self.kind) is Literal and value not in choices:
             named = " or ".join(f'"{choice}"' for choice in choices)
             raise OptionError(f'{flag} must be {named}, got "{value}"')
@@ -97,6 +98,12 @@ def _no_margin(flag: str, text: str) -> str | None:
     except ValueError as error:
         return f"{flag}: {error}"
     return None
+
+
+def _no_aim(flag: str, aim: str) -> str | None:
+    from sfumato.verdict.decision import AIMS
+
+    return None if aim in AIMS else f'{flag} takes {joined(list(AIMS), "or")}, got "{aim}"'
 
 
 def _no_data(flag: str, data: str) -> str | None:
@@ -239,11 +246,18 @@ class Options:
         "Runs per arm, at least 3.", *_count(1000, least=3, hint=": fewer cannot tell an effect from luck"), default=5
     )
     margin: str = _option(
-        "The largest differences that do not matter: of accuracy in points, of the log loss after temperature (nll) "
-        "and of the ranking of mistakes (eaurc) as numbers or in per cent of the base's log loss and AURC. What is "
-        "left out keeps its default.",
+        "The largest differences that do not matter: of accuracy in points or in per cent of the mistakes, of the log "
+        "loss after temperature (nll) and of the ranking of mistakes (eaurc) as numbers or in per cent of the base's "
+        "log loss and AURC. What is left out keeps its default.",
         _no_margin,
         default="accuracy=0.5,nll=2%,eaurc=5%",
+    )
+    aim: str | None = _option(
+        "What the model is for: accuracy, probabilities or ranking. That metric is tested first and decides; by "
+        "default all three decide.",
+        _no_aim,
+        example='"probabilities"',
+        flag="--for",
     )
     model: str | None = _option(
         "mlp (two hidden layers of 256), linear, cnn (three convolutions), torchvision:NAME, timm:NAME, hf:FOLDER, "

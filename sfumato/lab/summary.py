@@ -36,6 +36,7 @@ from sfumato.verdict.analyse import ArmResult, analyse_arm, summarise
 from sfumato.verdict.conclusion import conclude
 from sfumato.verdict.noise_words import noise_sentences
 from sfumato.verdict.sentences import notes
+from sfumato.verdict.settling import SeedCost
 from sfumato.version import __version__
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def summary_of(
     table, split, classes, seeds = ready.data.table, ready.data.split, ready.classes, ready.options.seeds
     paired, grouped = _paired(records, arms), table.group is not None
     results = [analyse_arm(folder, arm.compared(classes), range(seeds)) for arm in arms]
+    seconds = round(sum(record["seconds"] for record in records) / seeds / ready.workers(len(records)), 2)
     concluded = conclude(
         results,
         table.labels[split.test],
@@ -83,6 +85,8 @@ def summary_of(
         ready.options.margins(),
         order=_by_validation(folder, arms, seeds) if len(arms) > 2 else (),
         grouped=grouped,
+        aim=ready.options.aim,
+        cost=SeedCost(seconds),
     )
     concluded["warnings"][:0] = warnings_in(ready.data)
     noise = None if ready.data.noisy is None else ready.data.noisy.describe()
@@ -112,6 +116,7 @@ def summary_of(
             result.arm.name: [{"seed": seed, **asdict(t)} for seed, t in enumerate(result.temperatures)]
             for result in results
         },
+        "seconds_per_seed": seconds,
         "temperature_gain": {result.arm.name: _gain(result) for result in results},
         "notes": notes(distinct, table.counters(), grouped=grouped),
     }
@@ -149,7 +154,7 @@ def warnings_in(data: Data) -> list[RunWarning]:
 def _by_validation(folder: Path, arms: Sequence[Arm], seeds: int) -> list[str]:
     """Names of the arms by their log loss after a cross-fitted temperature on the validation rows, best first."""
     measured = [ladder.measure(folder, arm, range(seeds)) for arm in arms]
-    return [own.arm.name for own in sorted(measured, key=lambda own: float(own.scaled.by_seed.mean()))]
+    return [own.arm.name for own in sorted(measured, key=lambda own: own.scaled.mean)]
 
 
 def environment_of(ready: Prepared, arms: Sequence[Arm], records: Sequence[RunRecord]) -> dict[str, Any]:

@@ -64,12 +64,14 @@ def distinct_names(runs: Sequence[Run]) -> list[str]:
 
 def _words(run: Run, name: str, out: Path) -> dict[str, Any]:
     summary, page = run.summary, run.folder / "report.html"
+    state, _, why = summary["verdict"]["sentences"][0].partition(": ")
     return {
         "name": name,
         "folder": str(run.folder),
         "page": Path(os.path.relpath(page, out.resolve().parent)).as_posix() if page.exists() else None,
         "date": date(run.env["started"]),
-        "choice": arm_title(run.chosen) if run.chosen else summary["verdict"]["choice"] or "none",
+        "state": state,
+        "why": f"{why[:1].upper()}{why[1:]} {' '.join(summary['verdict']['sentences'][1:2])}",
         "sentences": summary["verdict"]["sentences"],
         "cautions": texts([*summary.get("warnings", []), *run.env.get("notes", [])]),
         "equal": summary["paired"]["equal"],

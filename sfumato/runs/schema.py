@@ -15,7 +15,7 @@ import msgspec
 from sfumato.messages import Note, RunWarning
 from sfumato.text import short
 
-SUMMARY_SCHEMA = "sfumato.compare/3"
+SUMMARY_SCHEMA = "sfumato.compare/4"
 ENCODING_SCHEMA = "sfumato.encoding/1"
 ENCODING_FILE = "encoding.json"
 Kind = TypeVar("Kind")
@@ -77,7 +77,7 @@ class ArmSummary(TypedDict):
 
 
 class ArmDifference(TypedDict):
-    """``arm`` minus ``against`` in one metric; the last three are None outside the headline metrics."""
+    """``arm`` minus ``against`` in one metric; all from ``p_adjusted`` on is None outside the headline metrics."""
 
     metric: Text
     arm: Text
@@ -88,6 +88,7 @@ class ArmDifference(TypedDict):
     p_adjusted: Number | None
     finding: Text | None
     margin: NotRequired[Number | None]
+    inner: NotRequired[list[Number] | None]  # 90 % interval
 
 
 class DataSummary(TypedDict):
@@ -123,8 +124,14 @@ class PairedHashes(TypedDict):
 
 
 class VerdictSummary(TypedDict):
-    """What to do, why, and what else was found: whole sentences, in this order."""
+    """What to do, why, and what else was found: whole sentences, in this order.
 
+    ``state`` is ``smooth``, ``keep-one-hot`` or ``undecided``, and ``switch`` or ``keep`` where the first arm is not
+    one-hot or models were trained elsewhere. ``choice`` is an arm, ``depends`` where another is better in one thing and
+    worse in another, or ``none``.
+    """
+
+    state: Text
     choice: Text | None
     sentences: list[Text]
 
@@ -256,6 +263,7 @@ class Environment(TypedDict):
     ladder: NotRequired[list[LadderRung] | None]
     started: Text
     seconds: Number
+    seconds_per_seed: NotRequired[Number]  # of one more model of every arm, on this machine
     resumed: NotRequired[list[Text]]
 
 

@@ -7,7 +7,7 @@ where it is a property of all rows together. Means, intervals and differences ar
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,64 +17,25 @@ import numpy.typing as npt
 from sfumato import evaluate
 from sfumato.evaluate.auditing.findings import NEVER_ZERO
 from sfumato.evaluate.metrics.calibration import by_chance, in_bins
-from sfumato.evaluate.metrics.registry import HEADLINE, METRICS
+from sfumato.evaluate.metrics.registry import METRICS
 from sfumato.evaluate.metrics.selective import RankedGroups
 from sfumato.evaluate.metrics.temperature import HIGHEST, LOWEST, NllSlope, fit, jackknife
 from sfumato.evaluate.scores.measure import BINS, columns_at, measure
 from sfumato.evaluate.scores.per_row import scan
 from sfumato.evaluate.scores.score_matrix import RowError, ScoreMatrix, check_labels, check_temperature
 from sfumato.evaluate.scores.soft_labels import SOFT, SoftLabels, Truth
+from sfumato.evaluate.statistics.differences import Metric, ModelRows, Pair, compare_pairs
 from sfumato.evaluate.statistics.groups import RowGroups
-from sfumato.evaluate.statistics.margins import Margins, word_for
+from sfumato.evaluate.statistics.margins import Margins
 from sfumato.runs.schema import ArmDifference, RangeOfMetric
 from sfumato.verdict.arms import ComparedArm
 
 Matrix = npt.NDArray[np.float64]
 
-FOLDS = 5
+PARTS = 5
 """Parts of the validation rows, each of which has the temperature of the others."""
 
 _MIN_SHOWN = {"eaurc": 0.0, "eaurc_after_temperature": 0.0}  # of a model; that of a sample of rows may lie just below
-
-
-class Metric(NamedTuple):
-    """One metric of one arm: pseudo-values of each seed and row, (S, N), and the value of each seed, (S,).
-
-    Rows of one group count as one, so that N is the number of groups; ``units`` is their effective number where they
-    are of uneven size.
-    """
-
-    values: Matrix
-    by_seed: Matrix
-    units: float | None = None
-
-    @classmethod
-    def stacked(cls, seeds: Sequence[tuple[Matrix, float]], groups: RowGroups) -> Metric:
-        """From what each row adds and the value of each seed."""
-        values = np.stack([groups.collapse(each) for each, _ in seeds])
-        return cls(values, np.array([value for _, value in seeds]), None if groups.single else groups.effective)
-
-    def minus(self, other: Metric, times: float = 1.0, plus: float = 0.0) -> Metric:
-        """The paired difference to so many times the other, and to a number more: same seeds, same rows."""
-        values = self.values - times * other.values - plus
-        return Metric(values, self.by_seed - times * other.by_seed - plus, self.units)
-
-    def estimate(self) -> evaluate.Estimate:
-        """Mean over seeds with its interval."""
-        return evaluate.estimate_interval(self.values, estimate=float(self.by_seed.mean()), units=self.units)
-
-    def log(self) -> Metric:
-        """The logarithm of a positive metric, pseudo-values by the delta method."""
-        own = self.by_seed[:, None]
-        return Metric(np.log(own) + (self.values - own) / own, np.log(self.by_seed), self.units)
-
-
-def difference(mine: Metric, theirs: Metric, *, paired: bool) -> evaluate.Estimate:
-    """One arm less another on the same rows; ``paired`` says that their seeds belong together."""
-    if paired:
-        return mine.minus(theirs).estimate()
-    centre = float(mine.by_seed.mean() - theirs.by_seed.mean())
-    return evaluate.estimate_unpaired(mine.values, theirs.values, estimate=centre, units=mine.units)
 
 
 def belong_together(mine: ArmResult, theirs: ArmResult, *, paired: bool) -> bool:
@@ -84,15 +45,15 @@ def belong_together(mine: ArmResult, theirs: ArmResult, *, paired: bool) -> bool
 
 @dataclass
 class ArmResult:
-    """The evaluation of one arm over all seeds.
+    """The evaluation of one arm over all of its models.
 
     Attributes:
         arm: the target.
         metrics: by name, in the order in which they are shown.
-        temperatures: one a seed, fitted on the validation rows, or on all test rows where there are none.
+        temperatures: one per model, fitted on the validation rows, or on all test rows where there are none.
         aurc: of the test rows as trained; margins of the E-AURC are parts of it.
         noise_floor: ECE of a perfectly calibrated model at this number of rows: mean and central 95 %.
-        reliability: accuracy in bins of confidence over the rows of all seeds, ``"as trained"`` and ``"after
+        reliability: accuracy in bins of confidence over the rows of all models, ``"as trained"`` and ``"after
             temperature"``.
         cross_fitted: whether the numbers after temperature are cross-fitted over the test rows, for want of others.
     """
@@ -105,31 +66,41 @@ class ArmResult:
     cross_fitted: bool = False
     reliability: dict[str, evaluate.Reliability] = field(default_factory=dict[str, evaluate.Reliability])
 
+    @property
+    def errors(self) -> Metric:
+        """The share of mistakes, of which a margin of the accuracy in per cent is a part."""
+        accuracy = self.metrics["accuracy"]
+        return replace(accuracy, values=1 - accuracy.values, by_model=1 - accuracy.by_model)
 
-def analyse_arm(folder: Path, arm: ComparedArm, seeds: Sequence[int]) -> ArmResult:
+    @property
+    def mistakes(self) -> float:
+        """How many of the distinct test rows are misclassified, on average over seeds."""
+        return self.errors.mean * self.errors.values.shape[1]
+
+
+def analyse_arm(folder: Path, arm: ComparedArm, seeds: Sequence[int], folds: int = 1) -> ArmResult:
     """Evaluate one arm of a comparison from the logits in its folder."""
     models = (
         ModelScores(load_part(folder, arm.name, seed, "test"), load_part(folder, arm.name, seed, "validation"))
         for seed in seeds
     )
-    return analyse_models(arm, models)
+    return analyse_models(arm, models, folds)
 
 
-def analyse_models(arm: ComparedArm, models: Iterable[ModelScores]) -> ArmResult:
-    """Evaluate one arm from the scores of its models, one a seed.
+def analyse_models(arm: ComparedArm, models: Iterable[ModelScores], folds: int = 1) -> ArmResult:
+    """Evaluate one arm from the scores of its models, the r-th of which has tested the rows of fold r mod F.
 
     Temperatures are fitted on validation rows and applied to test rows. Where a model has none, each test row has the
-    temperature of the other folds of the test rows, as in an audit. Every number is against the labels.
+    temperature of the other fifths of the test rows, as in an audit. Every number is against the labels.
     """
     result = ArmResult(arm)
-    groups: RowGroups | None = None
-    fitted_on: RowGroups | None = None
-    by_name: dict[str, list[tuple[Matrix, float]]] = {}
+    groups, fitted_on = list[RowGroups](), list[RowGroups]()
+    by_name: dict[str, list[ModelRows]] = {}
     floors: list[evaluate.NoiseFloor] = []
-    areas: list[tuple[Matrix, float]] = []
+    areas: list[ModelRows] = []
     gaps: list[tuple[str, Matrix]] = []
-    said: dict[str, list[tuple[Matrix, npt.NDArray[Any]]]] = {"as trained": [], "after temperature": []}
-    for model in models:
+    parts: dict[str, list[tuple[Matrix, npt.NDArray[Any]]]] = {"as trained": [], "after temperature": []}
+    for number, model in enumerate(models):
         rows, scaled, temperature, fitted = _read(model)
         if model.name:  # files may hold one model twice; the models of a comparison were all trained here
             for name, gap in gaps:
@@ -138,11 +109,12 @@ def analyse_models(arm: ComparedArm, models: Iterable[ModelScores]) -> ArmResult
                     raise ValueError(f"{both} are one model: their logits agree in every row; remove one")
             gaps.append((model.name, rows.gap))
         result.temperatures.append(temperature)
-        said["as trained"].append((rows.confidence, rows.right))
-        said["after temperature"].append((scaled.confidence, scaled.right))
+        parts["as trained"].append((rows.confidence, rows.right))
+        parts["after temperature"].append((scaled.confidence, scaled.right))
         result.cross_fitted = model.validation is None
-        groups = groups or RowGroups.of(model.test.group)  # all models are on the same rows
-        fitted_on = fitted_on or (groups if model.validation is None else RowGroups.of(model.validation.group))
+        if number < folds:  # all models of a fold are on the same rows
+            groups.append(RowGroups.of(model.test.group))
+            fitted_on.append(groups[-1] if model.validation is None else RowGroups.of(model.validation.group))
         floors.append(by_chance(rows.confidence, rows.right, None, BINS))
         ranked = RankedGroups(rows.score, rows.right)
         areas.append((evaluate.pseudo_values(ranked.aurc(), ranked.aurc_without_each()), ranked.aurc()))
@@ -152,17 +124,19 @@ def analyse_models(arm: ComparedArm, models: Iterable[ModelScores]) -> ArmResult
                 pair = fitted, temperature.value
             if pair is not None:
                 by_name.setdefault(name, []).append(pair)
-    assert groups is not None, "an arm has models"
-    assert fitted_on is not None
+
+    def stacked(of_models: Sequence[ModelRows], together: Sequence[RowGroups]) -> Metric:
+        return Metric.stacked([of_models[fold::folds] for fold in range(folds)], together)
+
     result.metrics = {
-        name: Metric.stacked(pairs, fitted_on if name == "temperature" else groups)
-        for name, pairs in by_name.items()
-        if name != "logit_gap" or np.isfinite([value for _, value in pairs]).all()  # a class may be ruled out
+        name: stacked(of_models, fitted_on if name == "temperature" else groups)
+        for name, of_models in by_name.items()
+        if name != "logit_gap" or np.isfinite([value for _, value in of_models]).all()  # a class may be ruled out
     }
-    result.aurc = Metric.stacked(areas, groups)
+    result.aurc = stacked(areas, groups)
     result.reliability = {
         how: in_bins(np.concatenate([c for c, _ in each]), np.concatenate([r for _, r in each]))
-        for how, each in said.items()
+        for how, each in parts.items()
     }
     result.noise_floor = (
         float(np.mean([f.mean for f in floors])),
@@ -249,77 +223,55 @@ def summarise(result: ArmResult) -> dict[str, RangeOfMetric]:
 
 
 def differences(
-    results: Sequence[ArmResult], margins: Margins | None = None, *, paired: bool = True
+    results: Sequence[ArmResult], margins: Margins | None = None, *, paired: bool = True, first: str | None = None
 ) -> list[ArmDifference]:
-    """Every other arm less the first, metric by metric; the headline ones tested together and adjusted by Holm."""
+    """Every other arm minus the first, metric by metric; the headline ones tested together and adjusted by Holm.
+
+    ``first`` is the headline metric that matters most, which is then tested before the others.
+    """
     base, others = results[0], results[1:]
-    margins = margins or Margins()
-    bases = {name: base.aurc if name == "eaurc" else base.metrics[name] for name in HEADLINE}
-    rows: list[ArmDifference] = []
-    tested: list[tuple[ArmDifference, Metric, bool, float]] = []
+    pairs: list[tuple[ArmResult, Pair]] = []
     for other in others:
         both = belong_together(other, base, paired=paired)
         for name, metric in other.metrics.items():
-            if name not in base.metrics:
-                continue
-            estimate = difference(metric, base.metrics[name], paired=both)
-            row: ArmDifference = {
-                "metric": name,
-                "arm": other.arm.name,
-                "against": base.arm.name,
-                "mean": estimate.mean,
-                "low": estimate.low,
-                "high": estimate.high,
-                "p_adjusted": None,
-                "finding": None,
-                "margin": None,
-            }
-            rows.append(row)
-            if name in HEADLINE:
-                tested.append((row, metric, both, _chance(estimate)))
-    for (row, metric, both, _), adjusted in zip(tested, evaluate.holm([p for *_, p in tested]), strict=True):
-        name, of = row["metric"], bases[row["metric"]]
-        number, part = margins.of(name)
-        assert of is not None
-        row["p_adjusted"], row["margin"] = adjusted, number + part * float(of.by_seed.mean())
-        # the base's own number varies, too: what is tested is the difference less so large a part of it
-        above, below = (
-            difference(metric, base.metrics[name].minus(of, -sign * part, -sign * number), paired=both).interval(0.9)
-            for sign in (1, -1)
-        )
-        equal = row["low"] == row["high"] == 0  # on every row: then no margin is too small, and none has to be known
-        row["finding"] = word_for(
-            row["mean"],
-            inside=equal or above[1] <= 0 <= below[0],
-            reliable=adjusted < 0.05,
-            better=METRICS[name].better or "",
-        )
-    return rows
+            if name in base.metrics:
+                part_of = {"eaurc": base.aurc, "accuracy": base.errors}.get(name) or base.metrics[name]
+                fewer = min(other.mistakes, base.mistakes)
+                pairs.append((other, Pair(name, metric, base.metrics[name], part_of, both, fewer)))
+    found = compare_pairs([pair for _, pair in pairs], margins or Margins(), first=first)
+    return [
+        {
+            "metric": each.metric,
+            "arm": other.arm.name,
+            "against": base.arm.name,
+            "mean": each.mean,
+            "low": each.low,
+            "high": each.high,
+            "p_adjusted": each.p_adjusted,
+            "finding": each.finding,
+            "margin": each.margin,
+            "inner": None if each.inner is None else list(each.inner),
+        }
+        for (other, _), each in zip(pairs, found, strict=True)
+    ]
 
 
-def _chance(estimate: evaluate.Estimate) -> float:
-    """The p-value of a difference; where all rows differ alike, of as many signs of a fair coin, whose first is free.
-
-    Two rows that differ by the same, as those of an E-AURC always do, are no certainty.
-    """
-    return 0.5 ** (estimate.rows - 1) if estimate.se == 0 and estimate.mean != 0 else estimate.p
-
-
-def on_validation(parts: Iterable[SavedPart]) -> tuple[Metric, Metric]:
+def on_validation(parts: Iterable[SavedPart], folds: int = 1) -> tuple[Metric, Metric]:
     """The log loss of validation rows, and that after a temperature that is cross-fitted over them, to choose by.
 
     Rows of one group share a fold, so neither a row nor one that varies with it helps to choose the temperature that
     scores the row.
     """
-    raw, scaled = list[tuple[Matrix, float]](), list[tuple[Matrix, float]]()
-    groups: RowGroups | None = None
-    for part in parts:
-        groups = groups or RowGroups.of(part.group)
+    raw, scaled, all_groups = list[ModelRows](), list[ModelRows](), list[RowGroups]()
+    for number, part in enumerate(parts):
+        if number < folds:
+            all_groups.append(RowGroups.of(part.group))
+        groups = all_groups[number % folds]
         plain = rows_of(part).nll
         fitted = np.empty(len(plain))
-        fold = np.random.default_rng(0).permutation(len(groups.sizes))[groups.number] % FOLDS
-        for number in np.unique(fold):
-            here, there = fold == number, fold != number
+        part_of = np.random.default_rng(0).permutation(len(groups.sizes))[groups.number] % PARTS
+        for each in np.unique(part_of):
+            here, there = part_of == each, part_of != each
             if not there.any():
                 there = here  # one distinct row: nothing to cross-fit with
             others, own = part.taken(there), part.taken(here)
@@ -327,8 +279,8 @@ def on_validation(parts: Iterable[SavedPart]) -> tuple[Metric, Metric]:
             fitted[here] = rows_of(own, temperature).nll
         for values, to in ((plain, raw), (fitted, scaled)):
             to.append((values, float(values.mean())))
-    assert groups is not None, "an arm has models"
-    return Metric.stacked(raw, groups), Metric.stacked(scaled, groups)
+    first, second = (Metric.stacked([each[f::folds] for f in range(folds)], all_groups) for each in (raw, scaled))
+    return first, second
 
 
 class SavedPart(NamedTuple):

@@ -18,7 +18,9 @@ from sfumato.messages import RunWarning
 from sfumato.runs.schema import ArmDifference, VerdictSummary
 from sfumato.text import share, short
 from sfumato.verdict.analyse import ArmResult, differences
+from sfumato.verdict.decision import AIMS
 from sfumato.verdict.sentences import nothing_to_decide, verdict
+from sfumato.verdict.settling import SeedCost
 
 
 class Conclusion(TypedDict):
@@ -42,22 +44,40 @@ def conclude(
     paired: bool = True,
     order: Sequence[str] = (),
     grouped: bool = False,
+    aim: str | None = None,
+    cost: SeedCost | None = None,
 ) -> Conclusion:
-    """Compare the arms with the first of them, on test rows with these labels, (N,)."""
-    against_first = differences(results, margins, paired=paired)
-    majority = float(np.bincount(labels).max()) / len(labels)
+    """Compare the arms with the first of them, on test rows with these labels, (N,).
+
+    ``aim`` is what matters most, one of :data:`~sfumato.verdict.decision.AIMS`; ``cost`` is that of more models.
+    """
+    first = None if aim is None else AIMS[aim]
+    against_first = differences(results, margins, paired=paired, first=first)
     return {
         "differences": against_first,
         "warnings": warnings_of(results, labels, class_names),
         "verdict": verdict(
             results,
             against_first,
-            majority=majority,
+            baseline=blind_baseline(labels),
             order=order,
             paired=paired,
             grouped=grouped,
+            first=first,
+            cost=cost,
         ),
     }
+
+
+def blind_baseline(labels: npt.NDArray[np.int64]) -> tuple[float, float]:
+    """Accuracy of always answering the most frequent class, and log loss of the class shares, which are their entropy.
+
+    >>> blind_baseline(np.array([0, 0, 0, 1]))
+    (0.75, 0.5623351446188083)
+    """
+    shares = np.bincount(labels) / len(labels)
+    seen = shares[shares > 0]
+    return float(seen.max()), float(-(seen * np.log(seen)).sum())
 
 
 def warnings_of(
@@ -66,7 +86,7 @@ def warnings_of(
     """Warnings that follow from the test rows."""
     counts = np.bincount(labels, minlength=len(class_names))
     found: list[RunWarning] = []
-    nothing = nothing_to_decide(results, counts.max() / len(labels))
+    nothing = nothing_to_decide(results, blind_baseline(labels))
     if nothing:
         found.append({"code": "nothing-to-decide", "column": None, "text": nothing[0]})
     largest, smallest = int(counts.argmax()), int(counts.argmin())

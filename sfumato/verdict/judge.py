@@ -16,7 +16,7 @@ from sfumato.evaluate.scores.soft_labels import SOFT_TRUTH
 from sfumato.evaluate.statistics.margins import Margins
 from sfumato.extras import lab_imports
 from sfumato.messages import Note
-from sfumato.text import joined, plural, short
+from sfumato.text import did_you_mean, joined, plural, short
 
 with lab_imports("judge"):  # the records of a run are checked by msgspec
     from sfumato.runs.read import load_run
@@ -33,11 +33,13 @@ with lab_imports("judge"):  # the records of a run are checked by msgspec
     )
     from sfumato.verdict.arms import ComparedArm, compared_arm
     from sfumato.verdict.conclusion import Conclusion, conclude
+    from sfumato.verdict.decision import AIMS
     from sfumato.verdict.noise_words import noise_sentences
     from sfumato.verdict.read_arms import MatchedArm, base_of, find_arms, read_arms
     from sfumato.verdict.result import VerdictResult
+    from sfumato.verdict.settling import SeedCost
 
-SCHEMA = "sfumato.judge/2"
+SCHEMA = "sfumato.judge/3"
 _ODD = np.uint64(0x9E3779B97F4A7C15)  # a product with an odd number loses no bit
 
 
@@ -48,7 +50,7 @@ class Judgement(VerdictResult):
     It prints as its sentences, and a notebook shows its page, or the sentences and the differences where it has none.
 
     Attributes:
-        summary: the object that ``judge --json`` prints, of schema ``sfumato.judge/2``.
+        summary: the object that ``judge --json`` prints, of schema ``sfumato.judge/3``.
         notes: how the files were taken, each with a code and a sentence.
         arms: as evaluated; the first is the one that the others are compared with.
         to_page: makes the page of a judgement; None where nobody gave a way.
@@ -70,6 +72,7 @@ def judge(
     group: str | None = None,
     margins: Margins | Mapping[str, Any] | str | None = None,
     kind: str | None = None,
+    aim: str | None = None,
 ) -> Judgement:
     r"""Which of several arms of trained models is better on the same rows, and whether the difference matters.
 
@@ -94,6 +97,8 @@ def judge(
             model has it.
         margins: what is too small to matter, as ``"accuracy=0.5,nll=2%,eaurc=5%"``; these are the defaults.
         kind: ``"logits"``, ``"probs"`` or ``"percent"`` where the files do not say.
+        aim: what the models are for, ``"accuracy"``, ``"probabilities"`` or ``"ranking"``: its metric is then tested
+            first and decides, and the others are tested only where it is found to differ.
 
     Raises:
         ValueError: files that cannot be used together; names the file and the first row.
@@ -110,6 +115,8 @@ def judge(
     """
     if kind not in (None, "logits", "probs", "percent"):
         raise ValueError(f'kind must be "logits", "probs" or "percent", got "{short(str(kind))}"')
+    if aim is not None and aim not in AIMS:
+        raise ValueError(f'aim must be {joined(list(AIMS), "or")}, got "{short(str(aim))}".{did_you_mean(aim, AIMS)}')
     if isinstance(margins, Mapping):
         margins = ",".join(f"{name}={size}" for name, size in margins.items())
     margins = margins if isinstance(margins, Margins) else Margins.parse(margins)
@@ -119,7 +126,7 @@ def judge(
                 f"{arms} is the folder of a comparison, whose rows have their groups and whose scores are logits; "
                 "leave --group and --kind out"
             )
-        return _of_run(Path(arms), against, margins)
+        return _of_run(Path(arms), against, margins, aim)
     found = find_arms(arms)
     base = base_of([arm.name for arm in found], against)
     found.sort(key=lambda arm: arm.name != base)  # stable: the others keep their order
@@ -127,10 +134,10 @@ def judge(
         found = [arm.sorted() for arm in found]
     matched = read_arms(found, paired=paired, kind=kind, group=group)
     name = Path(arms).resolve().name if isinstance(arms, (str, os.PathLike)) else "-".join(a.name for a in matched)
-    return _judged(name, matched, paired, margins)
+    return _judged(name, matched, paired, margins, aim)
 
 
-def _judged(name: str, matched: Sequence[MatchedArm], paired: bool, margins: Margins) -> Judgement:
+def _judged(name: str, matched: Sequence[MatchedArm], paired: bool, margins: Margins, aim: str | None) -> Judgement:
     first = matched[0].models[0]
     if len(first.test.labels) < 2:
         raise ValueError(f"{first.name} has 1 row that counts; a judgement needs more, some hundreds to say anything")
@@ -151,7 +158,7 @@ def _judged(name: str, matched: Sequence[MatchedArm], paired: bool, margins: Mar
     notes = [*_notes(matched, paired, groups), *_same_models(results)]
     names = [f"class {k}" for k in range(data["classes"])]
     concluded = conclude(
-        results, first.test.labels, names, margins, paired=paired, order=order, grouped=groups is not None
+        results, first.test.labels, names, margins, paired=paired, order=order, grouped=groups is not None, aim=aim
     )
     return _judgement(results, data, files, notes, concluded, paired=paired)
 
@@ -204,7 +211,7 @@ def _for_choice(arm: MatchedArm, result: ArmResult) -> tuple[str, float]:
     """What arms that are equally good against the first are ordered by: log loss, on validation rows where they are."""
     parts = [_part(model.validation) for model in arm.models if model.validation is not None]
     metric = on_validation(parts)[1] if parts else result.metrics["nll_after_temperature"]
-    return arm.name, float(metric.by_seed.mean())
+    return arm.name, metric.mean
 
 
 def _notes(matched: Sequence[MatchedArm], paired: bool, groups: int | None) -> list[Note]:
@@ -280,7 +287,7 @@ def _kind(soft: bool) -> str:
     return "soft" if soft else "hard"
 
 
-def _of_run(folder: Path, against: str | None, margins: Margins) -> Judgement:
+def _of_run(folder: Path, against: str | None, margins: Margins, aim: str | None) -> Judgement:
     """The judgement of a comparison, by the code that gave its verdict, from the logits that it kept."""
     run = load_run(folder)
     summary, seeds = run.summary, run.seeds
@@ -292,11 +299,13 @@ def _of_run(folder: Path, against: str | None, margins: Margins) -> Judgement:
     order: list[str] = []
     if len(arms) > 2:
         nll = {a.name: on_validation(load_part(folder, a.name, s, "validation") for s in seeds)[1] for a in arms}
-        order = sorted(nll, key=lambda name: float(nll[name].by_seed.mean()))
+        order = sorted(nll, key=lambda name: nll[name].mean)
     classes, groups = summary["data"]["classes"], len(np.unique(test.group))
     names = [f"class {k}" for k in range(classes)]
     grouped = run.env["data"].get("groups") is not None
-    concluded = conclude(results, test.labels, names, margins, order=order, grouped=grouped)
+    seconds = run.env.get("seconds_per_seed")
+    cost = None if seconds is None else SeedCost(seconds)
+    concluded = conclude(results, test.labels, names, margins, order=order, grouped=grouped, aim=aim, cost=cost)
     concluded["verdict"]["sentences"] += noise_sentences(run.env["data"].get("noise"))
     concluded["warnings"] = list(summary.get("warnings", []))
     data: DataSummary = {

@@ -1,84 +1,108 @@
 """The verdict: sentences that follow from the evidence, whatever the evidence is.
 
-The first sentence says which target to train with, the second why, or what would settle it. The others say what does
-not differ, what is not settled, and what to do with the logits. Nothing here prefers smoothing: where nothing is
-better, the simpler target is kept, and that is the result.
+The first sentence is the decision, the second the reason, or what would decide it. The others report what else was
+found, and what to do with the logits. Nothing here prefers smoothing: where nothing is better by as much as matters,
+the simpler target is kept, and where the rows cannot show it, the verdict is undecided.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
+from sfumato.evaluate.metrics.registry import HEADLINE
 from sfumato.messages import Note
 from sfumato.runs.schema import ArmDifference, VerdictSummary
 from sfumato.text import joined, plural
-from sfumato.verdict.analyse import HEADLINE, ArmResult, belong_together, difference
-from sfumato.verdict.more_seeds import settle
-from sfumato.verdict.wording import SHOWN, change, divisor, small_or_open, temperature
+from sfumato.verdict.analyse import ArmResult
+from sfumato.verdict.decision import AIMS, STATES, Decision
+from sfumato.verdict.settling import SeedCost, settle
+from sfumato.verdict.wording import SHOWN, divisor, finding, temperature
 
 
 def verdict(
     results: Sequence[ArmResult],
     differences: Sequence[ArmDifference],
     *,
-    majority: float = 0.0,
+    baseline: tuple[float, float] = (0.0, float("inf")),
     order: Sequence[str] = (),
     paired: bool = True,
     grouped: bool = False,
+    first: str | None = None,
+    cost: SeedCost | None = None,
 ) -> VerdictSummary:
     """Choose between the first arm, one-hot as a rule, and the others, and say why.
 
-    Only differences that are better or worse choose; those that are too small to matter are told and decide nothing.
+    Args:
+        results: the arms.
+        differences: of every other arm from the first.
+        baseline: accuracy of always answering the most frequent class of the test rows, and log loss of their class
+            shares.
+        order: names of the arms, the favourite of the validation rows first.
+        paired: whether the models of two arms belong together.
+        grouped: whether test rows vary together in groups.
+        first: the metric that matters most.
+        cost: what training more models would cost, if that is known.
     """
-    nothing = nothing_to_decide(results, majority)
+    nothing = nothing_to_decide(results, baseline)
     if nothing:
-        return {"choice": "none", "sentences": nothing}
+        return {"state": "undecided", "choice": "none", "sentences": nothing}
     base = results[0]
-    found = [_Found.of(base, other, differences, paired) for other in results[1:]]
-    # Of several arms that are equally good against the first, the validation rows' favourite speaks for all.
-    ranked = sorted(found, key=lambda each: (each.rank, order.index(each.other.arm.name) if order else 0))
-    main, rest = ranked[0], ranked[1:]
-    choice = {0: main.other.arm.name, 1: "depends"}.get(main.rank, base.arm.name)
-    said, sees = [_action(main, base), *_reasons(main, base)], list[str]()
-    if main.rank == 2:
-        tests = sum(difference["p_adjusted"] is not None for difference in differences)
-        open_ = main.called("not settled")
-        do, *sees = settle(base, main.other, tests, open_, paired=main.paired, grouped=grouped) or [
-            "More test rows, or more models of each arm, would settle it." if open_ else _all_small(main)
-        ]
-        said.append(do)
-    others = [name for name in HEADLINE if main.words[name] in _OTHERS]
-    said += [small_or_open(main.rows[name], main.inner(base, name), whose=name == others[0]) for name in others]
-    for result in [base, main.other] if choice == "depends" else [main.other if main.rank == 0 else base]:
-        said += temperature(result, advised=main.rank == 0)
-    said += [*sees, *_one_model(results)]
+    decisions = [Decision.of(base, other, differences, paired=paired, first=first) for other in results[1:]]
+    rank = {"other": 0, "undecided": 1, "base": 2}
+
+    def place(decision: Decision) -> tuple[int, bool, int]:
+        """By state; then those that are worse in nothing; then by the validation rows."""
+        favour = order.index(decision.other.arm.name) if order else 0
+        return rank[decision.verdict], bool(decision.called("worse")), favour
+
+    main, *rest = sorted(decisions, key=place)
+    sentences, settling = [_action(main)], list[str]()
+    mixed = bool(main.called("better") and main.called("worse"))
+    if main.verdict == "undecided" and not mixed:
+        tests = sum(each["p_adjusted"] is not None and first in (None, each["metric"]) for each in differences)
+        settling = settle(main, tests, grouped=grouped, cost=cost)
+        sentences += [*_undecided(main), *settling[:1]]
+    unlike = {name: main.rows[name]["finding"] not in ("better", "worse") for name in HEADLINE}
+    for name in sorted(HEADLINE, key=lambda name: (name != first, unlike[name])):
+        sentences.append(finding(base, main.other, main.rows[name]))
+    taken = {"other": [main.other], "base": [base]}.get(main.verdict, [base, main.other])
+    for result in taken:
+        sentences += temperature(result, advised=main.verdict == "other")
+    sentences += [*settling[1:], *_one_model(results)]
     if rest:
-        said.append(f"Against {base.arm.name}, {'; '.join(each.brief() for each in rest)}.")
-        rivals = [each.other.arm.name for each in rest if each.rank == main.rank]
-        if rivals and main.rank < 2:
-            rows = "log loss of these rows" if main.other.cross_fitted else "validation rows"
-            said.append(f"Between {joined([main.other.arm.name, *rivals])} the {rows} chose, not a test.")
-    return {"choice": choice, "sentences": said}
+        sentences.append(f"Against {base.arm.name}: {'; '.join(map(_brief, rest))}.")
+        rivals = [each.other.arm.name for each in rest if each.verdict == "other"]
+        if rivals:  # an arm that is taken comes first
+            rows = "by the log loss of these rows" if main.other.cross_fitted else "on the validation rows"
+            names = joined([main.other.arm.name, *rivals])
+            sentences.append(f"The choice between {names} was made {rows}, not by a test.")
+    choice = {"other": main.other.arm.name, "base": base.arm.name}.get(main.verdict, "depends" if mixed else "none")
+    return {"state": main.state, "choice": choice, "sentences": sentences}
 
 
-def nothing_to_decide(results: Sequence[ArmResult], majority: float) -> list[str]:
+def nothing_to_decide(results: Sequence[ArmResult], baseline: tuple[float, float]) -> list[str]:
     """Two sentences where no arm is better than chance or every arm is always right; nothing elsewhere."""
     which = "neither" if len(results) == 2 else "no"
-    if all(result.metrics["accuracy"].estimate().low <= majority for result in results):
-        reached = joined([f"{r.arm.name} {100 * r.metrics['accuracy'].by_seed.mean():.1f} %" for r in results])
+    majority, shares = baseline
+    blind = [
+        result.metrics["accuracy"].estimate().low <= majority
+        and result.metrics["nll_after_temperature"].estimate().high >= shares
+        for result in results
+    ]
+    if all(blind):
+        reached = joined([f"{r.arm.name} {100 * r.metrics['accuracy'].mean:.1f} %" for r in results])
         options = "" if not results[0].arm.method else " (--epochs, --learning-rate)"
-        ahead = any(result.metrics["accuracy"].by_seed.mean() > majority for result in results)
+        ahead = any(result.metrics["accuracy"].mean > majority for result in results)
         rows = "use more test rows, for these are too few to tell, " if ahead else ""
         return [
-            f"No verdict: {which} model is reliably better than always answering the most frequent class "
-            f"({100 * majority:.1f} % of the test rows; {reached}).",
+            f"Undecided: {which} model is reliably better than always answering the most frequent class "
+            f"({100 * majority:.1f} % of the test rows; {reached}), in accuracy or in log loss.",
             "All test rows are of one class: use test rows of every class."
             if majority == 1
             else f"Before you choose how to train, {rows}train longer or with a lower learning rate{options}, look for "
             "features that tell the classes apart, or add rows of the rarer classes.",
         ]
-    if all(float(result.metrics["accuracy"].by_seed.min()) == 1 for result in results):
+    if all(float(result.metrics["accuracy"].by_model.min()) == 1 for result in results):
         rows = results[0].metrics["accuracy"].values.shape[1]
         whose = "both arms" if len(results) == 2 else "every arm"
         base = results[0].arm
@@ -86,135 +110,107 @@ def nothing_to_decide(results: Sequence[ArmResult], majority: float) -> list[str
         if not base.method:
             kept = f"the {base.name} models"
         return [
-            f"There is nothing to decide: every model of {whose} is right on all {plural(rows, 'test row')}.",
-            "Look first whether something in the data gives the label away, such as a column that is filled in after "
-            f"the outcome. If nothing does, keep {kept}; a harder test set, on which models err, could tell more.",
+            f"Undecided: every model of {whose} is right on all {plural(rows, 'test row')}.",
+            "Look first for something in the data that gives the label away, such as a column that is filled in after "
+            f"the outcome. If there is nothing, keep {kept}; a harder test set, on which models err, could show more.",
         ]
     return []
 
 
-_OTHERS = ("the same", "not settled", "better by little", "worse by little")
+def _names(metrics: Sequence[str]) -> str:
+    """``accuracy and ranking of mistakes``."""
+    return joined([SHOWN[name].plain for name in metrics])
 
 
-@dataclass(frozen=True)
-class _Found:
-    """What was found of one arm against the first: its headline differences by metric, and which way they go."""
-
-    other: ArmResult
-    rows: Mapping[str, ArmDifference]
-    paired: bool
-
-    @classmethod
-    def of(cls, base: ArmResult, other: ArmResult, differences: Sequence[ArmDifference], paired: bool) -> _Found:
-        own = [d for d in differences if d["arm"] == other.arm.name and d["against"] == base.arm.name]
-        return cls(
-            other, {d["metric"]: d for d in own if d["metric"] in HEADLINE}, belong_together(other, base, paired=paired)
-        )
-
-    @property
-    def words(self) -> dict[str, str]:
-        """The word for each headline metric."""
-        return {name: self.rows[name]["finding"] or "" for name in HEADLINE}
-
-    def called(self, *words: str) -> list[str]:
-        """The headline metrics that have one of these words."""
-        return [name for name, word in self.words.items() if word in words]
-
-    def inner(self, base: ArmResult, name: str) -> tuple[float, float]:
-        """The 90 % interval of one difference."""
-        return difference(self.other.metrics[name], base.metrics[name], paired=self.paired).interval(0.9)
-
-    @property
-    def rank(self) -> int:
-        """0 better, 1 better in some and worse in others, 2 neither, 3 worse."""
-        better, worse = self.called("better"), self.called("worse")
-        return (1 if worse else 0) if better else (3 if worse else 2)
-
-    def brief(self) -> str:
-        """``all-0.1 makes accuracy better``."""
-        ways = [
-            f"{joined([SHOWN[name].name for name in names])} {way}"
-            for way in ("better", "worse")
-            if (names := self.called(way))
-        ]
-        return f"{self.other.arm.name} makes {' and '.join(ways) or 'no difference that would decide'}"
+def _brief(decision: Decision) -> str:
+    """``all-0.1 makes accuracy better``."""
+    ways = [f"{_names(names)} {way}" for way in ("better", "worse") if (names := decision.called(way))]
+    return f"{decision.other.arm.name} makes {' and '.join(ways) or 'no difference to rely on'}"
 
 
-def _action(found: _Found, base: ArmResult) -> str:
+def _action(decision: Decision) -> str:
     """The first sentence: what to train with, or which models to take."""
-    if not found.other.arm.method:
-        return _of_judged(found, base)
-    strength, training = found.other.arm.strength, found.other.arm.method
-    doing = f"{training}{' with' if training == 'smoothing' else ''} {strength}"
-    stay = "Keep one-hot labels" if base.arm.one_hot else f"Keep {base.arm.name}"
-    at_this = " at this strength" if training == "smoothing" and not found.other.arm.scheduled else ""
-    if found.rank == 0:
-        start = {"smoothing": "Smooth the labels with", "soft labels": "Train on the soft labels"}
-        by = divisor(found.other)
-        then = "" if by is None else f", and divide the logits by one number, fitted on validation rows (here {by})"
-        return f"{start.get(training, f'Train with {training}')} {strength}{then}."
-    if found.rank == 1:
-        return (
-            f"It depends on what the model is for: {doing} makes one thing better and another worse, so choose by the "
-            "one that you need more."
-        )
-    if found.rank == 3:
-        return f"{stay}: {doing} makes the model worse{at_this}."
-    if found.called("not settled"):
-        return f"{stay} for now: {doing} makes no difference that this comparison can rely on."
-    return f"{stay}: {doing} makes no difference that matters."
+    base, other = decision.base.arm, decision.other.arm
+    if not other.method:
+        return _of_judged(decision)
+    doing = f"{other.method}{' with' if other.method == 'smoothing' else ''} {other.strength}"
+    state = STATES[decision.state]
+    if decision.verdict == "base" and not base.one_hot:
+        state = f"Keep {base.name}"
+    state += decision.aim
+    if decision.verdict == "other":
+        start = {"smoothing": "use label smoothing,", "soft labels": "train on the soft labels"}
+        by = divisor(decision.other)
+        then = "" if by is None else f", and temperature-scale the logits (T = {by}, fitted on validation rows)"
+        return f"{state}: {start.get(other.method, f'train with {other.method}')} {other.strength}{then}."
+    better, worse = (decision.called(each) for each in ("better", "worse"))
+    if decision.verdict == "base":
+        if worse:
+            at_this = " at this strength" if other.method == "smoothing" and not other.scheduled else ""
+            return f"{state}: {doing} makes {_names(worse)} worse{at_this}."
+        what = "the model" if decision.first is None else _names([decision.first])
+        return f"{state}: {doing} does not make {what} better by as much as would matter."
+    if better:
+        return f"{state}: {doing} makes {_names(better)} better{_against(decision, of_training=True)}."
+    if decision.called("not tested") and decision.first is not None:
+        return f"{state}: the models make too few mistakes to compare {_names([decision.first])}."
+    return f"{state}: this comparison cannot show whether {doing} helps."
 
 
-def _of_judged(found: _Found, base: ArmResult) -> str:
+def _against(decision: Decision, *, of_training: bool) -> str:
+    """What speaks against an arm that is better in something: what is worse, or may be."""
+    if worse := decision.called("worse"):
+        counted = decision.called("better", "worse")
+        aims = joined([f"--for {aim}" for aim, metric in AIMS.items() if metric in counted], "or")
+        how = f"{_names(worse)} worse" if of_training else f"worse in {_names(worse)}"
+        return f" and {how}; choose by what matters more to you ({aims})"
+    open_names = _names(decision.called("inconclusive", "not better"))
+    how = f"may make {open_names} worse" if of_training else f"may be worse in {open_names}"
+    return f", and {how} by more than would matter"
+
+
+def _of_judged(decision: Decision) -> str:
     """The first sentence on models that were trained elsewhere."""
-    many = len(found.other.temperatures) > 1
-    mine, theirs = (f"the {each.arm.name} model{'s' * (len(each.temperatures) > 1)}" for each in (found.other, base))
-    are = "are" if many else "is"
-    if found.rank == 0:
-        return f"Take {mine}: {'they are' if many else 'it is'} better than {theirs}."
-    if found.rank == 1:
-        return f"It depends on what you need: {mine} {are} better than {theirs} in one thing and worse in another."
-    if found.rank == 3:
-        return f"Keep {theirs}: {mine} {are} worse."
-    if found.called("not settled"):
-        return f"Keep {theirs} for now: these rows show no difference from {mine} that can be relied on."
-    return f"Keep {theirs}: nothing in which {mine} {'differ' if many else 'differs'} matters."
+    mine, theirs = (
+        f"the {each.arm.name} model{'s' * (len(each.temperatures) > 1)}" for each in (decision.other, decision.base)
+    )
+    they, are = ("they", "are") if len(decision.other.temperatures) > 1 else ("it", "is")
+    better, worse = (decision.called(each) for each in ("better", "worse"))
+    if decision.verdict == "other":
+        return f"Take {mine}{decision.aim}: {they} {are} better than {theirs}."
+    if decision.verdict == "base":
+        how = f"worse in {_names(worse)}" if worse else "not better by as much as would matter"
+        return f"Keep {theirs}{decision.aim}: {mine} {are} {how}."
+    state = STATES["undecided"] + decision.aim
+    if better:
+        return f"{state}: {mine} {are} better than {theirs} in {_names(better)}{_against(decision, of_training=False)}."
+    if decision.called("not tested") and decision.first is not None:
+        return f"{state}: the models make too few mistakes to compare {_names([decision.first])}."
+    return f"{state}: these rows cannot show whether {mine} {are} better than {theirs}."
+
+
+def _undecided(decision: Decision) -> list[str]:
+    """Which choice risks less, for those who have to choose now; nothing where both risk about the same."""
+    low, high = sorted((decision.risk(of_other=is_other), is_other) for is_other in (False, True))
+    if low[0][0] >= 0.8 * high[0][0]:
+        return []
+    less, more = ((decision.other if is_other else decision.base).arm.name for _, is_other in (low, high))
+    its, others = (f"{SHOWN[metric].amount(amount)} in {SHOWN[metric].name}" for (_, metric, amount), _ in (low, high))
+    may = f"it may be worse than {more} by up to {its}" if low[0][0] > 0 else f"it is not worse than {more}"
+    return [
+        f"If you have to choose now, {less} risks less: by the 95 % intervals, {may}, and {more} may be worse than "
+        f"{less} by up to {others}."
+    ]
 
 
 def _one_model(results: Sequence[ArmResult]) -> list[str]:
-    """What a single model of an arm cannot say."""
+    """What a single model of an arm cannot show."""
     single = [result.arm.name for result in results if len(result.temperatures) == 1]
     if not single:
         return []
     if len(single) == len(results):
-        return ["There is one model of each arm, so this is about these models: another seed of either may differ."]
-    return [f"There is one model of {joined(single)}, so this is about that model: another seed may differ."]
-
-
-def _all_small(found: _Found) -> str:
-    """The reason where every difference is settled and too small to matter."""
-    names = found.called(*_OTHERS)
-    margins = joined([SHOWN[name].amount(found.rows[name].get("margin") or 0.0) for name in names])
-    told = joined([f"the {SHOWN[name].name}" for name in names])
-    return (
-        f"On rows that the models have not seen, {told} differ by less than would matter ({margins}; --margin sets it)."
-    )
-
-
-def _reasons(found: _Found, base: ArmResult) -> list[str]:
-    """Why: what is better and what is worse on rows that the models have not seen."""
-    name, sentences = found.other.arm.name, list[str]()
-    for way in ("better", "worse"):
-        for metric in found.called(way):
-            clause = change(base, found.other, found.rows[metric], than=not sentences)
-            if not sentences:
-                sentences.append(f"On rows it has not seen, the {name} model {clause}.")
-            elif way == "worse" and found.called("better"):
-                sentences.append(f"But it {clause}.")
-            else:
-                also = f"is also {clause[3:]}" if clause.startswith("is ") else f"also {clause}"
-                sentences.append(f"It {also}.")
-    return sentences
+        return ["There is one model of each arm, so this is about these models: models of other seeds may differ."]
+    return [f"There is one model of {joined(single)}, so this is about that model: one of another seed may differ."]
 
 
 def notes(distinct: int, counters: Sequence[str], *, grouped: bool = False) -> list[Note]:

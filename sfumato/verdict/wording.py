@@ -1,4 +1,4 @@
-"""What was found of one metric or one temperature, in sentences for someone who has read no paper on it."""
+"""What was found of one metric or one temperature, in sentences for someone who has not read a paper on it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import math
 from typing import NamedTuple
 
 from sfumato.evaluate.metrics.registry import METRICS, SOFT_WORDS
+from sfumato.evaluate.statistics.differences import MIN_MISTAKES
 from sfumato.runs.schema import ArmDifference
-from sfumato.text import number
+from sfumato.text import number, plural
 from sfumato.text import temperature as two_digits
 from sfumato.verdict.analyse import ArmResult
 
@@ -20,20 +21,28 @@ class InSentences(NamedTuple):
     digits: int
     unit: str
     points: str
-    better: str
-    worse: str
+
+    @property
+    def plain(self) -> str:
+        """The name within a sentence, without what its numbers are."""
+        name = self.name.partition(" (")[0]
+        return f"the {name}" if name.startswith("ranking") else name
 
     def value(self, value: float, *, sign: bool = False) -> str:
         """A number with the metric's decimals, without its unit."""
         return number(self.scale * value, self.digits, sign=sign, zero=self.digits < 3)
 
-    def span(self, low: float, high: float) -> str:
-        """The ends of an interval of differences, with their unit."""
-        return f"{self.value(low, sign=True)} to {self.value(high, sign=True)}{self.points}"
+    def interval(self, row: ArmDifference) -> str:
+        """The difference with its 95 % interval, or the 90 % one by which it lies within a margin."""
+        inner = row.get("inner") if row["finding"] in ("equivalent", "not worse", "not better") else None
+        low, high = (self.value(end, sign=True) for end in inner or (row["low"], row["high"]))
+        level = 90 if inner else 95
+        return f"{self.value(row['mean'], sign=True)}{self.points}, {level} % interval {low} to {high}"
 
     def amount(self, value: float) -> str:
         """A size in two digits, with its unit."""
         size = self.scale * value
+        size = 0.0 if size < 10 ** -(self.digits + 2) else size
         if size >= 1e7:
             return f"{size:.2g}{self.points}"
         digits = 1 if size == 0 else max(1 - math.floor(math.log10(size)), 0)
@@ -43,61 +52,42 @@ class InSentences(NamedTuple):
 
 
 SHOWN = {
-    "accuracy": InSentences(
-        METRICS["accuracy"].label, 100, 1, " %", " points",
-        better="is right more often{than}: accuracy {change}",
-        worse="is right less often{than}: accuracy {change}",
-    ),
-    "nll_after_temperature": InSentences(
-        METRICS["nll"].words, 1, 3, "", "",
-        better="gives probabilities that fit the labels better{than}: log loss {change}, each after temperature "
-        "scaling, which divides a model's logits by one number",
-        worse="gives probabilities that fit the labels worse{than}: log loss {change}, each after temperature "
-        "scaling, which divides a model's logits by one number",
-    ),
-    "eaurc": InSentences(
-        METRICS["eaurc"].heading, 1000, 2, "", "",
-        better="is better{than} at being less sure of its mistakes: E-AURC × 1000 {change}",
-        worse="is worse{than} at being less sure of its mistakes: E-AURC × 1000 {change}",
-    ),
-}  # fmt: skip
+    "accuracy": InSentences("accuracy", 100, 1, " %", " points"),
+    "nll_after_temperature": InSentences("log loss after temperature scaling", 1, 3, "", ""),
+    "eaurc": InSentences("ranking of mistakes (E-AURC × 1000)", 1000, 2, "", ""),
+}
 """The headline metrics as sentences show them."""
 
 
-def change(base: ArmResult, other: ArmResult, row: ArmDifference, *, than: bool) -> str:
-    """What is better or worse, from which number to which, as the end of a sentence about a model."""
+def finding(base: ArmResult, other: ArmResult, row: ArmDifference) -> str:
+    """One sentence on one headline metric: what was found, and the numbers behind it."""
     shown = SHOWN[row["metric"]]
-    with_whom = f" than the {base.arm.name} model" + ("'s" if row["metric"] == "nll_after_temperature" else "")
-    before, after = (shown.value(float(arm.metrics[row["metric"]].by_seed.mean())) for arm in (base, other))
-    clause = shown.worse if row["finding"] == "worse" else shown.better
-    told = clause.format(than=with_whom if than else "", change=f"{before} → {after}{shown.unit}")
-    return f"{told} (95 % interval of the difference {shown.span(row['low'], row['high'])})"
-
-
-def small_or_open(row: ArmDifference, inner: tuple[float, float], *, whose: bool = False) -> str:
-    """One sentence on a difference that decides nothing: the same, too small to matter, or not settled."""
-    shown, margin = SHOWN[row["metric"]], row.get("margin") or 0.0
-    name, mean = shown.name, shown.value(row["mean"], sign=True)
-    mean = f"{row['arm']} less {row['against']}: {mean}" if whose else mean
-    if row["finding"] == "the same":
-        if row["low"] == row["high"] == 0:
-            return f"The {name} is the same on every test row."
-        return f"The {name} is the same within {shown.amount(margin)} ({mean}, 90 % interval {shown.span(*inner)})."
-    if row["finding"] == "not settled":
-        if row["low"] == row["high"]:
-            return f"Whether the {name} differs is not settled ({mean}; the rows are too few for an interval)."
-        p, adjusted = row["p_adjusted"], ""
-        if p is not None and (row["low"] > 0 or row["high"] < 0):  # the interval is of this test, the finding of all
-            adjusted = f", but p = {number(p)} after adjusting for all tests"
+    name = shown.name[0].upper() + shown.name[1:]
+    if row["low"] == row["high"] == 0:
+        return f"{name}: equal on every test row."
+    if row["low"] == row["high"]:
+        return f"{name}: {row['finding']} ({shown.value(row['mean'], sign=True)}; too few rows for an interval)."
+    if row["finding"] == "not tested":
+        fewer = int(min(base.mistakes, other.mistakes))
         return (
-            f"Whether the {name} differs is not settled ({mean}, 95 % interval {shown.span(row['low'], row['high'])}"
-            f"{adjusted})."
+            f"{name}: not tested, because one arm makes only {plural(fewer, 'mistake')} per model, and the test needs "
+            f"{MIN_MISTAKES} (difference {shown.value(row['mean'], sign=True)})."
         )
-    way = "better" if row["finding"] == "better by little" else "worse"
-    return (
-        f"The {name} of the {row['arm']} model is reliably {way}, but by less than the {shown.amount(margin)} that "
-        f"would matter ({mean}, 95 % interval {shown.span(row['low'], row['high'])})."
-    )
+    before, after = (shown.value(arm.metrics[row["metric"]].mean) for arm in (base, other))
+    margin, p, inner = shown.amount(row.get("margin") or 0.0), row["p_adjusted"], row.get("inner")
+    more = {
+        "slightly better": f"; less than the {margin} that would matter",
+        "slightly worse": f"; less than the {margin} that would matter",
+        "equivalent": f"; within {margin}",
+        "not worse": f"; a worsening by {margin} is ruled out",
+        "not better": f"; an improvement by {margin} is ruled out",
+    }.get(row["finding"] or "", "")
+    open_ended = row["finding"] in ("equivalent", "not worse", "not better", "inconclusive")
+    if open_ended and p is not None and (row["low"] > 0 or row["high"] < 0):  # the interval is of this test alone
+        more = f", but p = {number(p)} after adjusting for all tests{more}"
+    if row["finding"] == "inconclusive" and inner:
+        more += f"; the smallest margin that these rows support is {shown.amount(max(map(abs, inner)))}"
+    return f"{name}: {row['finding']} ({before} → {after}{shown.unit}; {shown.interval(row)}{more})."
 
 
 def divisor(result: ArmResult) -> str | None:
@@ -105,55 +95,49 @@ def divisor(result: ArmResult) -> str | None:
     gain = result.metrics["nll_after_temperature"].minus(result.metrics["nll"]).estimate()
     if gain.high >= 0 or any(fitted.at_bound for fitted in result.temperatures):
         return None
-    return two_digits(float(result.metrics["temperature"].by_seed.mean()))
+    return two_digits(result.metrics["temperature"].mean)
 
 
 def temperature(result: ArmResult, *, advised: bool) -> list[str]:
-    """What one temperature does for an arm, and how confident the arm is without it."""
-    name, value = result.arm.name, two_digits(float(result.metrics["temperature"].by_seed.mean()))
+    """What one temperature does for an arm, and how confident the arm is without it; nothing where nothing is found."""
+    name, value = result.arm.name, two_digits(result.metrics["temperature"].mean)
     gain = result.metrics["nll_after_temperature"].minus(result.metrics["nll"]).estimate()
     rows = "test" if result.cross_fitted else "validation"
     ends = [fitted.value for fitted in result.temperatures if fitted.at_bound]
-    if ends and max(ends) < 1 and float(result.metrics["accuracy"].by_seed.max()) == 1:
+    if ends and max(ends) < 1 and float(result.metrics["accuracy"].by_model.max()) == 1:
         return [
-            f"No temperature is the best one for the logits of the {name} model: where every row is right, each "
-            "smaller one fits better. Rows on which the model errs could tell.",
-            _confidence(result),
+            f"The {name} logits have no optimal temperature: where every row is right, a smaller one always fits "
+            "better. Rows on which the model errs could determine it.",
+            *_confidence(result),
         ]
     if ends:
         return [
-            f"No temperature makes the logits of the {name} model useful as probabilities: on the {rows} rows of "
-            "at least one seed the best temperature is the end of the range that was searched."
+            f"No temperature makes the {name} logits useful as probabilities: on the {rows} rows of at least one "
+            "model, the best temperature is an end of the range that was searched."
         ]
-    before, after = (number(float(result.metrics[m].by_seed.mean())) for m in ("nll", "nll_after_temperature"))
+    before, after = (number(result.metrics[metric].mean) for metric in ("nll", "nll_after_temperature"))
     if (by := divisor(result)) is not None:
-        falls = f"Divide the logits of the {name} model by {by}: its log loss then falls from {before} to {after}."
-        lowers = f"Dividing the logits of the {name} model by {by} lowers its log loss from {before} to {after}."
-        return [lowers if advised else falls, _confidence(result)]
-    interval = f"95 % interval of the difference {number(gain.low, sign=True)} to {number(gain.high, sign=True)}"
+        start = "Dividing" if advised else "Temperature scaling helps: dividing"
+        return [
+            f"{start} the {name} logits by {by} lowers their log loss from {before} to {after}.",
+            *_confidence(result),
+        ]
     if gain.low > 0:
-        does = (
-            f"Leave the logits of the {name} model as they are: dividing them by {value}, the best number for the "
-            f"{rows} rows, raises its log loss from {before} to {after} ({interval})."
-        )
-    else:
-        does = (
-            f"Dividing the logits of the {name} model by {value} takes its log loss from {before} to {after}, "
-            f"which is no difference to rely on ({interval})."
-        )
-    return [does, _confidence(result)]
+        low, high = number(gain.low, sign=True), number(gain.high, sign=True)
+        return [
+            f"Leave the {name} logits as they are: dividing them by {value}, the best number for the {rows} rows, "
+            f"raises their log loss from {before} to {after} (95 % interval of the difference {low} to {high}).",
+            *_confidence(result),
+        ]
+    return _confidence(result)
 
 
-def _confidence(result: ArmResult) -> str:
-    """Whether the model as trained is as often right as it says."""
+def _confidence(result: ArmResult) -> list[str]:
+    """Whether the model as trained is right more or less often than it is confident; nothing where neither shows."""
     off = result.metrics["signed_gap"].estimate()
     soft = "agreement" in result.metrics
     name = SOFT_WORDS["signed_gap"] if soft else METRICS["signed_gap"].words
-    told = f"({name} {number(off.mean, sign=True)})"
-    if off.low > 0:
-        says = "fewer annotators agree with it than it says" if soft else "it is right less often than it says"
-        return f"As trained, that model is over-confident: {says} {told}."
-    if off.high < 0:
-        says = "more annotators agree with it than it says" if soft else "it is right more often than it says"
-        return f"As trained, that model is under-confident: {says} {told}."
-    return f"As trained, that model is neither over- nor under-confident as far as these rows can tell {told}."
+    if off.low <= 0 <= off.high:
+        return []
+    way = "over-confident" if off.low > 0 else "under-confident"
+    return [f"As trained, the {result.arm.name} model is {way} ({name} {number(off.mean, sign=True)})."]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from scipy.special import log_softmax
 from sklearn.metrics import accuracy_score, log_loss
 
 from sfumato import theory
+from sfumato.evaluate.statistics.margins import FindingName
 from tests.conftest import run_sfumato
 
 pytestmark = pytest.mark.slow
@@ -24,7 +26,7 @@ METRICS = {
     "brier_after_temperature", "signed_gap_after_temperature", "eaurc_after_temperature", "ece_noise_floor", "eaurc",
     "logit_gap", "balanced_accuracy",
 }  # fmt: skip
-WORDS = {"better", "worse", "better by little", "worse by little", "the same", "not settled"}
+WORDS = {*get_args(FindingName)}
 HEADLINE = {"accuracy", "nll_after_temperature", "eaurc"}
 
 
@@ -32,7 +34,7 @@ def test_json_has_the_fields_that_others_rely_on(digits):
     summary = digits.json()
     assert list(summary) == ["schema", "run", "data", "paired", "arms", "differences", "warnings", "verdict", "columns"]
     assert summary["columns"] == []
-    assert summary["schema"] == "sfumato.compare/3"
+    assert summary["schema"] == "sfumato.compare/4"
     assert summary["data"] == {"name": "digits", "classes": 10, "train": 1078, "validation": 360, "test": 359}
     assert [arm["name"] for arm in summary["arms"]] == ["one-hot", "smoothed"]
     for arm in summary["arms"]:
@@ -42,12 +44,13 @@ def test_json_has_the_fields_that_others_rely_on(digits):
             assert set(value) == {"mean", "low", "high"}
             assert value["low"] <= value["mean"] <= value["high"], name
     for row in summary["differences"]:
-        assert set(row) == {"metric", "arm", "against", "mean", "low", "high", "p_adjusted", "finding", "margin"}
+        numbers = {"mean", "low", "high", "p_adjusted", "margin", "inner"}
+        assert set(row) == {"metric", "arm", "against", "finding", *numbers}
         headline = row["metric"] in HEADLINE
         assert (row["finding"] in WORDS) == headline
         assert (row["margin"] is not None) == headline
-        assert (row["p_adjusted"] is not None) == headline
-    assert set(summary["verdict"]) == {"choice", "sentences"}
+        assert (row["p_adjusted"] is not None) == (headline and row["finding"] != "not tested")
+    assert set(summary["verdict"]) == {"state", "choice", "sentences"}
     assert len(summary["verdict"]["sentences"]) >= 2
     assert summary["warnings"] == []
     assert (digits.folder / summary["run"] / "summary.json").read_text() == json.dumps(
@@ -189,7 +192,7 @@ def test_where_nothing_was_learnt_there_is_no_verdict(tmp_path):
     ran = run_sfumato("compare", "noise.csv", "--seeds", "3", "--epochs", "20", "--quiet", folder=tmp_path)
     assert ran.code == 0, ran.err
     told = " ".join(ran.out.split())
-    start = "No verdict: neither model is reliably better than always answering the most frequent class ("
+    start = "Undecided: neither model is reliably better than always answering the most frequent class ("
     assert start in told
     assert told.count(start) == 1
     summary = json.loads(next(tmp_path.glob("runs/*/summary.json")).read_text())

@@ -68,6 +68,7 @@ def judged(folder: Path) -> dict[str, Any]:
 def numbers(found: Any) -> dict[str, Any]:
     """What a result says in numbers and codes."""
     return {
+        "state": found["verdict"]["state"],
         "choice": found["verdict"]["choice"],
         "arms": {
             arm["name"]: {name: digits(arm["metrics"][name]["mean"]) for name in METRICS if name in arm["metrics"]}

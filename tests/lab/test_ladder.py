@@ -9,19 +9,19 @@ import pytest
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
+from sfumato.evaluate.statistics.differences import Metric
 from sfumato.lab import ladder
 from sfumato.lab.arms import Arm
 from sfumato.lab.compare import compare
 from sfumato.lab.options import Options
 from sfumato.report.compare_page import render
 from sfumato.runs.read import load_run
-from sfumato.verdict.analyse import Metric
 from tests.conftest import run_sfumato
 
 
 def candidate(eps, scaled):
     values = np.array(scaled, dtype=np.float64)
-    metric = Metric(values, values.mean(1))
+    metric = Metric(values, values.mean(1, keepdims=True))
     return ladder.Candidate(Arm(f"smoothed-{eps:g}" if eps else "one-hot", eps, "others"), metric, metric)
 
 
@@ -84,7 +84,7 @@ def test_temperatures_are_fitted_on_the_other_folds_as_scipy_fits_them(tmp_path)
         t = np.exp(minimize_scalar(nll, bounds=(-4, 4), method="bounded", options={"xatol": 1e-10}).x)
         expected[here] = -log_softmax(logits[here] / t, 1)[np.arange(here.sum()), labels[here]]
     assert made.scaled.values[0] == pytest.approx(expected, rel=1e-4)
-    assert made.nll.by_seed[0] == pytest.approx(-log_softmax(logits, 1)[np.arange(203), labels].mean(), rel=1e-12)
+    assert made.nll.by_model[0, 0] == pytest.approx(-log_softmax(logits, 1)[np.arange(203), labels].mean(), rel=1e-12)
 
 
 def test_copies_of_a_row_are_never_on_both_sides(tmp_path):
@@ -99,7 +99,7 @@ def test_copies_of_a_row_are_never_on_both_sides(tmp_path):
         saved(tmp_path, logits, labels, seed=seed)
     once = ladder.measure(tmp_path, Arm("smoothed-0.1", 0.1, "others"), range(3))
     assert twice.scaled.values.shape == (3, 40)
-    assert twice.scaled.by_seed == pytest.approx(once.scaled.by_seed, rel=1e-6)
+    assert twice.scaled.by_model == pytest.approx(once.scaled.by_model, rel=1e-6)
 
 
 @pytest.fixture(scope="module")

@@ -22,10 +22,8 @@ METRICS = [
 
 
 SENTENCES = (
-    "Smooth, and divide the logits by 0.61: log loss falls from .139 to .128 (95 % interval of the difference −.019 to "
-    "−.004).",
-    "Accuracy does not differ reliably (+0.6 points, −0.3 to +1.5); without the temperature the smoothed model is "
-    "under-confident.",
+    "Smooth: use label smoothing, ε = 0.1, and temperature-scale the logits (T = 0.61).",
+    "Log loss after temperature scaling: better (.139 → .128; −.011, 95 % interval −.019 to −.004).",
 )
 
 
@@ -114,13 +112,13 @@ def write_run(
             headline = metric in ("accuracy", "nll_after_temperature", "eaurc")
             good = "better" if (mean > 0) == (metric == "accuracy") else "worse"
             p = min(1.0, 0.04 * half / (abs(mean) + 1e-9)) if headline else None
-            finding = None if p is None else good if p < 0.05 else "not settled"
+            finding = None if p is None else good if p < 0.05 else "inconclusive"
             margin = {"accuracy": 0.005, "nll_after_temperature": 0.003, "eaurc": 0.0002}.get(metric)
             ends = {"mean": mean, "low": mean - half, "high": mean + half}
             told = {"p_adjusted": p, "finding": finding, "margin": margin}
             differences.append({"metric": metric, "arm": arm, "against": "one-hot", **ends, **told})
     summary = {
-        "schema": "sfumato.compare/3",
+        "schema": "sfumato.compare/4",
         "run": str(folder),
         "data": {"name": name, "classes": classes, **parts},
         "paired": {
@@ -130,7 +128,11 @@ def write_run(
         },
         "arms": summary_arms,
         "differences": differences,
-        "verdict": {"choice": choice, "sentences": list(sentences or SENTENCES)},
+        "verdict": {
+            "state": {"smoothed": "smooth", "one-hot": "keep-one-hot"}.get(choice or "", "undecided"),
+            "choice": choice,
+            "sentences": list(sentences or SENTENCES),
+        },
     }
     env = {
         "sfumato": "0.1.0", "python": "3.12.1", "torch": "2.13.0", "numpy": "2.4.6", "platform": "Linux x86_64",

@@ -198,12 +198,12 @@ def test_a_page_without_gaps_has_two_figures_and_the_same_object_as_the_json(tmp
 def test_a_difference_has_its_finding_beside_it_where_it_has_one():
     ends = {"value": 0.031, "low": 0.01, "high": 0.05}
     differences = {
-        "accuracy": {**ends, "finding": "better by little", "margin": 0.05},
+        "accuracy": {**ends, "finding": "slightly better", "margin": 0.05},
         "nll": {**ends, "finding": None},
     }
     table = differences_table(told(differences=differences))
     assert table.heads[-1] == "finding"
-    assert [row.cells[-1].text for row in table.rows] == ["better by little", "–"]
+    assert [row.cells[-1].text for row in table.rows] == ["slightly better", "–"]
 
 
 AGREEMENT = {"agreement": {"value": 0.6, "low": 0.5, "high": 0.7}}

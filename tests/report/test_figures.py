@@ -233,7 +233,7 @@ def test_differences_are_those_of_the_summary(run):
     assert len(panels) == 3
     for panel, (metric, factor) in zip(panels, METRICS.items(), strict=True):
         known = next(d for d in run.summary["differences"] if d["metric"] == metric)
-        reliable = known["finding"] not in ("the same", "not settled")
+        reliable = known["finding"] in ("better", "slightly better", "slightly worse", "worse")
         assert chart.numbers[metric]["reliable"] == [reliable] * 2
         for end in ("mean", "low", "high", "margin"):
             assert chart.numbers[metric][end].tolist() == [factor * known[end]] * 2

@@ -48,7 +48,7 @@ def test_a_temperature_is_advised_where_the_verdict_advises_it(factor, helps):
     found = judged(factor)
     said, page = " ".join(found.verdict["sentences"]), page_of(found)
     assert found.verdict["choice"] == "smoothed"
-    assert ("of the smoothed model by 3.0" in said and "lowers its log loss" in said) == helps
+    assert ("ividing the smoothed logits by 3.0" in said and "lowers their log loss" in said) == helps
     by = re.findall(r"torch\.softmax\(logits / ([\d.]+), dim=-1\)", page)
     assert len(by) == helps
     assert all(f"{float(each):.2f}" in said for each in by)

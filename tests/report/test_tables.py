@@ -23,7 +23,7 @@ def arm(name, eps, closed, train, over="others", **metrics):
 
 def summary(*more):
     return {
-        "schema": "sfumato.compare/3",
+        "schema": "sfumato.compare/4",
         "run": "runs/digits",
         "data": {"name": "digits", "classes": 10, "train": 1077, "validation": 360, "test": 360},
         "paired": {"weights": ["a"], "batches": ["b"], "equal": True},
@@ -43,12 +43,12 @@ def summary(*more):
             *more,
         ],
         "differences": [
-            difference("accuracy", 0.006, -0.003, 0.015, 0.2, "the same"),
+            difference("accuracy", 0.006, -0.003, 0.015, 0.2, "equivalent"),
             difference("nll", 0.059, 0.05, 0.07, None, None),
             difference("nll_after_temperature", -0.011, -0.019, -0.004, 0.0004, "better"),
             difference("eaurc", 0.0007, 0.0001, 0.0013, 0.031, "worse"),
         ],
-        "verdict": {"choice": "smoothed", "sentences": ["Smooth."]},
+        "verdict": {"state": "smooth", "choice": "smoothed", "sentences": ["Smooth."]},
     }  # fmt: skip
 
 
@@ -76,11 +76,11 @@ closed form of the gap              ∞                 –                    4
 label_smoothing in torch            0                 –                  0.1111                  –"""
 
 DIFFERENCES = """\
-                                      difference    95 % interval   adjusted p    finding   margin
+                                      difference    95 % interval   adjusted p      finding   margin
 smoothed 0.1 (others) − one-hot
-accuracy, points                            +0.6     −0.3 to +1.5         .200   the same    ± 0.5
-log loss after temperature (NLL)           −.011   −.019 to −.004       < .001     better   ± .003
-ranking of mistakes (E-AURC × 1000)        +0.70   +0.10 to +1.30         .031      worse        –"""
+accuracy, points                            +0.6     −0.3 to +1.5         .200   equivalent    ± 0.5
+log loss after temperature (NLL)           −.011   −.019 to −.004       < .001       better   ± .003
+ranking of mistakes (E-AURC × 1000)        +0.70   +0.10 to +1.30         .031        worse        –"""
 
 NARROW = """\
                               difference     95 % interval
@@ -91,12 +91,12 @@ log loss after temperature         −.011    −.019 to −.004
 ranking of mistakes                +0.70    +0.10 to +1.30
   (E-AURC × 1000)
 
-                             adjusted p    finding   margin
+                            adjusted p     finding  margin
 smoothed 0.1 (others) − one-hot
-accuracy, points                   .200   the same    ± 0.5
-log loss after temperature       < .001     better   ± .003
+accuracy, points                  .200  equivalent   ± 0.5
+log loss after temperature      < .001      better  ± .003
   (NLL)
-ranking of mistakes                .031      worse        –
+ranking of mistakes               .031       worse       –
   (E-AURC × 1000)"""
 
 

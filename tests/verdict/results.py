@@ -28,6 +28,6 @@ def result(arm: Any, **means: float) -> analyse.ArmResult:
         seed = zlib.crc32(f"{arm.name} {metric}".encode())
         own = np.random.default_rng(seed).normal(size=(5, 400)) * 0.01
         values = noise + own - (noise + own).mean() + mean
-        made.metrics[metric] = analyse.Metric(values, values.mean(1))
-    made.aurc = analyse.Metric(np.full((5, 400), 0.01), np.full(5, 0.01))
+        made.metrics[metric] = analyse.Metric(values, values.mean(1, keepdims=True))
+    made.aurc = analyse.Metric(np.full((5, 400), 0.01), np.full((5, 1), 0.01))
     return made

@@ -12,9 +12,10 @@ from sklearn.metrics import balanced_accuracy_score
 
 from sfumato import evaluate
 from sfumato.evaluate import Margins
+from sfumato.evaluate.metrics.registry import HEADLINE
 from sfumato.evaluate.metrics.temperature import HIGHEST, LOWEST
 from sfumato.verdict import analyse
-from sfumato.verdict.wording import small_or_open
+from sfumato.verdict.wording import finding as sentence
 from tests.verdict.results import made_up, result
 
 
@@ -36,7 +37,7 @@ def test_p_values_are_adjusted_over_all_arms_and_headline_metrics():
     alone = {
         (other.arm.name, name): other.metrics[name].minus(base.metrics[name]).estimate().p
         for other in others
-        for name in analyse.HEADLINE
+        for name in HEADLINE
     }
     found = analyse.differences(results)
     adjusted = {(d["arm"], d["metric"]): d["p_adjusted"] for d in found if d["p_adjusted"] is not None}
@@ -61,10 +62,10 @@ def test_only_the_headline_metrics_are_tested():
         ("accuracy", 0.85, "worse"),
         ("nll_after_temperature", 0.2, "better"),
         ("eaurc", 0.05, "worse"),
-        ("eaurc", 0.004, "not settled"),
-        ("accuracy", 0.9, "the same"),
-        ("accuracy", 0.903, "better by little"),
-        ("nll_after_temperature", 0.303, "worse by little"),
+        ("eaurc", 0.004, "inconclusive"),
+        ("accuracy", 0.9, "equivalent"),
+        ("accuracy", 0.903, "slightly better"),
+        ("nll_after_temperature", 0.303, "slightly worse"),
     ],
 )
 def test_a_finding_says_which_way_is_better_and_whether_it_matters(metric, value, finding):
@@ -83,12 +84,12 @@ def test_margins_are_parts_of_the_first_arms_numbers_or_what_is_asked_for():
     assert {d["metric"]: (d["margin"], d["finding"]) for d in asked}["accuracy"] == (0.001, "better")
 
 
-def test_what_is_equal_on_every_row_is_the_same_however_little_is_known_of_the_margin():
+def test_what_is_equal_on_every_row_is_equivalent_however_little_is_known_of_the_margin():
     base, other = result(made_up("one-hot", 0.0)), result(made_up("smoothed", 0.1))
     values = 0.01 + np.random.default_rng(1).normal(size=(5, 400))  # of which a margin is a part, and it may be 0
-    base.aurc, other.metrics["eaurc"] = analyse.Metric(values, values.mean(1)), base.metrics["eaurc"]
+    base.aurc, other.metrics["eaurc"] = analyse.Metric(values, values.mean(1, keepdims=True)), base.metrics["eaurc"]
     found = {row["metric"]: row for row in analyse.differences([base, other])}["eaurc"]
-    assert (found["low"], found["high"], found["finding"]) == (0, 0, "the same")
+    assert (found["low"], found["high"], found["finding"]) == (0, 0, "equivalent")
 
 
 @pytest.mark.parametrize(("metric", "of"), [("nll_after_temperature", "nll_after_temperature"), ("eaurc", "aurc")])
@@ -98,31 +99,80 @@ def test_a_margin_that_is_a_part_of_the_base_counts_the_base_as_random(metric, o
     noise = rng.normal(size=(5, 400))
     values = 0.3 + 0.2 * (noise - noise.mean())
     if of == "aurc":
-        base.aurc = analyse.Metric(values, values.mean(1))
+        base.aurc = analyse.Metric(values, values.mean(1, keepdims=True))
     else:
-        base.metrics[of] = analyse.Metric(values, values.mean(1))
-    other.metrics[metric] = analyse.Metric(base.metrics[metric].values + 0.05, base.metrics[metric].by_seed + 0.05)
+        base.metrics[of] = analyse.Metric(values, values.mean(1, keepdims=True))
+    other.metrics[metric] = analyse.Metric(base.metrics[metric].values + 0.05, base.metrics[metric].by_model + 0.05)
     # d is 0.05 without spread, and r·b is 0.3·r with r times the spread of b
-    estimate = analyse.Metric(values, values.mean(1)).estimate()
+    estimate = analyse.Metric(values, values.mean(1, keepdims=True)).estimate()
     half = stats.t.ppf(0.95, estimate.df) * estimate.se
-    for z, word in ((0.9, "worse"), (1.1, "worse by little")):
+    for z, word in ((0.9, "worse"), (1.1, "slightly worse")):
         part = 0.05 / (0.3 - z * half)
         found = analyse.differences([base, other], Margins(nll=f"{100 * part}%", eaurc=f"{100 * part}%"))
         assert {d["metric"]: d["finding"] for d in found}[metric] == word
 
 
-def test_the_same_is_said_where_two_one_sided_t_tests_reject_and_nowhere_else():
-    base, other = result(made_up("one-hot", 0.0)), result(made_up("smoothed", 0.1))
+@pytest.mark.parametrize(("shift", "wider", "narrower"), [(0.0, "equivalent", "inconclusive"),
+                                                          (0.0002, "equivalent", "not worse"),
+                                                          (-0.0002, "equivalent", "not better")])  # fmt: skip
+def test_two_one_sided_t_tests_decide_between_equivalent_and_less(shift, wider, narrower):
+    base, other = result(made_up("one-hot", 0.0)), result(made_up("smoothed", 0.1), accuracy=0.9 + shift)
     estimate = other.metrics["accuracy"].minus(base.metrics["accuracy"]).estimate()
-    half = stats.t.ppf(0.95, estimate.df) * estimate.se
-    for margin, word in ((1.01 * half, "the same"), (0.99 * half, "not settled")):
+    q = sum(term * stats.t.ppf(0.95, df) for term, df in estimate.terms) / sum(term for term, _ in estimate.terms)
+    end = abs(shift) + q * estimate.se
+    for margin, finding in ((1.01 * end, wider), (0.99 * end, narrower)):
         found = analyse.differences([base, other], Margins.parse(f"accuracy={100 * margin}"))
-        assert {d["metric"]: d["finding"] for d in found}["accuracy"] == word
+        assert {d["metric"]: d["finding"] for d in found}["accuracy"] == finding
+
+
+def test_a_margin_of_the_accuracy_may_be_per_cent_of_the_mistakes():
+    results = [result(made_up("one-hot", 0.0)), result(made_up("smoothed", 0.1), accuracy=0.903)]
+    found = {d["metric"]: d for d in analyse.differences(results, Margins.parse("accuracy=10%"))}["accuracy"]
+    assert found["margin"] == pytest.approx(0.1 * 0.1)
+    assert found["finding"] == "slightly better"
+    assert results[0].mistakes == pytest.approx(40)
+
+
+def test_a_ranking_of_fewer_than_thirty_mistakes_is_shown_and_not_tested():
+    results = [result(made_up(name, eps), accuracy=0.93, eaurc=e) for name, eps, e in
+               (("one-hot", 0.0, 0.004), ("smoothed", 0.1, 0.009))]  # fmt: skip
+    found = {d["metric"]: d for d in analyse.differences(results)}
+    assert (found["eaurc"]["finding"], found["eaurc"]["p_adjusted"]) == ("not tested", None)
+    assert found["eaurc"]["low"] > 0
+    # two tests are adjusted, not three
+    alone = results[1].metrics["nll_after_temperature"].minus(results[0].metrics["nll_after_temperature"]).estimate().p
+    assert found["nll_after_temperature"]["p_adjusted"] <= 2 * alone * (1 + 1e-12)
+    more = [result(made_up(each.arm.name, 0.1), accuracy=0.92, eaurc=0.009) for each in results]
+    assert all(d["finding"] != "not tested" for d in analyse.differences(more))
+
+
+def test_the_metric_that_matters_most_is_tested_before_the_others():
+    base, other = results = [result(made_up("one-hot", 0.0)), result(made_up("smoothed", 0.1), accuracy=0.904)]
+    p = {name: other.metrics[name].minus(base.metrics[name]).estimate().p for name in HEADLINE}
+    for first in HEADLINE:
+        found = {d["metric"]: d["p_adjusted"] for d in analyse.differences(results, first=first)}
+        rest = holm({name: p[name] for name in HEADLINE if name != first})
+        assert found[first] == pytest.approx(p[first], rel=1e-12)
+        for name, adjusted in rest.items():
+            assert found[name] == pytest.approx(max(p[first], adjusted), rel=1e-12)
+
+
+def test_two_arms_share_the_tests_of_the_metric_that_matters_most():
+    results = [
+        result(made_up("one-hot", 0.0)),
+        result(made_up("all-0.1", 0.1, "all"), accuracy=0.902),
+        result(made_up("all-0.2", 0.2, "all"), accuracy=0.9025),
+    ]
+    alone = {o.arm.name: o.metrics["accuracy"].minus(results[0].metrics["accuracy"]).estimate().p for o in results[1:]}
+    found = analyse.differences(results, first="accuracy")
+    told = {d["arm"]: d["p_adjusted"] for d in found if d["metric"] == "accuracy"}
+    assert told == pytest.approx(holm(alone), rel=1e-12)
+    assert min(d["p_adjusted"] for d in found if d["metric"] == "eaurc") >= min(told.values())
 
 
 def test_a_verdict_needs_neither_torch_nor_the_lab():
     code = (
-        "import sys, sfumato.verdict.sentences, sfumato.verdict.more_seeds\n"
+        "import sys, sfumato.verdict.sentences, sfumato.verdict.settling\n"
         "print([name for name in sys.modules if name == 'torch' or name.startswith('sfumato.lab')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -139,7 +189,7 @@ def test_balanced_accuracy_is_the_mean_recall_and_its_interval_counts_small_clas
             logits = rng.normal(size=(380, 3)) + 1.5 * np.eye(3)[labels]
             np.savez(folder / f"one-hot-seed{seed}-{part}.npz", logits=logits, labels=labels, group=np.arange(380))
     found = analyse.analyse_arm(tmp_path, made_up("one-hot", 0.0), range(3))
-    for seed, value in enumerate(found.metrics["balanced_accuracy"].by_seed):
+    for seed, value in enumerate(found.metrics["balanced_accuracy"].by_model[:, 0]):
         logits = np.load(folder / f"one-hot-seed{seed}-test.npz")["logits"]
         assert value == pytest.approx(balanced_accuracy_score(labels, logits.argmax(axis=1)), abs=1e-12)
         # the variance of a mean of proportions, from each class's own
@@ -173,22 +223,22 @@ def test_an_arm_is_measured_on_test_rows_with_the_temperatures_of_validation_row
         validation, labels = saved[seed, "validation"]
         t = evaluate.fit_temperature_small(logits=validation, labels=labels).value
         assert found.temperatures[seed].value == pytest.approx(t, rel=1e-9)
-        assert found.metrics["temperature"].by_seed[seed] == pytest.approx(t, rel=1e-9)
+        assert found.metrics["temperature"].by_model[seed, 0] == pytest.approx(t, rel=1e-9)
         rows = np.arange(len(y))
         for suffix, logits in (("", z), ("_after_temperature", z / t)):
             p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
             nll = -np.log(p[rows, y])
             np.testing.assert_allclose(found.metrics[f"nll{suffix}"].values[seed], nll, rtol=1e-6)
-            assert found.metrics[f"nll{suffix}"].by_seed[seed] == pytest.approx(nll.mean(), rel=1e-6)
+            assert found.metrics[f"nll{suffix}"].by_model[seed, 0] == pytest.approx(nll.mean(), rel=1e-6)
             brier = ((p - np.eye(3)[y]) ** 2).sum(axis=1)
             np.testing.assert_allclose(found.metrics[f"brier{suffix}"].values[seed], brier, rtol=1e-6)
             sure, right = p.max(axis=1), p.argmax(axis=1) == y
             np.testing.assert_allclose(found.metrics[f"signed_gap{suffix}"].values[seed], sure - right, atol=1e-6)
             known = evaluate.ece(sure, right)
-            assert found.metrics[f"ece{suffix}"].by_seed[seed] == pytest.approx(known, rel=1e-6)
+            assert found.metrics[f"ece{suffix}"].by_model[seed, 0] == pytest.approx(known, rel=1e-6)
             assert found.metrics[f"ece{suffix}"].values[seed].mean() == pytest.approx(known, abs=0.02)
             known = evaluate.eaurc(np.log(sure), right)
-            assert found.metrics[f"eaurc{suffix}"].by_seed[seed] == pytest.approx(known, rel=1e-6)
+            assert found.metrics[f"eaurc{suffix}"].by_model[seed, 0] == pytest.approx(known, rel=1e-6)
         assert found.metrics["accuracy"].values[seed].tolist() == (z.argmax(axis=1) == y).tolist()
         others = (z.sum(axis=1) - z[rows, y]) / 2
         np.testing.assert_allclose(found.metrics["logit_gap"].values[seed], z[rows, y] - others, rtol=1e-6)
@@ -210,8 +260,8 @@ def test_copies_of_rows_are_counted_once_in_every_metric(tmp_path):
     assert found.metrics["temperature"].values.shape == (2, 20)
 
 
-def metric(values, by_seed):
-    return analyse.Metric(np.array(values, dtype=float), np.array(by_seed, dtype=float))
+def metric(values, by_model):
+    return analyse.Metric(np.array(values, dtype=float), np.array(by_model, dtype=float)[:, None])
 
 
 def test_intervals_end_where_a_metric_does():
@@ -250,14 +300,14 @@ def test_a_temperature_of_which_nothing_is_known_has_the_whole_range(value):
     assert (told["low"], told["high"]) == (LOWEST, HIGHEST)
 
 
-@pytest.mark.parametrize(("low", "high", "finding"), [(0.03, 0.049, "better"), (0.051, 0.09, "not settled")])
+@pytest.mark.parametrize(("low", "high", "finding"), [(0.03, 0.049, "better"), (0.051, 0.09, "not worse")])
 def test_a_finding_has_an_adjusted_p_value_below_one_in_twenty(low, high, finding):
     base, other = (result(made_up(name, eps)) for name, eps in (("one-hot", 0.0), ("smoothed", 0.1)))
     noise = np.random.default_rng(3).normal(size=(5, 400)) * 0.01
     other.metrics = dict(base.metrics)  # equal in all but one, which is tested thrice as hard
     for shift in np.linspace(0, 0.005, 501):
         values = base.metrics["nll_after_temperature"].values + noise - noise.mean() - shift
-        other.metrics["nll_after_temperature"] = analyse.Metric(values, values.mean(1))
+        other.metrics["nll_after_temperature"] = analyse.Metric(values, values.mean(1, keepdims=True))
         (row,) = [
             d for d in analyse.differences([base, other], Margins(nll="0")) if d["metric"] == "nll_after_temperature"
         ]
@@ -268,9 +318,9 @@ def test_a_finding_has_an_adjusted_p_value_below_one_in_twenty(low, high, findin
 
 
 def test_the_logarithm_of_a_metric_is_that_of_its_mean_with_deviations_by_the_delta_method():
-    found = analyse.Metric(np.array([[1.0, 3.0]]), np.array([2.0])).log()
+    found = analyse.Metric(np.array([[1.0, 3.0]]), np.array([[2.0]])).log()
     np.testing.assert_allclose(found.values, np.log(2.0) + np.array([[-0.5, 0.5]]), rtol=1e-15)
-    np.testing.assert_allclose(found.by_seed, [np.log(2.0)], rtol=1e-15)
+    np.testing.assert_allclose(found.by_model, [[np.log(2.0)]], rtol=1e-15)
 
 
 def test_soft_labels_are_read_with_their_modes_and_rows_without_groups_are_groups_of_one(tmp_path):
@@ -285,18 +335,18 @@ def test_soft_labels_are_read_with_their_modes_and_rows_without_groups_are_group
     assert (validation.soft, validation.labels.tolist(), validation.group.tolist()) == (None, [2, 0], [0, 1])
 
 
-@pytest.mark.parametrize(("rows", "finding"), [(2, "not settled"), (6, "not settled"), (7, "better")])
+@pytest.mark.parametrize(("rows", "finding"), [(2, "not worse"), (6, "not worse"), (7, "better")])
 def test_rows_that_all_differ_alike_prove_no_more_than_as_many_signs(rows, finding):
-    """Of three tests, the smallest p-value is tripled: 3/2^6 is 0.047, which Holm compares with 5 %."""
+    """Of two tests, as so few rows are not tested for ranking, the smallest p-value is doubled: 2/2^6 is 0.031."""
     base, other = (result(made_up(name, eps)) for name, eps in (("one-hot", 0.0), ("smoothed", 0.1)))
     for arm, right in ((base, 0.0), (other, 1.0)):
-        for name in analyse.HEADLINE:
-            arm.metrics[name] = analyse.Metric(np.full((1, rows), 0.5), np.full(1, 0.5))
-        arm.metrics["accuracy"] = analyse.Metric(np.full((1, rows), right), np.full(1, right))
-        arm.metrics = {name: arm.metrics[name] for name in analyse.HEADLINE}
-        arm.aurc = analyse.Metric(np.full((1, rows), 0.5), np.full(1, 0.5))
+        for name in HEADLINE:
+            arm.metrics[name] = analyse.Metric(np.full((1, rows), 0.5), np.full((1, 1), 0.5))
+        arm.metrics["accuracy"] = analyse.Metric(np.full((1, rows), right), np.full((1, 1), right))
+        arm.metrics = {name: arm.metrics[name] for name in HEADLINE}
+        arm.aurc = analyse.Metric(np.full((1, rows), 0.5), np.full((1, 1), 0.5))
     (accuracy,) = [row for row in analyse.differences([base, other]) if row["metric"] == "accuracy"]
-    assert accuracy["p_adjusted"] == pytest.approx(min(3 * 0.5 ** (rows - 1), 1))
+    assert accuracy["p_adjusted"] == pytest.approx(min(2 * 0.5 ** (rows - 1), 1))
     assert accuracy["finding"] == finding
-    said = small_or_open({**accuracy, "finding": "not settled"}, (1.0, 1.0))
-    assert said == "Whether the accuracy differs is not settled (+100.0; the rows are too few for an interval)."
+    said = sentence(base, other, accuracy)
+    assert said == f"Accuracy: {finding} (+100.0; too few rows for an interval)."

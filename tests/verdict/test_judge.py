@@ -6,7 +6,6 @@ import json
 
 import numpy as np
 import pytest
-from scipy import stats
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
@@ -14,7 +13,7 @@ import sfumato as sf
 from sfumato.evaluate.scores.read_scores import FileError
 from sfumato.messages import texts
 from tests.report.run_folders import write_run
-from tests.verdict.models import LABELS, SHARED_VALIDATION, VALIDATION, arms, changed, model, write
+from tests.verdict.models import LABELS, SHARED, SHARED_VALIDATION, VALIDATION, arms, changed, model, write
 
 
 def words(found):
@@ -61,10 +60,10 @@ def test_seeds_of_their_own_have_the_interval_of_two_arms_and_pairs_that_of_diff
         assert (row["low"], row["high"]) == pytest.approx((known.low, known.high), rel=1e-12)
 
 
-def test_two_equal_arms_are_the_same_in_all_three_metrics():
+def test_two_equal_arms_are_equivalent_in_all_three_metrics():
     one = [model(seed) for seed in range(5)]
     found = sf.judge({"one-hot": one, "copy": [dict(m) for m in one]})
-    assert words(found) == dict.fromkeys(("accuracy", "nll_after_temperature", "eaurc"), "the same")
+    assert words(found) == dict.fromkeys(("accuracy", "nll_after_temperature", "eaurc"), "equivalent")
     assert found.verdict["choice"] == "one-hot"
 
 
@@ -92,9 +91,15 @@ def test_rows_are_matched_by_id():
 
 
 def test_what_would_settle_it_counts_groups_where_there_are_groups():
-    said = " ".join(sf.judge(arms(better=2.02, group=np.arange(600) // 4)).verdict["sentences"])
-    assert "and 150 groups of test rows, a difference in " in said
-    assert "distinct" not in said
+    rng, group = np.random.default_rng(5), np.arange(600) // 4
+    given = {
+        arm: [changed(model(s), logits=SHARED + own + 2.0 * np.eye(4)[LABELS] + 0.02 * rng.normal(size=(600, 4)),
+                      group=group) for s in range(3)]
+        for arm, own in (("one-hot", 0.0), ("smoothed", 0.1 * rng.normal(size=(600, 4))))
+    }  # fmt: skip
+    said = " ".join(sf.judge(given, margins="accuracy=0.01,nll=0.001,eaurc=0.000001").verdict["sentences"])
+    assert "groups of test rows" in said
+    assert " more test rows" not in said
 
 
 def test_eight_copies_of_every_row_in_one_group_give_the_interval_of_the_rows():
@@ -128,9 +133,9 @@ def test_one_model_an_arm_is_about_these_models():
     found = sf.judge(arms(seeds=1))
     (row,) = [d for d in found.differences if d["metric"] == "accuracy"]
     right = [(m[0]["logits"].argmax(axis=1) == LABELS).astype(float) for m in arms(seeds=1).values()]
-    low, high = stats.ttest_rel(right[1], right[0]).confidence_interval(0.95)
-    assert (row["low"], row["high"]) == pytest.approx((low, high), rel=1e-9)
-    assert "another seed of either may differ" in found.verdict["sentences"][-1]
+    known = sf.evaluate.estimate_interval((right[1] - right[0])[None, :])
+    assert (row["low"], row["high"]) == pytest.approx((known.low, known.high), rel=1e-9)
+    assert "models of other seeds may differ" in found.verdict["sentences"][-1]
     assert found.verdict["sentences"][0].startswith("Take the smoothed model: it is better than the one-hot model")
 
 
@@ -147,7 +152,8 @@ def test_with_three_arms_all_are_compared_with_the_base_and_adjusted_together():
     assert {(d["arm"], d["against"]) for d in found.differences} == {("a", "hard"), ("b", "hard")}
     assert found.verdict["choice"] == "b"
     assert any(
-        line.startswith("Between b and a the log loss of these rows chose") for line in found.verdict["sentences"]
+        line.startswith("The choice between b and a was made by the log loss of these rows")
+        for line in found.verdict["sentences"]
     )
     raw = sf.evaluate.holm(
         [sf.evaluate.estimate_unpaired(
@@ -205,7 +211,7 @@ def test_files_are_saved_whole_and_judged_from_their_folder(tmp_path):
     ]
     assert words(found) == words(sf.judge(arms(validation=True, seeds=11)))
     told = json.loads(json.dumps(found.to_dict(), allow_nan=False))
-    assert (told["schema"], told["data"]["validation"], told["paired"]["equal"]) == ("sfumato.judge/2", 300, False)
+    assert (told["schema"], told["data"]["validation"], told["paired"]["equal"]) == ("sfumato.judge/3", 300, False)
     assert "&lt;table" in found._repr_html_()
     assert str(found).startswith("Take the smoothed models")
     assert list(found.to_frame().columns[:2]) == ["metric", "arm"]
@@ -326,7 +332,9 @@ def test_equal_arms_whose_seeds_are_their_own_are_told_apart_at_most_as_often_as
     for time in range(times):
         given = {arm: [model(1000 * time + 10 * place + s) for s in range(seeds)]
                  for place, arm in enumerate(("hard", "soft"))}  # fmt: skip
-        found += any(word not in ("the same", "not settled") for word in words(sf.judge(given)).values())
+        found += any(
+            word in ("better", "worse", "slightly better", "slightly worse") for word in words(sf.judge(given)).values()
+        )
     assert found / times <= 0.05 + 2.5 * (0.05 * 0.95 / times) ** 0.5
 
 
@@ -379,7 +387,7 @@ def test_a_run_of_a_comparison_is_judged_from_its_folder(tmp_path):
 @pytest.mark.parametrize("base", ["one-hot", "plain"])
 def test_where_every_model_is_always_right_the_base_is_kept(base):
     found = sf.judge({base: [model(0, 50.0)], "smoothed": [model(1, 50.0)]}, against=base)
-    assert f"If nothing does, keep the {base} models; a harder test set" in found.verdict["sentences"][1]
+    assert f"If there is nothing, keep the {base} models; a harder test set" in found.verdict["sentences"][1]
 
 
 def of_rows(rows, **more):
@@ -415,9 +423,29 @@ def test_groups_are_noted():
 
 def test_models_of_a_run_that_beat_the_commonest_answer_get_a_verdict(tmp_path):
     said = sf.judge(write_run(tmp_path / "run", seeds=3, epochs=1, test=300, noise=0.05)).verdict["sentences"]
-    assert not said[0].startswith("No verdict")
+    assert not said[0].startswith("Undecided: neither model is reliably better")
     chance = write_run(tmp_path / "chance", seeds=3, epochs=1, test=300, noise=50.0)
-    assert sf.judge(chance).verdict["sentences"][0].startswith("No verdict: neither model is reliably better")
+    assert sf.judge(chance).verdict["sentences"][0].startswith("Undecided: neither model is reliably better")
+
+
+@pytest.mark.parametrize(("aim", "state"), [(None, "undecided"), ("accuracy", "switch"), ("probabilities", "keep")])
+def test_what_the_models_are_for_decides_where_one_is_better_in_some_and_worse_in_other_things(aim, state):
+    given = arms(seeds=4)
+    for m in given["smoothed"]:  # over-confident on the rows where it errs: a larger log loss at every temperature
+        wrong = m["logits"].argmax(axis=1) != LABELS
+        m["logits"][wrong] *= 6
+    found = sf.judge(given, aim=aim)
+    assert words(found)["accuracy"] == "better"
+    assert words(found)["nll_after_temperature"] == "worse"
+    assert found.verdict["state"] == state
+    p = {d["metric"]: d["p_adjusted"] for d in found.differences if d["p_adjusted"] is not None}
+    if aim == "accuracy":
+        assert p["accuracy"] == min(p.values())
+
+
+def test_an_aim_that_is_none_is_named():
+    with pytest.raises(ValueError, match=r'aim must be .*, got "acuracy". Did you mean "accuracy"\?'):
+        sf.judge(arms(), aim="acuracy")
 
 
 @pytest.mark.parametrize("more", [{}, {"group": np.arange(600) // 2}])

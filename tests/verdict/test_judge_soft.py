@@ -64,8 +64,8 @@ def test_the_numbers_of_an_arm_are_cross_entropies_and_agreements():
         scores = [logits(strength, seed) for seed in (start, start + 1)]
         nll = [-(q * log_softmax(z, axis=1)).sum(axis=1).mean() for z in scores]
         agreed = [q[np.arange(N), z.argmax(axis=1)].mean() for z in scores]
-        assert result.metrics["nll"].by_seed == pytest.approx(nll, abs=1e-12)
-        assert result.metrics["agreement"].by_seed == pytest.approx(agreed, abs=1e-12)
+        assert result.metrics["nll"].by_model == pytest.approx(nll, abs=1e-12)
+        assert result.metrics["agreement"].by_model == pytest.approx(agreed, abs=1e-12)
 
 
 def test_temperatures_are_fitted_to_the_soft_labels_of_the_validation_rows():
@@ -109,7 +109,7 @@ def test_rows_with_ids_are_matched_with_their_soft_labels():
     moved = {"one-hot": given["one-hot"], "soft": [{k: v[order] for k, v in m.items()} for m in given["soft"]]}
     found = sf.judge(moved)
     for result, truth in zip(found.arms, sf.judge(given).arms, strict=True):
-        assert result.metrics["nll"].by_seed == pytest.approx(truth.metrics["nll"].by_seed, rel=1e-12)
+        assert result.metrics["nll"].by_model == pytest.approx(truth.metrics["nll"].by_model, rel=1e-12)
 
 
 def test_sequences_with_soft_labels_are_rows():

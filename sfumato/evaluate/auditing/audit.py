@@ -88,7 +88,12 @@ class Audit:
         }
         if self.differences:
             result["differences"] = {
-                name: {**_ends(number), "finding": number.finding, "margin": number.margin}
+                name: {
+                    **_ends(number),
+                    "p_adjusted": number.p_adjusted,
+                    "finding": number.finding,
+                    "margin": number.margin,
+                }
                 for name, number in self.differences.items()
             }
         return result
@@ -112,7 +117,9 @@ def audit(
 
     A difference to another model is paired: with :math:`v_i, v_i'` what row i adds to a metric of either,
 
-    .. math:: \theta - \theta' \pm t_{N-1} \sqrt{\tfrac{1}{N(N-1)} \sum_i (v_i - v_i' - \overline{v - v'})^2}
+    .. math:: \theta - \theta' \pm t_\nu \sqrt{\tfrac{1}{N(N-1)} \sum_i (v_i - v_i' - \overline{v - v'})^2}
+
+    It has the interval, the adjusted p-value and the finding that :func:`sfumato.judge` gives the two models.
 
     Scores and labels are those of :func:`sfumato.evaluate.evaluate`. ``rows`` is ``"train"`` if the model was trained
     on these rows, ``"heldout"`` if not. ``features`` are inputs of the last layer, (N, D), for how classes cluster.
@@ -163,7 +170,9 @@ def audit(
         if other.classes != found.classes:
             raise ValueError(f"the models have {found.classes} and {other.classes} classes: they cannot be compared")
         theirs = compute_metrics(other, parts=True)
-        result.differences = paired_differences(by_name, theirs, margins or Margins(), found.together)
+        result.differences = paired_differences(
+            by_name, theirs, (found.rows, other.rows), margins or Margins(), found.together
+        )
         more_findings, more_notes = judge_differences(result.differences)
         result.findings += more_findings
         result.notes += more_notes

@@ -46,6 +46,11 @@ class RowGroups:
         _, number, sizes = np.unique(group, return_inverse=True, return_counts=True)
         return cls(number.reshape(-1), sizes)
 
+    @classmethod
+    def each_row(cls, rows: int) -> RowGroups:
+        """Every row a group of its own."""
+        return cls(np.arange(rows), np.ones(rows, np.int64))
+
     @property
     def single(self) -> bool:
         """Whether every row is a group of its own."""

@@ -1,4 +1,4 @@
-"""Whether a difference matters: the margin of each headline metric, and the word for what was found against it.
+"""Whether a difference matters: the margin of each headline metric, and what was found against it.
 
 A test says whether there is a difference. A margin says how large a difference has to be before somebody acts on it.
 """
@@ -11,7 +11,13 @@ from typing import Literal
 
 from sfumato.text import did_you_mean, short
 
-Word = Literal["better", "worse", "better by little", "worse by little", "the same", "not settled"]
+FindingName = Literal[
+    "better", "slightly better", "equivalent", "slightly worse", "worse",
+    "not worse", "not better", "inconclusive", "not tested",
+]  # fmt: skip
+
+RELIABLE = frozenset({"better", "slightly better", "slightly worse", "worse"})
+"""The findings that are a difference to rely on."""
 
 _METRICS = {"accuracy": "accuracy", "nll": "nll_after_temperature", "eaurc": "eaurc"}
 
@@ -21,12 +27,13 @@ class Margins:
     r"""How large a difference has to be to matter, for each headline metric.
 
     Attributes:
-        accuracy: in points: 0.5 is a change of the accuracy by 0.005.
+        accuracy: in points: 0.5 is a change of the accuracy by 0.005; with ``"%"``, of the mistakes of the model that
+            it is compared with.
         nll: of the log loss after temperature, in nats; with ``"%"``, of the log loss of the model compared against.
         eaurc: an area; with ``"%"``, of the AURC of the model compared against.
 
     Raises:
-        ValueError: what is no finite number of at least 0, or per cent for the accuracy (names it).
+        ValueError: anything but a finite number of at least 0, with or without ``"%"`` (names it).
 
     >>> Margins.parse("nll=0.01,accuracy=1")
     Margins(accuracy='1', nll='0.01', eaurc='5%')
@@ -67,7 +74,8 @@ class Margins:
         """The margin of a headline metric as a number and a part of the base: ``number + part·base``.
 
         Args:
-            metric: ``"accuracy"``, ``"nll_after_temperature"`` (base: its log loss) or ``"eaurc"`` (base: its AURC).
+            metric: ``"accuracy"`` (base: the share of mistakes), ``"nll_after_temperature"`` (its log loss) or
+                ``"eaurc"`` (its AURC).
 
         Returns:
             The number, in the metric's own unit, and the part; one of the two is 0.
@@ -79,40 +87,52 @@ class Margins:
         if name is None:
             raise KeyError(f"{metric} has no margin")
         number, relative = _amount(name, getattr(self, name))
-        if name == "accuracy":
-            return number / 100, 0.0
-        return (0.0, number / 100) if relative else (number, 0.0)
+        if relative:
+            return 0.0, number / 100
+        return (number / 100 if name == "accuracy" else number), 0.0
 
 
-def word_for(difference: float, *, inside: bool, reliable: bool, better: str) -> Word:
-    r"""The word for one difference between two models.
+def finding_of(
+    difference: float, *, below_margin: bool, above_margin: bool, reliable: bool, better: str
+) -> FindingName:
+    r"""What was found of one difference between two models.
 
-    ======================  ========================  =======================
-    ..                      inside the margin         not inside
-    ======================  ========================  =======================
-    reliable                better, worse by little   better, worse
-    not reliable            the same                  not settled
-    ======================  ========================  =======================
+    ============================  ==========================  ============
+    the true difference is shown  reliable                    not reliable
+    ============================  ==========================  ============
+    to lie within ±margin         slightly better or worse    equivalent
+    not to be worse by a margin   better                      not worse
+    not to be better by a margin  worse                       not better
+    to be neither of these        better or worse             inconclusive
+    ============================  ==========================  ============
 
     Args:
-        difference: the estimate, this model less the other.
-        inside: whether two one-sided tests at 5 % say that the true difference lies within ±margin. Of a margin that is
-            a part r of the base b, these are tests of d − r·b < 0 and d + r·b > 0, so that b counts as random too.
+        difference: the estimate, this model minus the other.
+        below_margin: whether a one-sided test at 5 % shows that the true difference lies below +margin. Of a margin
+            that is a part r of the base b, this is a test of d − r·b < 0, so that b counts as random too.
+        above_margin: whether such a test shows that it lies above −margin.
         reliable: whether the adjusted test finds a difference.
         better: ``"higher"`` or ``"lower"``, whichever is better.
 
-    >>> word_for(-0.02, inside=False, reliable=True, better="lower")
+    >>> finding_of(-0.02, below_margin=True, above_margin=False, reliable=True, better="lower")
     'better'
-    >>> word_for(0.001, inside=True, reliable=False, better="higher")
-    'the same'
+    >>> finding_of(0.001, below_margin=True, above_margin=True, reliable=False, better="higher")
+    'equivalent'
+    >>> finding_of(0.01, below_margin=False, above_margin=True, reliable=False, better="higher")
+    'not worse'
 
     Source: Schuirmann 1987, Journal of Pharmacokinetics and Biopharmaceutics 15:657 (two one-sided tests).
     """
-    if not reliable:
-        return "the same" if inside else "not settled"
-    if (difference > 0) == (better == "higher"):
-        return "better by little" if inside else "better"
-    return "worse by little" if inside else "worse"
+    inside, higher = below_margin and above_margin, better == "higher"
+    if reliable:
+        if (difference > 0) == higher:
+            return "slightly better" if inside else "better"
+        return "slightly worse" if inside else "worse"
+    if inside:
+        return "equivalent"
+    if below_margin or above_margin:
+        return "not worse" if above_margin == higher else "not better"
+    return "inconclusive"
 
 
 def _amount(name: str, text: str) -> tuple[float, bool]:
@@ -124,6 +144,4 @@ def _amount(name: str, text: str) -> tuple[float, bool]:
         number = math.nan
     if not (0 <= number < math.inf):
         raise ValueError(f'the margin of {name} must be a number of at least 0, got "{short(text)}"')
-    if relative and name == "accuracy":
-        raise ValueError(f'the margin of accuracy is in points and has no % (accuracy=0.5), got "{short(text)}"')
     return number, relative

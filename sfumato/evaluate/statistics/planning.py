@@ -1,23 +1,25 @@
-r"""What more seeds could settle: the power of the test of :mod:`.intervals` at other numbers of seeds.
+r"""What more seeds or rows could settle: the power of the test of :mod:`.intervals` at other numbers of them.
 
-A first comparison estimates three components of variance: a of seeds, b of rows and c of the rest. With S seeds and N
-rows, the variance of the difference is then
+A first comparison estimates components of variance: a of seeds, b of rows, c of the rest and, with F folds, d of folds.
+With S seeds per fold and N rows, the variance of the difference is then
 
-.. math:: V = \frac{a}{S} + \frac{b}{N} + \frac{c}{S N}
+.. math:: V = \frac{a}{S F} + \frac{b}{N} + \frac{c}{S N} + \frac{d}{F}
 
-More seeds shrink all terms but b/N, so for small differences only more rows help.
+More seeds shrink only the terms with S, so for small differences only more rows help. With one seed per fold, a and c
+cannot be told from d and b: only other numbers of rows can be planned, with V proportional to 1/N.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from sfumato.evaluate.scores.column_checks import Column
-from sfumato.evaluate.statistics.intervals import Estimate
+from sfumato.evaluate.statistics.intervals import Estimate, weighted_quantile
 from sfumato.extras import lab_imports
 
 
@@ -31,10 +33,11 @@ def power(
 ) -> float:
     r"""Chance that the test finds a true difference, if the components of variance are as estimated.
 
-    .. math:: P\bigl(|T_{df}(\delta / \sqrt V)| > t_{df}\bigr), \qquad
-              \frac{1}{df} = \frac{1}{V} \Bigl( \frac{a/S + c/SN}{S-1} + \frac{b/N}{N-1} \Bigr)
+    .. math:: P\Bigl(\frac{|Z + \delta / \sqrt V|}{\sqrt U} > q\Bigr)
 
-    Here T has a noncentral t distribution, and :math:`V = a/S + b/N + c/SN` is the variance of the difference.
+    Here V is the expected variance, q the quantile that :func:`~sfumato.evaluate.estimate_interval` takes for its
+    terms, Z normal, and U, the estimated variance over V, is :math:`\chi^2_\nu/\nu` with Satterthwaite's
+    :math:`\nu = V^2/\sum_i V_i^2/\nu_i`.
 
     Args:
         estimate: the estimate of a paired difference from at least 2 seeds; only its components a, b and c are used.
@@ -44,7 +47,8 @@ def power(
         level: the level of the interval that must not hold 0, in (0, 1); it is 1 − α of the test.
 
     Returns:
-        The chance, from 1 − ``level`` at no difference to 1. Where nothing varies it is 1 for any difference but 0.
+        The chance. At no difference it is about 1 − ``level``, and less with few seeds and rows, where the test is a
+        careful one. Where nothing varies it is 1 for any difference but 0.
 
     Raises:
         ValueError: an estimate from one seed or one row, fewer than 2 seeds or rows asked for, a level outside (0, 1),
@@ -53,17 +57,17 @@ def power(
     >>> from sfumato.evaluate import estimate_interval
     >>> pilot = estimate_interval([[0.0, 1.0, 2.0], [1.0, 2.0, 3.0], [0.0, 2.0, 2.0]])
     >>> [round(power(pilot, 1.0, seeds=s, rows=100), 2) for s in (3, 5, 10)]
-    [0.52, 0.92, 1.0]
+    [0.48, 0.92, 1.0]
 
     Source: Hillis, Obuchowski and Berbaum 2011, Academic Radiology 18:129, on reader studies; seeds are the readers.
     """
     if not np.isfinite(difference):
         raise ValueError(f"difference must be finite, got {difference}")
     alpha = _alpha(level)
-    variance, df = _variance(estimate, seeds, rows)
-    if variance == 0:
+    terms = _terms(estimate, seeds, rows)
+    if not terms:
         return alpha if difference == 0 else 1.0
-    return _Test(df, alpha).power(abs(difference) / np.sqrt(variance))
+    return _Test(terms, alpha).power(abs(difference) / np.sqrt(sum(term for term, _ in terms)))
 
 
 def detectable_difference(
@@ -76,7 +80,7 @@ def detectable_difference(
 ) -> float:
     r"""The smallest true difference that the test finds with a given chance.
 
-    .. math:: \delta \quad\text{such that}\quad P\bigl(|T_{df}(\delta / \sqrt V)| > t_{df}\bigr) = \text{chance}
+    .. math:: \delta \quad\text{such that}\quad \mathrm{power}(\delta) = \text{chance}
 
     The arguments and errors are those of :func:`power`, with ``chance`` in (1 − ``level``, 1). With ``inf`` seeds, the
     result is the difference below which no number of seeds helps. It is 0 where nothing varies, and with ``inf``
@@ -85,16 +89,18 @@ def detectable_difference(
     >>> from sfumato.evaluate import estimate_interval
     >>> pilot = estimate_interval([[0.0, 1.0, 2.0], [1.0, 2.0, 3.0], [0.0, 2.0, 2.0]])
     >>> [round(detectable_difference(pilot, seeds=s, rows=100), 2) for s in (3, 5, float("inf"))]
-    [1.48, 0.83, 0.28]
+    [1.53, 0.83, 0.28]
 
     Source: as :func:`power`.
     """
     alpha = _alpha(level)
     _check_chance(chance, alpha)
-    variance, df = _variance(estimate, seeds, rows)
-    if variance == 0:
+    terms = _terms(estimate, seeds, rows)
+    if not terms:
         return 0.0
-    test = _Test(df, alpha)
+    test = _Test(terms, alpha)
+    if test.power(0.0) >= chance:
+        return 0.0
     highest = 1.0
     while test.power(highest) < chance:
         highest *= 2
@@ -106,7 +112,7 @@ def detectable_difference(
         from scipy.optimize import brentq
 
     ncp: Any = brentq(lacking, 0.0, highest)
-    return float(ncp * np.sqrt(variance))
+    return float(ncp * np.sqrt(sum(term for term, _ in terms)))
 
 
 def seeds_to_settle(
@@ -146,6 +152,35 @@ def seeds_to_settle(
     return 2 + bisect_left(range(2, limit), True, key=enough)  # the power grows with the number of seeds
 
 
+def rows_to_settle(
+    estimate: Estimate,
+    *,
+    difference: float | None = None,
+    level: float = 0.95,
+    chance: float = 0.8,
+    limit: int = 1_000_000,
+) -> int | None:
+    """How many rows the test needs to find a difference with a given chance, with as many seeds and folds as now.
+
+    The arguments and errors are those of :func:`seeds_to_settle`. None says that ``limit`` rows are not enough.
+
+    >>> from sfumato.evaluate import estimate_interval
+    >>> pilot = estimate_interval([[0.0, 1.0, 2.0, 0.5, 0.2, 1.9]], folds=[0, 0, 0, 1, 1, 1])
+    >>> [rows_to_settle(pilot, difference=d) for d in (1.0, 0.5, 0.01)]
+    [10, 31, 71558]
+
+    Source: as :func:`power`.
+    """
+    _check_chance(chance, _alpha(level))
+    wanted = estimate.mean if difference is None else difference
+
+    def enough(rows: int) -> bool:
+        return power(estimate, wanted, rows=rows, level=level) >= chance
+
+    least = max(2 * estimate.folds, 2)
+    return None if not enough(limit) else least + bisect_left(range(least, limit), True, key=enough)
+
+
 def _alpha(level: float) -> float:
     if not 0 < level < 1:
         raise ValueError(f"level must be in (0, 1), got {level}")
@@ -157,23 +192,31 @@ def _check_chance(chance: float, alpha: float) -> None:
         raise ValueError(f"chance must be above {alpha:.4g} (1 − level) and below 1, got {chance}")
 
 
-def _variance(estimate: Estimate, seeds: float | None, rows: int | None) -> tuple[float, float]:
-    """Expected variance of the mean, and its effective degrees of freedom."""
-    if estimate.seeds < 2 or estimate.rows < 2:
+def _terms(estimate: Estimate, seeds: float | None, rows: int | None) -> list[tuple[float, float]]:
+    """Expected terms of the variance of the mean, each with its degrees of freedom; none where nothing varies."""
+    folds, one_seed = estimate.folds, estimate.seeds < 2
+    if estimate.rows < 2 or (one_seed and folds < 2):
         raise ValueError(
             f"components of variance need at least 2 seeds and 2 rows, got {estimate.seeds} and {estimate.rows}"
         )
+    if one_seed and seeds not in (None, 1):
+        raise ValueError("with one seed per fold, the effect of more seeds is unknown; at least 2 show it")
     s = float(estimate.seeds if seeds is None else seeds)
     n = float(estimate.rows if rows is None else rows)
-    if not s >= 2:
+    if not s >= 2 and not one_seed:
         raise ValueError(f"seeds must be at least 2, got {seeds}")
     if not 2 <= n < np.inf:
         raise ValueError(f"rows must be at least 2 and finite, got {rows}")
-    by_seed, by_row = estimate.var_seed / s + estimate.var_rest / (s * n), estimate.var_row / n
-    variance = by_seed + by_row
-    if variance == 0:
-        return 0.0, np.inf
-    return variance, variance / (by_seed / (s - 1) + by_row / (n - 1))
+    by_row, by_fold = estimate.var_row / n, estimate.var_fold / folds
+    by_seed = estimate.var_seed / (s * folds) + estimate.var_rest / (s * n)
+    if one_seed:
+        by_fold *= estimate.rows / n
+    terms = [
+        (by_row, max(n - folds, 1.0)),
+        (by_seed, folds * (s - 1)),
+        (by_fold, max(folds - 1.0, 1.0)),
+    ]
+    return [(term, freedom) for term, freedom in terms if term > 0]
 
 
 @lru_cache(maxsize=1)
@@ -184,21 +227,23 @@ def _quadrature() -> tuple[Column, Column]:
 
 
 class _Test:
-    """The power of a two-sided t test as a function of the noncentrality δ/√V.
+    """The power of a two-sided test as a function of the noncentrality δ/√V.
 
-    T = (Z + ncp)/√U with U = χ²/df, so the power is the mean over U of Φ(±ncp − t√U), which is bounded and smooth.
-    The noncentral t of scipy is not used, because it is NaN in places.
+    The power is the mean over U of Φ(±ncp − q√U), which is bounded and smooth. The noncentral t of scipy is not used,
+    because it is NaN in places.
     """
 
-    def __init__(self, df: float, alpha: float) -> None:
+    def __init__(self, terms: Sequence[tuple[float, float]], alpha: float) -> None:
         nodes, self.weights = _quadrature()
         with lab_imports("power"):
-            from scipy.special import gammaincinv, stdtrit
+            from scipy.special import gammaincinv
 
-        chi2 = gammaincinv(df / 2, nodes) * 2 / df if np.isfinite(df) else np.ones_like(nodes)
-        self.bounds = float(stdtrit(df, 1 - alpha / 2)) * np.sqrt(chi2)
+        df = sum(term for term, _ in terms) ** 2 / sum(term**2 / freedom for term, freedom in terms)
+        u = gammaincinv(df / 2, nodes) * 2 / df if np.isfinite(df) else np.ones_like(nodes)
+        self.bounds = weighted_quantile(terms, alpha / 2) * np.sqrt(u)
 
     def power(self, ncp: float) -> float:
+        """The chance of a finding."""
         from scipy.special import ndtr
 
         return float(self.weights @ (ndtr(ncp - self.bounds) + ndtr(-ncp - self.bounds)))

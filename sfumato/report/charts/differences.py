@@ -6,13 +6,12 @@ from typing import Any, cast
 import numpy as np
 
 from sfumato.evaluate.metrics.registry import HEADLINE, METRICS
+from sfumato.evaluate.statistics.margins import RELIABLE
 from sfumato.report.charts.drawing import INK, PAPER, RULE, Chart, axes, look, style
 from sfumato.runs.schema import ArmDifference
 from sfumato.text import number, short
 
 ENDS = ("mean", "low", "high", "margin")
-OPEN = ("the same", "not settled", None)
-"""The findings that are no difference to rely on."""
 
 
 def plot_differences(rows: Sequence[tuple[str, int, Sequence[ArmDifference]]]) -> Chart:
@@ -40,7 +39,7 @@ def plot_differences(rows: Sequence[tuple[str, int, Sequence[ArmDifference]]]) -
         mean, low, high, margin = (
             np.array([np.nan if e.get(end) is None else shown.scale * e[end] for e in entries]) for end in ENDS
         )
-        reliable = [finding not in OPEN for finding in findings]
+        reliable = [finding in RELIABLE for finding in findings]
         numbers[metric] = {"mean": mean, "low": low, "high": high, "margin": margin, "reliable": reliable}
         panel = ax.inset_axes(
             (0.0, 1 - (i * pitch + tall) / (len(HEADLINE) * pitch), 1.0, tall / pitch / len(HEADLINE))

@@ -1,8 +1,9 @@
-"""Intervals over seeds and rows: against scipy's t tests, textbook mean squares, and coverage on simulated models."""
+"""Intervals over seeds, rows and folds: against scipy's t tests, mean squares by hand, and simulated models."""
 
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.optimize import brentq
 
 import sfumato.evaluate as ev
 
@@ -16,12 +17,39 @@ def simulate(rng, seeds, rows, sd_seed, sd_row, sd_rest, mean=0.0):
     )
 
 
-def test_one_seed_is_the_one_sample_t_test_over_rows():
-    x = np.random.default_rng(0).normal(0.3, 1, size=30)
-    found, truth = ev.estimate_interval(x[None, :]), stats.ttest_1samp(x, 0)
-    low, high = truth.confidence_interval(0.95)
-    assert (found.low, found.high, found.p) == pytest.approx((low, high, truth.pvalue), rel=1e-10)
-    assert found.df == pytest.approx(29)
+def freedom(rows):
+    """Of the variance of rows by their kurtosis, which scipy computes; at most that of the t test."""
+    kurtosis, n = stats.kurtosis(rows, fisher=False), len(rows)
+    return min(2 * n / (kurtosis - 1 + 2 / (n - 1)), n - 1)
+
+
+def weighted(terms, t):
+    """Ends in standard errors and p of terms of variance, by scipy: what the terms give, each with its own t."""
+    share = np.array([term for term, _ in terms]) / sum(term for term, _ in terms)
+
+    def quantile(tail):
+        return float(sum(part * stats.t.isf(tail, df) for part, (_, df) in zip(share, terms, strict=True)))
+
+    return quantile(0.025), brentq(lambda log_p: quantile(np.exp(log_p) / 2) - t, -60, 0, xtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("draw", "is_t_test"), [("uniform", True), ("normal", False), ("exponential", False), ("mistakes", False)]
+)
+def test_one_seed_is_the_t_test_over_rows_with_the_freedom_of_their_kurtosis(draw, is_t_test):
+    rng = np.random.default_rng(0)
+    x = (rng.random(300) < 0.02).astype(float) if draw == "mistakes" else getattr(rng, draw)(size=30)
+    found, plain, df = ev.estimate_interval(x[None, :]), stats.ttest_1samp(x, 0), freedom(x)
+    half = stats.t.ppf(0.975, df) * stats.sem(x)
+    truth = x.mean() - half, x.mean() + half, 2 * stats.t.sf(abs(plain.statistic), df)
+    assert (found.low, found.high, found.p, found.df) == pytest.approx((*truth, df), rel=1e-9)
+    assert (found.p == pytest.approx(plain.pvalue, rel=1e-9)) == is_t_test
+
+
+def test_few_rows_that_differ_count_as_few():
+    # five rows of a thousand differ: their variance is known about as well as that of five rows
+    x = np.repeat([1.0, 0.0], [5, 995])
+    assert ev.estimate_interval(x[None, :]).df == pytest.approx(10, abs=0.5)
 
 
 def test_one_row_is_the_one_sample_t_test_over_seeds():
@@ -44,13 +72,61 @@ def test_variance_and_freedom_are_those_of_a_table_worked_by_hand():
     # rows 1 3 5 and 2 6 10: means of seeds 3 and 6, of rows 1.5, 4.5, 7.5, of all 4.5; rest ±1, 0, ∓1
     found = ev.estimate_interval([[1.0, 3.0, 5.0], [2.0, 6.0, 10.0]])
     ms_seed, ms_row, ms_rest = 13.5, 18.0, 2.0
-    v = (ms_seed + ms_row - ms_rest) / 6
-    shares = ms_seed / 29.5, (ms_row - ms_rest) / 29.5
-    df = 1 / (shares[0] / 1 + shares[1] / 2)
-    half = stats.t.ppf(0.975, df) * np.sqrt(v)
-    truth = (4.5, 4.5 - half, 4.5 + half, 2 * stats.t.sf(4.5 / np.sqrt(v), df), df, np.sqrt(v))
-    assert (found.mean, found.low, found.high, found.p, found.df, found.se) == pytest.approx(truth, rel=1e-10)
+    terms = [((ms_row - ms_rest) / 6, 2), (ms_seed / 6, 1)]  # rows −3, 0, 3 have a kurtosis of 1.5: ν = 4, at most 2
+    se = np.sqrt((ms_seed + ms_row - ms_rest) / 6)
+    q, log_p = weighted(terms, 4.5 / se)
+    truth = (4.5, 4.5 - q * se, 4.5 + q * se, np.exp(log_p), se)
+    assert (found.mean, found.low, found.high, found.p, found.se) == pytest.approx(truth, rel=1e-9)
+    assert found.terms == tuple(pytest.approx(term) for term in terms)
     assert (found.var_seed, found.var_row) == pytest.approx(((13.5 - 2) / 3, (18 - 2) / 2), rel=1e-12)
+    assert found.interval(0.9)[0] > found.low
+
+
+def test_p_is_the_level_at_which_the_interval_ends_at_0():
+    rng = np.random.default_rng(9)
+    for seeds, rows, mean in ((3, 40, 0.5), (2, 400, 3.0), (5, 9, 0.01), (3, 2000, 20.0)):
+        x = simulate(rng, seeds, rows, 0.3, 1.0, 1.0, mean=mean)
+        found = ev.estimate_interval(x)
+        assert ev.estimate_interval(x, level=1 - found.p).low == pytest.approx(0, abs=1e-6)
+
+
+def test_seeds_nested_in_folds_are_a_table_worked_by_hand():
+    # means of models 2 and 6 in fold 0, 6 and 10 in fold 1; of folds 4 and 8; of all 6
+    x = [[1.0, 3.0, 5.0, 7.0], [3.0, 9.0, 9.0, 11.0]]
+    found = ev.estimate_interval(x, folds=[0, 0, 1, 1])
+    ms_seed = (2 * (4 + 4) + 2 * (4 + 4)) / 2  # F(S − 1) = 2
+    ms_row = 2 * (4 + 4 + 1 + 1) / 2  # rows 2, 6 | 7, 9 about 4 and 8; N − F = 2
+    ms_rest = (4 * 1 + 4 * 0) / 2  # fold 0: ±1; fold 1: none
+    ms_fold = 2 * (2 * 4 + 2 * 4) / 1
+    row, seed = (ms_row - ms_rest) / 8, ms_seed / 8
+    effects = np.array([-2.0, 2.0, -1.0, 1.0])
+    kurtosis = 4 * np.sum(effects**4) / np.sum(effects**2) ** 2
+    terms = [(row, min(8 / (kurtosis - 1 + 2 / 3), 2)), (seed, 2), (ms_fold / 8 - row - seed, 1)]
+    assert found.terms == tuple(pytest.approx(term) for term in terms)
+    assert (found.mean, found.se) == pytest.approx((6, np.sqrt(ms_fold / 8)), rel=1e-12)
+    assert (found.folds, found.seeds, found.rows) == (2, 2, 4)
+    assert found.var_fold == pytest.approx(2 * terms[2][0])
+
+
+def test_one_fold_is_none_and_the_order_of_folds_does_not_matter():
+    x = simulate(np.random.default_rng(8), 3, 20, 0.4, 1.0, 1.0)
+    assert ev.estimate_interval(x, folds=np.zeros(20, int)) == ev.estimate_interval(x)
+    fold = np.arange(20) % 4
+    found, moved = ev.estimate_interval(x, folds=fold), ev.estimate_interval(x[:, ::-1], folds=3 - fold[::-1])
+    assert (moved.low, moved.high, moved.p) == pytest.approx((found.low, found.high, found.p), rel=1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("sd_fold", [0.0, 0.15])
+def test_intervals_of_rotated_folds_cover_the_truth(seeds, sd_fold):
+    rng, inside, times, fold = np.random.default_rng([seeds, round(100 * sd_fold)]), 0, 600, np.arange(100) % 5
+    for _ in range(times):
+        models = 0.7 + sd_fold * rng.normal(size=5) + 0.1 * rng.normal(size=(seeds, 5))
+        x = models[:, fold] + 0.5 * rng.normal(size=100) + 0.5 * rng.normal(size=(seeds, 100))
+        found = ev.estimate_interval(x, folds=fold)
+        inside += found.low <= 0.7 <= found.high
+    assert 0.93 <= inside / times <= 0.98 + (sd_fold == 0) * 0.01  # without an effect, its term is still above 0
 
 
 def test_components_of_variance_are_recovered():
@@ -111,6 +187,9 @@ def test_order_of_seeds_and_rows_does_not_matter():
         (lambda: ev.estimate_interval([[1.0, 2.0], [3.0, np.nan]]), "got nan for seed 1, row 1"),
         (lambda: ev.estimate_interval([[1.0, 2.0]], estimate=np.inf), "estimate must be finite, got inf"),
         (lambda: ev.estimate_interval([[1.0, 2.0]], level=1.0), r"level must be in \(0, 1\), got 1.0"),
+        (lambda: ev.estimate_interval([[1.0, 2.0]], folds=[0]), r"folds must be \(2,\), one a row, got shape \(1,\)"),
+        (lambda: ev.estimate_interval([[1.0, 2.0]], folds=[-1, 0]), "numbered from 0, got -1"),
+        (lambda: ev.estimate_interval([[1.0, 2.0, 3.0]], folds=[0, 0, 1]), "at least 2 rows, got 1 in fold 1"),
         (lambda: ev.pseudo_values(1.0, [1.0]), "at least 2 rows"),
         (lambda: ev.pseudo_values([1.0, 2.0], [1.0, 1.0]), "full must be"),
         (lambda: ev.holm([0.1, 1.5]), r"p-values must be in \[0, 1\], got 1.5 at 1"),
@@ -151,8 +230,41 @@ def test_holm_stays_at_most_1_and_takes_an_empty_list():
 
 def test_one_model_an_arm_is_the_paired_t_test_over_rows():
     a, b = np.random.default_rng(0).normal(size=(2, 1, 50))
-    found, truth = ev.estimate_unpaired(a, b), stats.ttest_rel(a[0], b[0])
-    assert (found.mean, found.p, found.df) == pytest.approx(((a - b).mean(), truth.pvalue, 49), rel=1e-9)
+    found, truth, df = ev.estimate_unpaired(a, b), stats.ttest_rel(a[0], b[0]), freedom((a - b)[0])
+    p = 2 * stats.t.sf(abs(truth.statistic), df)
+    assert (found.mean, found.p, found.df) == pytest.approx(((a - b).mean(), p, df), rel=1e-9)
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_as_many_seeds_on_one_row_are_welchs_t_test(seeds):
+    a, b = np.random.default_rng(1).normal(size=(seeds, 1)), np.random.default_rng(2).normal(size=(seeds, 1)) * 3
+    found, truth = ev.estimate_unpaired(a, b), stats.ttest_ind(a[:, 0], b[:, 0], equal_var=False)
+    low, high = truth.confidence_interval(0.95)
+    assert (found.low, found.high, found.p, found.df) == pytest.approx((low, high, truth.pvalue, truth.df), rel=1e-9)
+
+
+@pytest.mark.slow
+def test_two_models_against_ten_of_less_spread_err_at_most_6_in_100_where_welchs_test_errs_more():
+    rng, times = np.random.default_rng(11), 4000
+    ours = welch = 0
+    for _ in range(times):
+        a, b = rng.normal(size=(2, 1)), 0.4 * rng.normal(size=(10, 1))
+        ours += ev.estimate_unpaired(a, b).p < 0.05
+        welch += stats.ttest_ind(a[:, 0], b[:, 0], equal_var=False).pvalue < 0.05
+    assert ours / times <= 0.06 < welch / times
+
+
+@pytest.mark.slow
+def test_three_models_an_arm_find_more_than_by_the_freedom_of_each():
+    rng, pooled, apart, times = np.random.default_rng(12), 0, 0, 400
+    for _ in range(times):
+        rows = rng.normal(size=200)
+        a, b = (m + 0.2 * rng.normal(size=(3, 1)) + rows + 0.3 * rng.normal(size=(3, 200)) for m in (0.6, 0.0))
+        found = ev.estimate_unpaired(a, b)
+        pooled += found.p < 0.05
+        seed = sum(term for term, _ in found.terms[1:])
+        apart += abs(found.mean) > found.se * weighted([*found.terms[:1], (seed, 2)], 1.0)[0]
+    assert pooled > apart + 0.1 * times
 
 
 def test_one_row_is_a_t_test_between_seeds_that_asks_for_both_variances():

@@ -86,7 +86,7 @@ def test_a_schedule_that_ends_at_one_hot_is_no_one_hot_and_no_strength(made):
     kept = [result(falling, accuracy=0.9), result(all_same, accuracy=0.9)]
     assert verdict(kept, differences(kept, Margins()))["sentences"][0].startswith("Keep linear-0.2-0")
     worse = [result(Arm("one-hot", 0.0, "all"), accuracy=0.9), result(falling, accuracy=0.8)]
-    assert verdict(worse, differences(worse, Margins()))["sentences"][0].endswith("makes the model worse.")
+    assert verdict(worse, differences(worse, Margins()))["sentences"][0].endswith("makes accuracy worse.")
 
 
 @pytest.mark.parametrize(("letters", "lines"), [(37, 1), (38, 3), (44, 3), (45, 4)])
