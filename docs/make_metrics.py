@@ -25,6 +25,8 @@ explains them in words.
 - **Can a probability be taken at its word?** Confidence − accuracy gives the direction, and the calibration error the
   size. Read the calibration error beside that by chance, which a perfect model would show on as many rows.
 - **Do the mistakes come last?** If doubtful rows go to a person, read the ranking of mistakes (E-AURC).
+- **Is a rare class found?** Read the precision over all recalls (average precision) and the ROC-AUC. Of more than two
+  classes they are measured up to 8 million scores (rows × classes).
 
 The verdict is made of three metrics, which were fixed in advance: accuracy, log loss after temperature, and the ranking
 of mistakes. [Statistics](statistics.md#how-a-verdict-is-computed) explains how they are tested, and reports how often

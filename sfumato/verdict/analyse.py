@@ -131,6 +131,7 @@ def analyse_models(arm: ComparedArm, models: Iterable[ModelScores], folds: int =
     result.metrics = {
         name: stacked(of_models, fitted_on if name == "temperature" else groups)
         for name, of_models in by_name.items()
+        if len(of_models) == len(floors)  # the test rows of some fold may lack a class
         if name != "logit_gap" or np.isfinite([value for _, value in of_models]).all()  # a class may be ruled out
     }
     result.aurc = stacked(areas, groups)

@@ -162,7 +162,9 @@ def of_numbers(sample: dict[str, Array]) -> Any:
 def of_columns(sample: dict[str, Array]) -> Any:
     given = {name: value for name, value in sample.items() if name != "weights"}
     rows = ev.per_row(**given)  # type: ignore[arg-type]
-    return {name: told_of_part(np.asarray(column, float)) for name, column in vars(rows).items()}
+    return {
+        name: told_of_part(np.asarray(column, float)) for name, column in vars(rows).items() if name != "of_classes"
+    }
 
 
 def of_audit(sample: dict[str, Array], **more: Any) -> Any:

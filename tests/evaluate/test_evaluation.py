@@ -115,7 +115,7 @@ def test_probabilities_give_the_same_numbers_and_none_for_those_of_logits():
     assert missing == {
         "temperature", "temperature_at_bound", "nll_after_temperature", "brier_after_temperature",
         "ece_after_temperature", "signed_gap_after_temperature", "eaurc_after_temperature", "logit_gap", "logit_norm",
-        "agreement", "kl", "kl_after_temperature",
+        "agreement", "kl", "kl_after_temperature", "roc_auc_after_temperature", "average_precision_after_temperature",
     }  # fmt: skip
     for name in found.keys() - missing:
         assert found[name] == pytest.approx(truth[name], abs=1e-11), name

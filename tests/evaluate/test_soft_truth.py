@@ -132,6 +132,8 @@ def test_one_hot_soft_labels_give_every_number_of_the_hard_labels(data):
     assert soft["agreement"].value == soft["accuracy"].value
     columns = measure(logits=z, labels=y).rows, measure(logits=z, label_counts=3 * hot.astype(int)).rows
     for column, truth in vars(columns[0]).items():
+        if column == "of_classes":
+            continue
         assert np.array_equal(getattr(columns[1], column), truth, equal_nan=True), column
     assert np.array_equal(columns[1].right, columns[0].right)
 

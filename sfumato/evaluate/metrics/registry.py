@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sfumato.evaluate.metrics import compute
+from sfumato.evaluate.metrics import compute, one_class
 from sfumato.evaluate.metrics.calibration import equal_mass
 from sfumato.evaluate.metrics.compute import Measure, MetricValue
 from sfumato.evaluate.metrics.selective import RankedGroups
@@ -60,7 +60,7 @@ class Definition:
     shown: Shown
     column: str = ""  # the column of Rows whose mean the metric is, if it is one, so that seeds can be averaged
     measure: Measure | None = None  # its value and what each row adds to it, if that is more than the mean of a column
-    without_each: Callable[[Rows], tuple[float, Column]] | None = None  # value and pseudo-values, if it is no mean
+    without_each: Callable[[Rows], tuple[float, Column] | None] | None = None  # value, pseudo-values, if it is no mean
     family: str = "Right or wrong"  # the part of docs/metrics.md that has it
     explained: Explained | None = None  # its entry in the glossary
     soft_words: str = ""  # what it is called where labels are soft, if that is something else
@@ -87,8 +87,8 @@ class Definition:
     def of_seed(self, rows: Rows) -> tuple[Column, float] | None:
         """What each row adds to the metric of one seed, (N,), and its value; None where the rows do not have it."""
         if self.without_each is not None:
-            value, part = self.without_each(rows)
-            return part, value
+            found = self.without_each(rows)
+            return found and (found[1], found[0])
         values = getattr(rows, self.column or "none", None)
         return None if values is None else (np.asarray(values, np.float64), float(np.mean(values)))
 
@@ -100,9 +100,10 @@ _RISK = "where Wilson's interval of the risk holds "
 _INF = math.inf
 _SHARE, _ERROR, _AREA, _NATS = Shown("", 100, 1), Shown("0 to 1"), Shown("area", 1000, 2), Shown("nats", 1, 2)
 _FIT, _CALIBRATION = "How well the probabilities fit", "Calibration"
-_ORDER, _LOGITS = "Order of confidence", "Logits"
+_ORDER, _ONE_CLASS, _LOGITS = "Order of confidence", "One class against the rest", "Logits"
 _LESS = "better, but a value near the calibration error by chance cannot be told from none."
 _NEEDS_SOFT = "label_probs or label_counts"
+_NEEDS_RANKS = "rows of several classes, and of more than 2 classes at most 8 million scores"
 
 
 # fmt: off
@@ -291,6 +292,28 @@ _PLAIN: dict[str, Definition] = {
         measure=compute.ranked(lambda groups: groups.risk_at(0.8), lambda groups: groups.risk_part(0.8)), family=_ORDER,
         soft_words="disagreement among the surest 80 % (risk)",
     ),
+    "roc_auc": Definition(
+        "P(p_k of a row of class k > that of another row) + half of P(=): k = 1 if K = 2, else mean of the classes",
+        "higher", 0.0, 1.0, "t, on jackknife values of the rows", "class against the rest", "ROC-AUC", _ERROR,
+        measure=lambda rows, found: one_class.roc_auc(rows, found.weights),
+        without_each=one_class.roc_auc, family=_ONE_CLASS, over_seeds=True, paired=True, needs=_NEEDS_RANKS,
+        explained=Explained(
+            "How well the probability of a class tells its rows from the others: the chance that a row of the class "
+            "has a higher one than a row that is not; of two classes for class 1, of more the mean over the classes. "
+            "0 to 1, more is better, and guessing has 0.5.", ("ROC-AUC",),
+        ),
+    ),
+    "average_precision": Definition(
+        "Σ_t (R_t − R_{t−1})·P_t over thresholds t of p_k, R recall and P precision of class k; k as for roc_auc",
+        "higher", 0.0, 1.0, "t, on jackknife values of the rows", "precision over all recalls", "AP", _ERROR,
+        measure=lambda rows, found: one_class.average_precision(rows, found.weights),
+        without_each=one_class.average_precision, family=_ONE_CLASS, over_seeds=True, paired=True, needs=_NEEDS_RANKS,
+        explained=Explained(
+            "Mean precision over the thresholds at which one more row of the class is found, for the classes of the "
+            "ROC-AUC; 0 to 1, more is better, and guessing has the share of the class, so of rare classes it says "
+            "more than the ROC-AUC.", ("average precision", "AP"),
+        ),
+    ),
     "logit_gap": Definition(
         "mean of z_y less the mean of the other logits, in nats",
         None, -_INF, _INF, _MEAN, "logit gap", "", _NATS,
@@ -327,7 +350,10 @@ _SCALED: dict[str, dict[str, Any]] = {  # the metrics that are shown after tempe
     "ece": {"interval": _PART + _SPREAD},
     "signed_gap": {"paired": False, "over_seeds": False, "interval": _MEAN + _SPREAD},
     "eaurc": {"over_seeds": False, "headline": False},
+    "roc_auc": {"paired": False, "over_seeds": False},
+    "average_precision": {"paired": False, "over_seeds": False},
 }
+_BEHIND_THEIR_OWN = ("eaurc", "roc_auc", "average_precision")
 
 
 def _in_order() -> dict[str, Definition]:
@@ -335,7 +361,8 @@ def _in_order() -> dict[str, Definition]:
     rows: dict[str, Definition] = {}
     for name, plain in _PLAIN.items():
         rows[name] = plain
-        for each in {"temperature": list(_SCALED)[:-1], "eaurc": ["eaurc"]}.get(name, []):
+        behind = [name] if name in _BEHIND_THEIR_OWN else []
+        for each in [n for n in _SCALED if n not in _BEHIND_THEIR_OWN] if name == "temperature" else behind:
             changes = {"text": f"{each} likewise", "words": f"{_PLAIN[each].words} after temperature", **_SCALED[each]}
             scaled = replace(
                 _PLAIN[each], scaled=True, explained=None, soft_words="", needs=Definition.needs, **changes

@@ -210,7 +210,7 @@ class RankedGroups:
         by_size = a * rate / n * harmonic + (before - a * rate) * last
         by_wrong = 1 - a / n * harmonic
         by_start = -rate * harmonic - (before - a * rate) * squares
-        return self._per_row(by_size + _after(by_start), by_wrong + _after(harmonic))
+        return self._per_row(by_size + later(by_start), by_wrong + later(harmonic))
 
     def aurc_without_each(self) -> Column:
         r"""The AURC without each row in turn, (N,), of at least 2 rows without weights, in O(N log N).
@@ -325,7 +325,7 @@ class RankedGroups:
         return np.where(self.group >= 0, by_size[held] + self.risk * by_wrong[held], 0.0)
 
 
-def _after(values: Column) -> Column:
+def later(values: Column) -> Column:
     """Sum of the values of all later groups."""
     return np.cumsum(values[::-1])[::-1] - values
 

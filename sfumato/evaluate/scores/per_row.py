@@ -7,7 +7,7 @@ log p_top = −log1p(s) and −log p_y = log1p(s) + (z_top − z_y) keep their d
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,6 +19,15 @@ from sfumato.evaluate.scores.soft_labels import SoftLabels
 
 Visit: TypeAlias = Callable[[slice, Column, Column | None], None]
 """A function that sees the rows of each chunk, their probabilities and soft labels (n, K), and keeps none of them."""
+
+
+@dataclass(eq=False)
+class ClassScores:
+    """Scores and the temperature of each row, (N,), from which rows can be ranked by one class after another."""
+
+    source: ScoreMatrix
+    heat: Column
+    ranked: Any = None  # the ranking once it is made: see sfumato.evaluate.metrics.one_class
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,7 @@ class Rows:
     gap: Column
     norm: Column
     slope: Column
+    of_classes: ClassScores | None = field(default=None, repr=False, compare=False, kw_only=True)
 
     @property
     def score(self) -> Column:
@@ -172,12 +182,13 @@ def logit_norm(logits: Scores) -> Column:
     return scan(source, np.zeros(source.rows, dtype=np.int64)).norm
 
 
-def empty_rows(label: npt.NDArray[np.int64], *, soft: bool = False) -> Rows:
+def empty_rows(label: npt.NDArray[np.int64], *, soft: bool = False, of_classes: ClassScores | None = None) -> Rows:
     """Columns to be filled for these labels, which are the modes where labels are ``soft``."""
     kind = SoftRows if soft else Rows
     types: dict[str, type[Any]] = {"predicted": np.int64, "rank": np.int64, "correct": np.bool_, "tied": np.bool_}
-    names = [field.name for field in fields(kind)][1:]
-    return kind(label, *(np.empty(len(label), dtype=types.get(name, np.float64)) for name in names))
+    names = [each.name for each in fields(kind) if not each.kw_only][1:]
+    columns = (np.empty(len(label), dtype=types.get(name, np.float64)) for name in names)
+    return kind(label, *columns, of_classes=of_classes)
 
 
 def scan(
@@ -189,7 +200,7 @@ def scan(
 ) -> Rows:
     """:func:`per_row` on checked input, with a temperature per row and soft labels, which give :class:`SoftRows`."""
     heat = np.broadcast_to(np.asarray(temperature, dtype=np.float64), (source.rows,))
-    rows = empty_rows(labels, soft=soft is not None)
+    rows = empty_rows(labels, soft=soft is not None, of_classes=ClassScores(source, heat))
     for at, shifted in source:
         q = None if soft is None else soft.block(at)
         p = _fill(rows, at, shifted, heat[at], q)

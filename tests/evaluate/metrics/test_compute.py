@@ -23,6 +23,7 @@ def test_intervals_end_where_a_metric_ends():
     unit = (
         *("accuracy", "balanced_accuracy", "macro_f1", "top5", "ece", "ece_after_temperature", "ece_equal_mass"),
         *("agreement", "ece_classwise", "smooth_ece"),
+        *("roc_auc", "roc_auc_after_temperature", "average_precision", "average_precision_after_temperature"),
         *("aurc", "coverage_at_1_risk", "coverage_at_5_risk", "risk_at_80_coverage"),
     )
     low, high = pytest.approx(-1e7, rel=1), pytest.approx(1e7, rel=1)
