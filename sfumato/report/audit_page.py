@@ -17,7 +17,7 @@ from sfumato.messages import texts
 from sfumato.report.charts.confidence import Curve, RiskCurve, plot_reliability, plot_risk_coverage
 from sfumato.report.charts.drawing import Chart, figure
 from sfumato.report.charts.gaps import plot_gap_histogram
-from sfumato.report.tables import Cell, ResultsTable, Row, Show, as_text, between, in_columns, shown
+from sfumato.report.tables import Cell, ResultsTable, Row, Show, as_text, between, classes_table, in_columns, shown
 from sfumato.report.template import as_script, rendered, with_units_held, write
 from sfumato.runs.read import Floats
 from sfumato.text import NOT_APPLICABLE, joined, number, percent, plural, wrapped
@@ -123,6 +123,7 @@ def render_audit(told: Mapping[str, Any], figures: Mapping[str, Any], read: Sequ
         told=told,
         read=read,
         numbers=numbers_table(told),
+        by_class=[classes_table([_in_words(each) for each in told.get("by_class", ())], {"": ""})],
         differences=differences_table(told) if told.get("differences") else None,
         over_seeds=in_columns(seeds_table(told)) if told.get("arms") else [],
         how_over_seeds=OVER_SEEDS,
@@ -134,6 +135,12 @@ def render_audit(told: Mapping[str, Any], figures: Mapping[str, Any], read: Sequ
         json=as_script(told),
     )
     return write(path, page)
+
+
+def _in_words(each: Mapping[str, Any]) -> dict[str, Any]:
+    """A class of an audit as those of a comparison are."""
+    rates = {rate: {"": {**each[rate], "mean": each[rate]["value"]}} for rate in ("recall", "precision")}
+    return {"name": str(each["class"]), "rows": each["rows"], **rates}
 
 
 def _reliability(figures: Mapping[str, Any], soft: bool) -> Chart:

@@ -10,8 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
-
 from sfumato import theory
 from sfumato.messages import texts
 from sfumato.report.arms import arm_title, arm_titles, in_nats, torch_strength
@@ -23,11 +21,11 @@ from sfumato.report.charts.gaps import arm_gaps, plot_excess, plot_gap
 from sfumato.report.charts.log_loss import plot_ladder, plot_temperature_sweep
 from sfumato.report.charts.projection import NoFeaturesError, plot_projection
 from sfumato.report.code_to_copy import snippets
-from sfumato.report.tables import differences_table, four_columns, in_columns, metric, unsaid_warnings
+from sfumato.report.tables import class_tables, differences_table, four_columns, in_columns, metric, unsaid_warnings
 from sfumato.report.template import as_script, refuse_other_file, rendered, write
 from sfumato.runs.read import Run, load_run
 from sfumato.runs.schema import ArmSummary, Environment
-from sfumato.text import NOT_APPLICABLE, joined, number, percent, plural, temperature
+from sfumato.text import joined, number, percent, plural, temperature
 
 Drawn: TypeAlias = tuple[Chart, str]
 """A figure, and the text of its SVG file."""
@@ -128,7 +126,7 @@ def template_context(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
         "notes": _temperature_notes(run),
         "cautions": texts(env.get("notes", [])),
         "arm_titles": [arm_title(arm) for arm in run.arms],
-        "recalls": _recalls(run),
+        "by_class": class_tables(summary),
         "budget": _budget(env),
         "early_stop": bool(env["training"].get("early_stop")),
         "probes": [_probe(run, arm) for arm in run.arms],
@@ -189,25 +187,6 @@ def _temperature_notes(run: Run) -> list[str]:
                 found.append(f"{arm_title(arm)} (seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)})")
         notes += [f"{text}: {'; '.join(found)}."] if found else []
     return notes
-
-
-def _recalls(run: Run) -> list[tuple[str, str, list[str]]]:
-    """Of each class its name, its test rows and each arm's recall, where the classes are uneven; else nothing."""
-    if not any(warning["code"] == "imbalance" for warning in run.summary.get("warnings", [])):
-        return []
-    counts = np.bincount(run.labels, minlength=run.num_classes)
-
-    def recall(arm: str, label: int) -> str:
-        own = run.labels == label
-        if not own.any():
-            return NOT_APPLICABLE
-        right = [(run.test[arm, seed].logits[own].argmax(axis=1) == label).mean() for seed in run.seeds]
-        return percent(float(np.mean(right)))
-
-    return [
-        (run.class_name(label), f"{counts[label]:,}", [recall(arm["name"], label) for arm in run.arms])
-        for label in np.argsort(-counts, kind="stable").tolist()
-    ]
 
 
 AUGMENTED = {

@@ -15,7 +15,7 @@ from sfumato.messages import texts
 from sfumato.report.charts.confidence import Curve, plot_reliability
 from sfumato.report.charts.differences import plot_differences
 from sfumato.report.charts.drawing import Chart, figure
-from sfumato.report.tables import as_text, differences_table, four_columns, in_columns, unsaid_warnings
+from sfumato.report.tables import as_text, class_tables, differences_table, four_columns, in_columns, unsaid_warnings
 from sfumato.report.template import as_script, rendered
 from sfumato.runs.folder import RunError
 from sfumato.text import wrapped
@@ -82,6 +82,7 @@ def page_of(judgement: Judgement) -> str:
         json=as_script(summary),
         tables=in_columns(four_columns(summary)),
         differences=differences_table(summary),
+        by_class=class_tables(summary),
         warnings=unsaid_warnings(summary),
         files=[(arm["name"], arm.get("files"), arm.get("temperature")) for arm in summary["arms"]],
         figures=figures,

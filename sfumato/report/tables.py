@@ -13,7 +13,7 @@ from sfumato.evaluate.metrics.registry import HEADLINE, METRICS, SOFT_WORDS
 from sfumato.messages import texts
 from sfumato.report.arms import arm_title, closed_form, torch_strength
 from sfumato.runs.schema import ArmDifference, ArmSummary, RangeOfMetric, Summary
-from sfumato.text import NOT_APPLICABLE, number, percent, temperature
+from sfumato.text import NOT_APPLICABLE, number, percent, plural, temperature
 
 Show: TypeAlias = Callable[[float | None], str]
 
@@ -157,6 +157,23 @@ def differences_table(summary: Summary) -> ResultsTable:
             )
             rows.append(Row(defined.heading + more, cells, defined.shown.unit))
     return ResultsTable(("difference", "95 % interval", "adjusted p", "finding", "margin"), tuple(rows))
+
+
+def classes_table(by_class: Sequence[Mapping[str, Any]], arms: Mapping[str, str]) -> ResultsTable:
+    """Recall and precision of each class in two columns an arm; ``arms`` has the title of each by its name."""
+    rows: list[Row] = []
+    for each in by_class:
+        ranges = [each[rate][arm] for arm in arms for rate in ("recall", "precision")]
+        cells = tuple(Cell(percent(one["mean"]), between(one, percent), one["mean"]) for one in ranges)
+        rows.append(Row(each["name"], cells, plural(each["rows"], "row")))
+    heads = (f"{title}, {rate}".lstrip(", ") for title in arms.values() for rate in ("recall", "precision"))
+    return ResultsTable(tuple(heads), tuple(rows))
+
+
+def class_tables(summary: Summary) -> list[ResultsTable]:
+    """The tables of recall and precision of a comparison or judgement, each of two arms."""
+    titles = {arm["name"]: arm_title(arm) for arm in summary["arms"]}
+    return in_columns(classes_table(summary.get("by_class", ()), titles))
 
 
 def p_value(p: float | None) -> str:

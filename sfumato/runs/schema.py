@@ -91,6 +91,18 @@ class ArmDifference(TypedDict):
     inner: NotRequired[list[Number] | None]  # 90 % interval
 
 
+class ClassSummary(TypedDict):
+    """One class: its test rows, and the recall and precision of each arm; all of up to 20 classes, else the worst 10.
+
+    A precision is None where a model of the arm names the class in no row.
+    """
+
+    name: Text
+    rows: Whole
+    recall: dict[Text, RangeOfMetric]
+    precision: dict[Text, RangeOfMetric]
+
+
 class DataSummary(TypedDict):
     """The name of the data, the number of classes, and the rows of each part; None for a part that there is not.
 
@@ -147,6 +159,7 @@ class Summary(TypedDict):
     differences: list[ArmDifference]
     warnings: NotRequired[list[RunWarning]]
     verdict: VerdictSummary
+    by_class: NotRequired[list[ClassSummary]]
     columns: NotRequired[list[ColumnSummary]]
     notes: NotRequired[list[Note]]
 

@@ -56,6 +56,8 @@ class ArmResult:
         reliability: accuracy in bins of confidence over the rows of all models, ``"as trained"`` and ``"after
             temperature"``.
         cross_fitted: whether the numbers after temperature are cross-fitted over the test rows, for want of others.
+        answers: label and predicted class of the test rows of each model, (n,) each.
+        groups: which test rows vary together, those of each fold.
     """
 
     arm: ComparedArm
@@ -65,6 +67,8 @@ class ArmResult:
     noise_floor: tuple[float, float, float] = (0.0, 0.0, 0.0)
     cross_fitted: bool = False
     reliability: dict[str, evaluate.Reliability] = field(default_factory=dict[str, evaluate.Reliability])
+    answers: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = field(default_factory=list)
+    groups: list[RowGroups] = field(default_factory=list)
 
     @property
     def errors(self) -> Metric:
@@ -94,7 +98,7 @@ def analyse_models(arm: ComparedArm, models: Iterable[ModelScores], folds: int =
     temperature of the other fifths of the test rows, as in an audit. Every number is against the labels.
     """
     result = ArmResult(arm)
-    groups, fitted_on = list[RowGroups](), list[RowGroups]()
+    groups, fitted_on = result.groups, list[RowGroups]()
     by_name: dict[str, list[ModelRows]] = {}
     floors: list[evaluate.NoiseFloor] = []
     areas: list[ModelRows] = []
@@ -109,6 +113,7 @@ def analyse_models(arm: ComparedArm, models: Iterable[ModelScores], folds: int =
                     raise ValueError(f"{both} are one model: their logits agree in every row; remove one")
             gaps.append((model.name, rows.gap))
         result.temperatures.append(temperature)
+        result.answers.append((rows.label, rows.predicted))
         parts["as trained"].append((rows.confidence, rows.right))
         parts["after temperature"].append((scaled.confidence, scaled.right))
         result.cross_fitted = model.validation is None

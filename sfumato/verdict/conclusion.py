@@ -15,9 +15,10 @@ import numpy.typing as npt
 from sfumato.evaluate.statistics.margins import Margins
 from sfumato.extras import lab_imports
 from sfumato.messages import RunWarning
-from sfumato.runs.schema import ArmDifference, VerdictSummary
+from sfumato.runs.schema import ArmDifference, ClassSummary, VerdictSummary
 from sfumato.text import share, short
 from sfumato.verdict.analyse import ArmResult, differences
+from sfumato.verdict.by_class import by_class
 from sfumato.verdict.decision import AIMS
 from sfumato.verdict.sentences import nothing_to_decide, verdict
 from sfumato.verdict.settling import SeedCost
@@ -29,6 +30,7 @@ class Conclusion(TypedDict):
     differences: list[ArmDifference]
     warnings: list[RunWarning]
     verdict: VerdictSummary
+    by_class: list[ClassSummary]
 
 
 UNEVEN = 3
@@ -66,6 +68,7 @@ def conclude(
             first=first,
             cost=cost,
         ),
+        "by_class": by_class(results, labels, class_names),
     }
 
 

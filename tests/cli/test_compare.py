@@ -24,7 +24,8 @@ pytestmark = pytest.mark.slow
 METRICS = {
     "accuracy", "nll", "brier", "ece", "signed_gap", "temperature", "nll_after_temperature", "ece_after_temperature",
     "brier_after_temperature", "signed_gap_after_temperature", "eaurc_after_temperature", "ece_noise_floor", "eaurc",
-    "logit_gap", "balanced_accuracy",
+    "logit_gap", "balanced_accuracy", "roc_auc", "roc_auc_after_temperature", "average_precision",
+    "average_precision_after_temperature",
 }  # fmt: skip
 WORDS = {*get_args(FindingName)}
 HEADLINE = {"accuracy", "nll_after_temperature", "eaurc"}
@@ -32,7 +33,8 @@ HEADLINE = {"accuracy", "nll_after_temperature", "eaurc"}
 
 def test_json_has_the_fields_that_others_rely_on(digits):
     summary = digits.json()
-    assert list(summary) == ["schema", "run", "data", "paired", "arms", "differences", "warnings", "verdict", "columns"]
+    first = ["schema", "run", "data", "paired", "arms", "differences"]
+    assert list(summary) == [*first, "warnings", "verdict", "by_class", "columns"]
     assert summary["columns"] == []
     assert summary["schema"] == "sfumato.compare/4"
     assert summary["data"] == {"name": "digits", "classes": 10, "train": 1078, "validation": 360, "test": 359}

@@ -369,24 +369,23 @@ def risk(run, arm, seed, answered, scaled):
     return wrong[np.argsort(-confidence)][:answered].mean()
 
 
-def test_uneven_classes_are_a_warning_and_have_a_table_of_their_recall(tmp_path):
+def test_uneven_classes_are_a_warning_and_each_class_has_its_recall_and_precision(tmp_path):
     folder = write_run(tmp_path / "run", seeds=2, epochs=2, test=60)
     path = folder / "summary.json"
     summary = json.loads(path.read_text(encoding="utf-8"))
     text = 'The classes are uneven: 75.0 % of the test rows are "<b>".'
     summary["warnings"] = [{"code": "imbalance", "column": None, "text": text}]
+    number, none = {"mean": 0.5, "low": 0.25, "high": 1.0}, {"mean": None, "low": None, "high": None}
+    rates = {arm["name"]: number for arm in summary["arms"]}
+    summary["by_class"] = [{"name": "<i>", "rows": 1, "recall": rates, "precision": dict.fromkeys(rates, none)}]
     path.write_text(json.dumps(summary), encoding="utf-8")
-    run = load_run(folder)
-    page = without_terms(compose(run, {}, {}))
+    page = without_terms(compose(load_run(folder), {}, {}))
     assert "75.0&nbsp;%" in page or "75.0 %" in page
     assert "<b>" not in page
-    table = re.search(r'aria-label="Recall of each class">.*?</table>', page, re.DOTALL)[0]
-    rows = re.findall(r'<th scope="row" translate="no">(.*?)</th><td>(\d+)</td><td>(.*?)</td><td>(.*?)</td>', table)
-    assert sum(int(row[1]) for row in rows) == 60
-    label = int(np.bincount(run.labels).argmax())
-    own = run.labels == label
-    right = [np.mean(run.test["smoothed", seed].logits[own].argmax(axis=1) == label) for seed in run.seeds]
-    assert (rows[0][1], rows[0][3].replace("&nbsp;", " ")) == (str(own.sum()), f"{100 * np.mean(right):.1f} %")
+    table = re.search(r'aria-label="Recall and precision of classes">.*?</table>', page, re.DOTALL)[0]
+    assert '<span translate="no">&lt;i&gt;</span> <span class="unit">1 row</span>' in table
+    cells = re.findall(r"<td.*?</td>", table.replace("&nbsp;", " "))
+    assert cells == 2 * ["<td>50.0 %<small>25.0 to 100.0 %</small></td>", '<td class="none">–</td>']
 
 
 def soften(folder):

@@ -18,7 +18,8 @@ from sfumato.evaluate.auditing.summary import summary
 from sfumato.evaluate.inferred_smoothing import SOFT_LABELS, Evidence, RowKind, judge
 from sfumato.evaluate.metrics import calibration
 from sfumato.evaluate.metrics import features as clusters
-from sfumato.evaluate.metrics.compute import Interval, MetricValue
+from sfumato.evaluate.metrics.compute import Interval, MetricValue, half_width
+from sfumato.evaluate.metrics.one_class import RATES, Rate, classes_to_show, rate_of
 from sfumato.evaluate.metrics.registry import compute_metrics
 from sfumato.evaluate.scores.measure import BINS, Measured, measure
 from sfumato.evaluate.scores.per_row import Rows, SoftRows
@@ -52,6 +53,7 @@ class Audit:
     tied: int = 0  # rows in which two or more classes share the largest score
     differences: dict[str, PairedDifference] = field(default_factory=dict[str, PairedDifference])
     groups: int | None = None  # groups of rows that vary together; None where each row is its own
+    by_class: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]], repr=False)  # recall and precision
     figures: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)  # columns for the page
 
     def to_dict(self) -> dict[str, Any]:
@@ -74,6 +76,7 @@ class Audit:
             "tied_rows": self.tied,
             "groups": self.groups,
             "metrics": {name: _ends(number) for name, number in self.metrics.items()},
+            "by_class": self.by_class,
             "inferred_smoothing": smoothing,
             "smoothing_evidence": {
                 "answer": self.evidence.answer,
@@ -161,6 +164,7 @@ def audit(
         kind=rows,
         tied=int(np.count_nonzero(found.rows.tied)),
         groups=None if found.together is None else len(found.together.sizes),
+        by_class=_by_class(found),
         figures=_figures(found),
     )
     if against is not None:
@@ -197,6 +201,31 @@ def _groups(group: npt.ArrayLike, found: Measured) -> RowGroups | None:
     if len(made.sizes) == 1 and rows > 1:
         raise ValueError("all rows are of one group, so nothing says how far groups differ; leave the group out")
     return None if made.single else made
+
+
+def _by_class(found: Measured) -> list[dict[str, Any]]:
+    """Recall and precision of the classes that are shown, with Wilson's interval, or one that counts groups."""
+    rows = found.rows
+    right = np.bincount(rows.label[rows.correct], minlength=found.classes)
+
+    def told(rate: Rate, k: int) -> dict[str, float | None]:
+        known = rate_of(rate, rows.label, rows.predicted, k)
+        if known is None:
+            return {"value": None, "low": None, "high": None}
+        value, part = known
+        if found.together is None or value in (0, 1):
+            held = np.flatnonzero((rows.label if rate == "recall" else rows.predicted) == k)
+            units = held if found.together is None else np.unique(found.together.number[held])
+            low, high = calibration.wilson(value, len(units))
+        else:
+            half = half_width(part, None, found.together)
+            low, high = max(value - half, 0.0), min(value + half, 1.0)
+        return {"value": value, "low": float(low), "high": float(high)}
+
+    return [
+        {"class": k, "rows": int(found.label_counts[k]), **{rate: told(rate, k) for rate in RATES}}
+        for k in classes_to_show(found.label_counts, right)
+    ]
 
 
 def _figures(found: Measured) -> dict[str, Any]:

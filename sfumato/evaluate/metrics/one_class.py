@@ -1,12 +1,13 @@
-"""One class against the rest, where rows are ranked by its probability: ROC-AUC and average precision.
+"""One class against the rest: ROC-AUC and average precision of its probability, and recall and precision of answers.
 
-Each is of class 1 where there are two classes, and else the mean over the classes that some rows have and others lack.
+The first two are of class 1 where there are two classes, and else the mean over the classes that some rows have and
+others lack.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,8 @@ from sfumato.evaluate.statistics.intervals import pseudo_values
 
 Part: TypeAlias = tuple[float, Column]
 """A value, and what each row adds to it, (N,)."""
+Rate: TypeAlias = Literal["recall", "precision"]
+RATES: tuple[Rate, ...] = get_args(Rate)
 MOST = 1 << 23
 """Scores of more than two classes, N·K, that are ranked at most; above, they are scanned in blocks and not kept."""
 
@@ -74,7 +77,7 @@ def _by_class(rows: Rows) -> Iterator[tuple[npt.NDArray[np.bool_], Column]]:
 def _of_class(own: npt.NDArray[np.bool_], score: Column, w: Column | None) -> tuple[Part, Part]:
     _, group = np.unique(-score, return_inverse=True)  # rows of the highest score are group 0
     one = np.ones(len(score)) if w is None else w
-    mass, found = np.bincount(group, weights=one), np.bincount(group, weights=one * own)
+    mass, found = (np.bincount(group, weights=each).astype(np.float64) for each in (one, one * own))
     answered, right = np.cumsum(mass), np.cumsum(found)
     total, positive = float(answered[-1]), float(right[-1])
     negative = total - positive
@@ -124,3 +127,22 @@ def _without_each(
         return (np.cumsum(gain) - gain + here + after - x * after_share) / max(right[-1] - x, 1)
 
     return np.where(own, without(1)[group] if right[-1] > 1 else ap, without(0)[group])
+
+
+def rate_of(rate: Rate, label: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], k: int) -> Part | None:
+    """The recall or precision of class k, and what each row adds; None where no row has it, or is given it."""
+    held = (label if rate == "recall" else predicted) == k
+    rows = int(np.count_nonzero(held))
+    if not rows:
+        return None
+    right = held & (label == predicted)
+    value = np.count_nonzero(right) / rows
+    return value, value + held * (right - value) * (len(label) / rows)
+
+
+def classes_to_show(rows: npt.NDArray[np.int64], right: npt.NDArray[Any]) -> list[int]:
+    """All classes of up to 20, the most frequent first, or the 10 of lowest recall; from rows of each, (K,)."""
+    if len(rows) <= 20:
+        return np.argsort(-rows, kind="stable").tolist()
+    occurs = np.flatnonzero(rows)
+    return occurs[np.argsort(right[occurs] / rows[occurs], kind="stable")][:10].tolist()

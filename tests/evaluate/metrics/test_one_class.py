@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from scipy.special import softmax
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import average_precision_score, precision_score, recall_score, roc_auc_score
 
-from sfumato.evaluate import metric, per_row
+from sfumato.evaluate import audit, metric, per_row, wilson
 from sfumato.evaluate.metrics import one_class
 from sfumato.evaluate.metrics.registry import METRICS, compute_metrics
 from sfumato.evaluate.scores.measure import measure
@@ -110,3 +110,36 @@ def test_soft_labels_count_as_their_mode_and_a_temperature_is_counted_beside(nam
 def test_many_classes_are_ranked_as_long_as_their_scores_are_few(rows, there):
     z = np.random.default_rng(0).normal(size=(rows, 1 << 20)).astype(np.float16)
     assert (one_class.roc_auc(per_row(logits=z, labels=np.arange(rows))) is not None) == there
+
+
+@pytest.mark.parametrize("rate", one_class.RATES)
+def test_recall_and_precision_are_scikit_learns_and_their_parts_have_the_error_of_a_share(rate):
+    z, y = sample(300, 4)
+    predicted = z.argmax(axis=1)
+    oracle = {"recall": recall_score, "precision": precision_score}[rate](y, predicted, average=None)
+    for k in range(4):
+        value, part = one_class.rate_of(rate, y, predicted, k)
+        assert (value, part.mean()) == pytest.approx((oracle[k], oracle[k]), abs=1e-12)
+        rows = np.count_nonzero((y if rate == "recall" else predicted) == k)
+        assert np.std(part) / np.sqrt(300) == pytest.approx(np.sqrt(value * (1 - value) / rows), abs=1e-12)
+    assert one_class.rate_of(rate, y, predicted, 4) is None
+
+
+def test_up_to_twenty_classes_are_shown_by_size_and_the_worst_ten_of_more():
+    assert one_class.classes_to_show(np.array([1, 0, 5]), np.array([1, 0, 0])) == [2, 0, 1]
+    rows, right = np.full(30, 4), np.arange(30) / 8
+    rows[2] = 0
+    assert one_class.classes_to_show(rows, right) == [0, 1, *range(3, 11)]
+
+
+def test_an_audit_tells_each_class_with_wilsons_interval_and_by_groups():
+    z, y = sample(300, 4)
+    found = audit(logits=z, labels=y).to_dict()["by_class"]
+    assert [each["rows"] for each in found] == sorted(np.bincount(y), reverse=True)
+    first = found[0]["recall"]
+    held = y == found[0]["class"]
+    assert first["value"] == pytest.approx(np.mean(z[held].argmax(axis=1) == y[held]))
+    assert (first["low"], first["high"]) == pytest.approx(tuple(map(float, wilson(first["value"], held.sum()))))
+    grouped = audit(logits=z, labels=y, group=np.arange(300) // 10).to_dict()["by_class"][0]["recall"]
+    assert grouped["value"] == first["value"]
+    assert grouped["low"] != first["low"]
