@@ -26,7 +26,9 @@ explains them in words.
   size. Read the calibration error beside that by chance, which a perfect model would show on as many rows.
 - **Do the mistakes come last?** If doubtful rows go to a person, read the ranking of mistakes (E-AURC).
 - **Is a rare class found?** Read the precision over all recalls (average precision) and the ROC-AUC. Of more than two
-  classes they are measured up to 8 million scores (rows × classes).
+  classes they are measured up to 8 million scores (rows × classes). Where a class has few rows, their intervals are
+  somewhat narrow: in 1500 simulated sets with 30 rows of it among 1000 they held the truth in 92 %, with 100 among 2000
+  in 94 to 95 %. The pages show the recall and precision of each class, and `by_class` has them in JSON.
 
 The verdict is made of three metrics, which were fixed in advance: accuracy, log loss after temperature, and the ranking
 of mistakes. [Statistics](statistics.md#how-a-verdict-is-computed) explains how they are tested, and reports how often
