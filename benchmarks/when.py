@@ -75,7 +75,7 @@ class LateError(Exception):
 def prepared_for(loaded: Loaded, arms: Sequence[str]) -> Prepared:
     """The data as `compare` reads and splits them, the model that it chooses, its budget, and the arms."""
     features = np.asarray(loaded.features, dtype=object) if isinstance(loaded.features, list) else loaded.features
-    options = options_of(IN_MEMORY, {"arm": list(arms), "seeds": SEEDS})
+    options = options_of(IN_MEMORY, {"arm": list(arms), "folds": 1, "seeds": SEEDS, "weights": "last"})
     data = prepare_table(table_in_memory(features, np.array(loaded.labels), Roles(), {}))
     return prepared(options, data)
 
@@ -94,7 +94,7 @@ def train(ready: Prepared, folder: Path, until: float) -> list[RunTask]:
         if finished(task) is None:
             if time.time() > until:
                 raise LateError
-            run(task, rows, lambda _: None)
+            run(task, rows(task.fold), lambda _: None)
     return tasks
 
 

@@ -93,8 +93,8 @@ def test_without_the_lab_its_commands_and_functions_name_what_to_type_and_all_ot
         **{command: [2, f"sfumato: {called} needs {listed}{TO_TYPE}\n"] for command, called in REFUSED.items()},
         **{command: [2, message] for command, message in MISTAKEN.items()},
     }
-    for function in ("estimate_interval", "power"):
-        assert core[function] == f"{function} needs scipy{TO_TYPE}"
+    for function, called in (("estimate_interval", "an interval"), ("power", "power")):
+        assert core[function] == f"{called} needs scipy{TO_TYPE}"
     assert core["loaded"] == []
 
 

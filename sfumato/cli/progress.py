@@ -191,7 +191,8 @@ class Watch:
 def _before_training(plan: Setup) -> Iterator[str]:
     """What was read, and what is about to run."""
     table, split, epochs = plan.data.table, plan.data.split, plan.plan.epochs
-    classes, seeds = len(table.class_names), plan.tasks // len(plan.arms)
+    classes, folds, models = len(table.class_names), plan.data.folds, plan.tasks // len(plan.arms)
+    times = plural(models, "seed") if folds == 1 else f"{folds} folds × {plural(models // folds, 'seed')}"
     rows = [len(part) for part in (split.train, split.validation, split.test)]
     train, validation, test = (f"{count:,}" for count in rows)
     repeat = "repeats" if split.duplicates == 1 else "repeat"
@@ -214,7 +215,7 @@ def _before_training(plan: Setup) -> Iterator[str]:
             told = arm.describe(classes)
             yield f"arm    {arm.name}" + (f"{' ' if told[0] == '(' else ', '}{told}" if arm in softened else "")
     steps, processes = -(-rows[0] // plan.plan.batch_size), plural(plan.workers, "process")
-    yield f"plan   {len(plan.arms)} arms × {seeds} seeds × {epochs} epochs of {steps:,} steps, {processes}"
+    yield f"plan   {len(plan.arms)} arms × {times} × {epochs} epochs of {steps:,} steps, {processes}"
     if plan.finished:
         yield f"kept   {len(plan.finished)} of {plan.tasks} runs, finished before"
 

@@ -125,7 +125,8 @@ def load_run(
     names = env["data"].get("class_names") or []
     if len(names) != summary["data"]["classes"] or len(names) < 2:
         raise ReportError(f"{path / 'env.json'} names {len(names)} classes, and there are {summary['data']['classes']}")
-    encoding, name = read_encoding(path), env["model"]["name"]
+    folds = summary["data"].get("folds", 1)
+    encoding, name = read_encoding(path, seed % folds, folds), env["model"]["name"]
     _refuse_foreign_code(path, name, model)
     weights = path / "weights" / f"{chosen['name']}-seed{seed}.safetensors"
     trained = _trained(name, encoding["inputs"], len(names), weights)

@@ -15,11 +15,11 @@ from typing import Any
 from sfumato.io.atomic import WriteError, write_json, write_lines
 from sfumato.lab.arms import Arm
 from sfumato.lab.cost_estimate import in_time, note_on_cut
-from sfumato.lab.data import Data, Part
+from sfumato.lab.data import Data
 from sfumato.lab.data.python_objects import IN_MEMORY
 from sfumato.lab.errors import Stopped, TrackingError, WorkerError
 from sfumato.lab.examples import show
-from sfumato.lab.execute import Progress, RunKey, RunTask, processes, ray
+from sfumato.lab.execute import Progress, Rows, RunKey, RunTask, processes, ray
 from sfumato.lab.execute.torchrun import ONE_PROCESS, Ranks, joined
 from sfumato.lab.ladder import select_strength
 from sfumato.lab.options import Options, to_toml
@@ -32,13 +32,13 @@ from sfumato.lab.train.notes import not_trained_to_the_end, notes_on_schedules, 
 from sfumato.messages import Note
 from sfumato.runs.folder import RunFolder, resume_command
 from sfumato.runs.schema import (
-    ENCODING_FILE,
     ENCODING_SCHEMA,
     Environment,
     RunRecord,
     StoredEncoding,
     Summary,
     check,
+    encoding_file,
 )  # fmt: skip
 
 
@@ -155,6 +155,7 @@ def resume(
 def _begun(ready: Prepared, sources: Mapping[str, str], command: str, notes: list[Note], world: int) -> RunFolder:
     """The run folder, with all that going on with it would need."""
     resolved = {"epochs": ready.plan.epochs, "batch_size": ready.plan.batch_size, "model": ready.model.name}
+    resolved |= {"folds": ready.data.folds, "seeds": ready.seeds}
     return RunFolder.create(
         ready.options.out,
         ready.data.table.name,
@@ -221,7 +222,7 @@ def _train(job: _Job, tasks: Sequence[RunTask], tracker: Tracker) -> tuple[list[
 
 
 def _run_all(
-    tasks: Sequence[RunTask], rows: dict[str, Part], workers: int, progress: Progress, ready: Prepared, ranks: Ranks
+    tasks: Sequence[RunTask], rows: Rows, workers: int, progress: Progress, ready: Prepared, ranks: Ranks
 ) -> list[RunRecord]:
     """Train runs by torchrun's ranks, on Ray or in processes here: what a run leaves does not depend on it."""
     if ranks.world > 1:
@@ -238,12 +239,13 @@ def _judge(
     """The verdict, and all that a reader should know before trusting it."""
     ready, folder, arms, candidates, notes = job.ready, job.folder, job.ready.arms, None, list[Note]()
     if ready.options.ladder:
-        arms, candidates, note = select_strength(folder.path, arms, tasks, records, ready.data.part("test"))
+        arms, candidates, note = select_strength(folder.path, arms, tasks, records, ready.rows("test"))
         notes.append(note)
     shown = [record for record in records if record["arm"] in {arm.name for arm in arms}]
     summary, extra = summary_of(folder.path, str(folder.final), ready, arms, records)
     extra["notes"] = [
         *notes,
+        ready.design,
         *job.notes,
         *extra["notes"],
         *notes_on_training(ready.plan, shown),
@@ -275,8 +277,10 @@ def _write(job: _Job, records: Sequence[RunRecord], summary: Summary, env: Envir
     path = job.folder.path
     lines = [{**RunKey.of(record)._asdict(), **epoch} for record in records for epoch in record["epochs"]]
     write_lines(path / "metrics.jsonl", lines)
-    stored = {"schema": ENCODING_SCHEMA, **job.ready.data.encoder.stored()}
-    write_json(path / ENCODING_FILE, check(stored, StoredEncoding, ENCODING_FILE))
+    for fold, encoder in enumerate(job.ready.data.encoders):
+        stored = {"schema": ENCODING_SCHEMA, **encoder.stored()}
+        name = encoding_file(fold, job.ready.data.folds)
+        write_json(path / name, check(stored, StoredEncoding, name))
     write_json(path / "env.json", env)
     write_json(path / "summary.json", summary)
     if job.watcher.choose is not None:

@@ -84,7 +84,7 @@ def estimate(ready: Prepared) -> Cost:
         started = clock_after(options.device)
         logits_of(built, x)
         per_row = (clock_after(options.device) - started) / len(x)
-    step, steps, runs = median(times[2:]), plan.steps(len(split.train)), len(ready.arms) * options.seeds
+    step, steps, runs = median(times[2:]), plan.steps(len(split.train)), len(ready.arms) * ready.models
     workers = ready.workers(runs)
     everything = len(split.train) + len(split.validation) + len(split.test)
     looked_at = plan.epochs * len(split.validation) + everything
@@ -167,12 +167,12 @@ def trial(ready: Prepared, seconds: float = 20.0) -> dict[str, Any]:
     whole, data = estimate(ready), ready.data
     per_epoch = max(1e-6, whole.seconds_per_step * math.ceil(len(data.split.train) / ready.plan.batch_size))
     epochs = max(2, min(ready.plan.epochs, int(seconds / 2 / per_epoch)))
-    ready = replace(ready, plan=replace(ready.plan, epochs=epochs), options=replace(ready.options, seeds=1))
+    ready = replace(ready, plan=replace(ready.plan, epochs=epochs))
     rows = ready.rows("train", "validation")
     arms: list[dict[str, Any]] = []
     with one_thread():
-        for task in ready.tasks(Path()):
-            started, run = time.perf_counter(), TrainingRun(task, rows)
+        for task in ready.tasks(Path())[: len(ready.arms)]:
+            started, run = time.perf_counter(), TrainingRun(task, rows(task.fold))
             run.train(None)
             task.arm.verify(run.loss, task.classes)
             nll = [run.epochs[at]["validation_nll"] for at in (0, -1)]

@@ -22,7 +22,7 @@ from sfumato.verdict.analyse import load_part, on_validation
 
 if TYPE_CHECKING:
     from sfumato.lab.data import Part
-    from sfumato.lab.execute import RunTask
+    from sfumato.lab.execute import Rows, RunTask
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ class LadderChoice:
     compared: Arm  # the softened arm that the test rows are read for: the chosen one, or the best of those above 0
     best: Arm  # with the smallest mean; a smaller strength is chosen if the two cannot be told apart
 
-    def to_json(self, compared: str) -> list[LadderRung]:
-        """The candidates as ``env.json`` holds them; ``compared`` is the name of the compared arm from here on."""
+    def to_json(self) -> list[LadderRung]:
+        """The candidates as ``env.json`` holds them, by the names under which they were trained."""
         return [
             {
                 "eps": candidate.arm.strength,
-                "arm": compared if candidate.arm == self.compared else candidate.arm.name,
+                "arm": candidate.arm.name,
                 "nll": _mean(candidate.nll),
                 "nll_after_temperature": _mean(candidate.scaled),
                 "chosen": candidate.arm == self.chosen,
@@ -76,19 +76,32 @@ class LadderChoice:
 
 
 def select_strength(
-    folder: Path, arms: Sequence[Arm], tasks: Sequence[RunTask], records: Sequence[RunRecord], test: Part
+    folder: Path, arms: Sequence[Arm], tasks: Sequence[RunTask], records: Sequence[RunRecord], test: Rows
 ) -> tuple[tuple[Arm, Arm], list[LadderRung], Note]:
-    """Choose a strength on the validation rows; only then let one-hot and the chosen arm read the test rows."""
-    seeds = sorted({task.seed for task in tasks})
-    choice = choose([measure(folder, arm, seeds) for arm in arms])
+    """Choose a strength on the validation rows; only then let one-hot and the chosen arm read the test rows.
+
+    With folds, each fold chooses on its own validation rows, since those of the others are its test rows: what is
+    compared with one-hot is then to choose a strength. The strength that is named is the choice of all rows.
+    """
+    folds = sorted({task.fold for task in tasks})
+    seeds = {fold: sorted({task.seed for task in tasks if task.fold == fold}) for fold in folds}
+    every = sorted(seed for each in seeds.values() for seed in each)
+    choice = choose([measure(folder, arm, every, len(folds)) for arm in arms])
+    own = {fold: choose([measure(folder, arm, seeds[fold]) for arm in arms]).compared for fold in folds}
     compared = replace(choice.compared, name="smoothed")
     with one_thread():
         for task in tasks:
-            if task.arm in (arms[0], choice.compared):
-                _read_test_rows(task, arms[0] if task.arm == arms[0] else compared, test)
+            if task.arm in (arms[0], own[task.fold]):
+                _read_test_rows(task, arms[0] if task.arm == arms[0] else compared, test(task.fold)["test"])
     for record in records:
-        record["arm"] = compared.name if record["arm"] == choice.compared.name else record["arm"]
-    return (arms[0], compared), choice.to_json(compared.name), Note(code="ladder", text=choice.describe())
+        record["arm"] = compared.name if record["arm"] == own[record["fold"]].name else record["arm"]
+    text = choice.describe()
+    if len(folds) > 1:
+        text += (
+            " Each fold chose by its own validation rows, for its test: "
+            f"{', '.join(f'{own[fold].strength:g}' for fold in folds)}."
+        )
+    return (arms[0], compared), choice.to_json(), Note(code="ladder", text=text)
 
 
 def _read_test_rows(task: RunTask, arm: Arm, test: Part) -> None:
@@ -108,9 +121,9 @@ def _read_test_rows(task: RunTask, arm: Arm, test: Part) -> None:
     save_logits(whole, "test", trained_model(whole), test, torch.from_numpy(test.features).to(task.device))
 
 
-def measure(folder: Path, arm: Arm, seeds: Sequence[int]) -> Candidate:
-    """One arm on the validation rows, from its saved logits."""
-    return Candidate(arm, *on_validation(load_part(folder, arm.name, seed, "validation") for seed in seeds))
+def measure(folder: Path, arm: Arm, seeds: Sequence[int], folds: int = 1) -> Candidate:
+    """One arm on the validation rows, from its saved logits; of several folds, the r-th seed is of fold r mod F."""
+    return Candidate(arm, *on_validation((load_part(folder, arm.name, seed, "validation") for seed in seeds), folds))
 
 
 def choose(candidates: Sequence[Candidate]) -> LadderChoice:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_h
 
 from sfumato.lab.arms import in_words, parse_arm
 from sfumato.lab.errors import OptionError
-from sfumato.lab.train import Precision
+from sfumato.lab.train import Precision, Weights
 from sfumato.text import did_you_mean, joined
 
 if TYPE_CHECKING:
@@ -242,8 +242,16 @@ class Options:
         example='"onehot,others:0.1"',
         repeated=True,
     )
-    seeds: int = _option(
-        "Runs per arm, at least 3.", *_count(1000, least=3, hint=": fewer cannot tell an effect from luck"), default=5
+    folds: int | None = _option(
+        "Parts through which the rows are rotated, so that each row is tested once; 1 is one split. By default 5, and "
+        "1 where the data say which rows are for what, or have more than 20,000 rows.",
+        _in("1, or from 3 to 20", lambda folds: folds == 1 or 3 <= folds <= 20),
+        example="5",
+    )
+    seeds: int | None = _option(
+        "Models per arm and fold; by default 1 with folds, and 5 with one split, where at least 3 are needed.",
+        *_count(1000),
+        example="3",
     )
     margin: str = _option(
         "The largest differences that do not matter: of accuracy in points or in per cent of the mistakes, of the log "
@@ -305,10 +313,15 @@ class Options:
         example='"flip,crop"',
     )
     early_stop: int | None = _option(
-        "Stop a run after so many epochs without a better one, by log loss after temperature on validation rows, "
-        "and keep the best; by default the full budget is used.",
+        "Stop a run after so many epochs without a better one, by log loss after temperature on validation rows; by "
+        "default the full budget is used.",
         *_count(1_000_000),
         example="5",
+    )
+    weights: Weights = _option(
+        "Which weights of a run are kept and tested: best, of the epoch with the least log loss after temperature on "
+        "validation rows, or last. Every arm goes by the same rule.",
+        default="best",
     )
     workers: int | None = _unrecorded(
         "Processes; by default one a core, or four on a GPU. The result does not depend on it.",

@@ -74,16 +74,17 @@ def summary_of(
     folder: Path, run: str, ready: Prepared, arms: Sequence[Arm], records: Sequence[RunRecord]
 ) -> tuple[Summary, dict[str, Any]]:
     """The summary, and what of ``env.json`` follows from the logits."""
-    table, split, classes, seeds = ready.data.table, ready.data.split, ready.classes, ready.options.seeds
+    table, split, classes, folds = ready.data.table, ready.data.split, ready.classes, ready.data.folds
+    seeds, tested = range(ready.models), ready.data.tested
     paired, grouped = _paired(records, arms), table.group is not None
-    results = [analyse_arm(folder, arm.compared(classes), range(seeds)) for arm in arms]
-    seconds = round(sum(record["seconds"] for record in records) / seeds / ready.workers(len(records)), 2)
+    seconds = round(sum(record["seconds"] for record in records) / ready.models / ready.workers(len(records)), 2)
+    results = [analyse_arm(folder, arm.compared(classes), seeds, folds) for arm in arms]
     concluded = conclude(
         results,
-        table.labels[split.test],
+        table.labels[tested],
         table.class_names,
         ready.options.margins(),
-        order=_by_validation(folder, arms, seeds) if len(arms) > 2 else (),
+        order=_by_validation(folder, arms, seeds, folds) if len(arms) > 2 else (),
         grouped=grouped,
         aim=ready.options.aim,
         cost=SeedCost(seconds),
@@ -100,7 +101,8 @@ def summary_of(
             "classes": classes,
             "train": len(split.train),
             "validation": len(split.validation),
-            "test": len(split.test),
+            "test": len(tested),
+            "folds": folds,
         },
         "paired": paired,
         "arms": [
@@ -151,9 +153,9 @@ def warnings_in(data: Data) -> list[RunWarning]:
     return [{"code": w.code, "column": w.column, "text": w.text} for w in data.warnings]
 
 
-def _by_validation(folder: Path, arms: Sequence[Arm], seeds: int) -> list[str]:
+def _by_validation(folder: Path, arms: Sequence[Arm], seeds: Sequence[int], folds: int) -> list[str]:
     """Names of the arms by their log loss after a cross-fitted temperature on the validation rows, best first."""
-    measured = [ladder.measure(folder, arm, range(seeds)) for arm in arms]
+    measured = [ladder.measure(folder, arm, seeds, folds) for arm in arms]
     return [own.arm.name for own in sorted(measured, key=lambda own: own.scaled.mean)]
 
 

@@ -78,7 +78,7 @@ def differences_table(told: Mapping[str, Any]) -> ResultsTable:
 
 OVER_SEEDS = (
     "Over the seeds of the run, each arm on the test rows: the mean, and after ± the standard deviation between seeds, "
-    "which is how far another training of the same arm moves a number. What stands above is of one seed."
+    "which is how far another training of the same arm moves a number. The numbers above are of one model per row."
 )
 
 

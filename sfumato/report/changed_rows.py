@@ -89,9 +89,9 @@ def _majority(run: Run, arm: ArmSummary) -> tuple[Ints, Ints, Floats]:
     votes = np.zeros((len(run.labels), run.num_classes))
     mean = np.zeros_like(votes)
     for seed in run.seeds:
-        logits = run.test[arm["name"], seed].logits
-        votes[np.arange(len(votes)), logits.argmax(axis=1)] += 1
-        mean += probabilities(run, arm["name"], seed) / len(run.seeds)
+        own, logits = run.tested(seed), run.test[arm["name"], seed].logits
+        votes[np.arange(own.start, own.stop), logits.argmax(axis=1)] += 1
+        mean[own] += probabilities(run, arm["name"], seed) / run.times
     answer = np.lexsort((mean, votes), axis=1)[:, -1]
     count = np.take_along_axis(votes, answer[:, None], axis=1)[:, 0]
     return answer.astype(np.int64), count.astype(np.int64), mean[np.arange(len(mean)), run.labels]
@@ -113,7 +113,7 @@ def what_changed(run: Run) -> dict[str, Any] | None:
                 "place": places[i],
                 "answer": run.class_name(row.answers[i]),
                 "right": row.answers[i] == row.label,
-                "votes": "" if votes == len(run.seeds) else f"{votes} of {len(run.seeds)}".replace(" ", _HELD),
+                "votes": "" if votes == run.times else f"{votes} of {run.times}".replace(" ", _HELD),
                 "probability": number(row.probability[i], 2),
             }
             for i, votes in enumerate(row.votes)

@@ -36,12 +36,12 @@ MAX_COLUMNS = 100
 def _reliability(run: Run, *, scaled: bool) -> Chart:
     curves = [arm_curve(run, arm, scaled=scaled) for arm in run.arms]
     how, rows = "with temperature" if scaled else "as trained", f"{len(run.labels)} test rows"
-    of = f"{how} in {len(curves[0].rows)} bins, {rows} pooled over {plural(len(run.seeds), 'seed')}"
+    of = f"{how} in {len(curves[0].rows)} bins, {rows} pooled over {run.models}"
     return plot_reliability(curves, of=of, soft=run.soft)
 
 
 def _risk_coverage(run: Run) -> Chart:
-    of = f"{len(run.labels)} test rows and {plural(len(run.seeds), 'seed')}"
+    of = f"{len(run.labels)} test rows and {run.models}"
     return plot_risk_coverage(arm_risks(run), of=of, soft=run.soft)
 
 
@@ -118,7 +118,7 @@ def template_context(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
         "config": run.config,
         "classes": run.num_classes,
         "rows": {part: f"{summary['data'][part]:,}" for part in ("train", "validation", "test")},
-        "seed_words": plural(len(run.seeds), "seed"),
+        "seed_words": run.models,
         "hashes": [(seed, weights[:8], batches[:8]) for seed, weights, batches in hashes],
         "date": date(env["started"]),
         "tables": in_columns(four_columns(summary)),

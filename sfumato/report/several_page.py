@@ -92,7 +92,7 @@ def _settings(runs: Sequence[Run], names: Sequence[str]) -> dict[str, Any]:
             "classes": f"{run.num_classes}",
             "rows: training, validation, test": f"{data['train']:,}, {data['validation']:,}, {data['test']:,}",
             "arms": ", ".join(arm_title(arm) for arm in run.arms),
-            "seeds": f"{len(run.seeds)}",
+            "models of each arm": run.models,
             "model": str(env["model"]["name"]),
             "epochs": f"{int(training['epochs']):,}",
             "batch, rows": f"{int(training['batch_size']):,}",

@@ -17,6 +17,7 @@ from sfumato.evaluate.scores.soft_labels import SOFT, SoftLabels
 from sfumato.io.arrays import Archive, ArchiveError
 from sfumato.runs import schema
 from sfumato.runs.schema import ArmSummary, Environment, EpochLine, LadderRung, StoredEncoding, Summary
+from sfumato.text import plural
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -46,7 +47,7 @@ class Run:
     env: Environment
     epochs: tuple[EpochLine, ...]
     config: str  # the text of config.toml
-    test: Mapping[tuple[str, int], SavedRows]  # of each arm and seed, the same rows in the same order
+    test: Mapping[tuple[str, int], SavedRows]  # of each arm and seed, the same rows in the same order in every arm
     ladder: tuple[LadderRung, ...] = ()  # the strengths that were tried on the validation rows, by rising ε
 
     @property
@@ -65,19 +66,50 @@ class Run:
         return tuple(sorted({seed for _, seed in self.test}))
 
     @property
+    def folds(self) -> int:
+        """Test parts, each of which is tested by models of its own: seed r by those of fold r mod F."""
+        return self.summary["data"].get("folds", 1)
+
+    def rows(self, seed: int) -> SavedRows:
+        """The test rows of a seed, with the logits of the first arm."""
+        return self.test[self.arms[0]["name"], seed]
+
+    @property
     def index(self) -> Ints:
-        """Number of each test row in the data (n,)."""
-        return next(iter(self.test.values())).index
+        """Number of each test row in the data (n,), those of the first fold first."""
+        return np.concatenate([self.rows(seed).index for seed in self.seeds[: self.folds]])
+
+    @property
+    def times(self) -> int:
+        """How many models of each arm have tested each row."""
+        return len(self.seeds) // self.folds
+
+    @property
+    def models(self) -> str:
+        """In words: ``5 seeds``, ``5 folds``, ``5 folds × 2 seeds``."""
+        if self.folds == 1:
+            return plural(len(self.seeds), "seed")
+        return plural(self.folds, "fold") + (f" × {plural(self.times, 'seed')}" if self.times > 1 else "")
+
+    def tested(self, seed: int) -> slice:
+        """Which of the test rows, in the order of ``index``, a seed has tested."""
+        fold = self.seeds.index(seed) % self.folds
+        before = sum(len(self.rows(earlier).index) for earlier in self.seeds[:fold])
+        return slice(before, before + len(self.rows(seed).index))
+
+    def pooled(self, per_row: Ints) -> Ints:
+        """What each test row has, as often as the row was tested: seed after seed."""
+        return np.concatenate([per_row[self.tested(seed)] for seed in self.seeds])
 
     @property
     def soft(self) -> bool:
         """Whether the test rows have soft labels."""
-        return next(iter(self.test.values())).soft is not None
+        return self.rows(self.seeds[0]).soft is not None
 
     @property
     def labels(self) -> Ints:
         """Label of each test row (n,)."""
-        return next(iter(self.test.values())).labels
+        return np.concatenate([self.rows(seed).labels for seed in self.seeds[: self.folds]])
 
     @property
     def chosen(self) -> ArmSummary | None:
@@ -130,12 +162,16 @@ def load_run(folder: str | Path) -> Run:
     epochs, config = _epochs(folder / "metrics.jsonl", env), _text(folder / "config.toml")
     logits, classes = folder / "logits", summary["data"]["classes"]
     test = {(arm, seed): _rows(logits / f"{arm}-seed{seed}-test.npz", classes) for arm, seed in runs}
-    first = test[runs[0]]
+    folds, in_order = summary["data"].get("folds", 1), sorted({seed for _, seed in test})
+    if seeds % folds:
+        raise ReportError(f"{folder / 'summary.json'} has {folds} folds, and {seeds} seeds are no multiple of that")
+    of_fold = {seed: in_order[place % folds] for place, seed in enumerate(in_order)}
     for (arm, seed), rows in test.items():
+        first = test[runs[0][0], of_fold[seed]]
         if not (np.array_equal(rows.index, first.index) and np.array_equal(rows.labels, first.labels)):
             raise ReportError(
-                f"{logits}: the test rows of {arm} seed {seed} are not those of {runs[0][0]} seed {runs[0][1]}, so the "
-                "arms cannot be compared row by row"
+                f"{logits}: the test rows of {arm} seed {seed} are not those of {runs[0][0]} seed {of_fold[seed]}, so "
+                "the arms cannot be compared row by row"
             )
     ladder = sorted(env.get("ladder") or (), key=lambda rung: rung["eps"])
     return Run(folder, summary, env, epochs, config, test, tuple(ladder))
@@ -271,9 +307,9 @@ _NEEDED = {
 }
 
 
-def read_encoding(folder: Path) -> StoredEncoding:
-    """How the rows of a finished run were encoded."""
-    path = folder / schema.ENCODING_FILE
+def read_encoding(folder: Path, fold: int = 0, folds: int = 1) -> StoredEncoding:
+    """How the rows of a finished run were encoded for the models of a fold."""
+    path = folder / schema.encoding_file(fold, folds)
     if not path.exists():
         raise ReportError(
             f"{path} is missing, so the models cannot read new rows; `sfumato compare -c {folder / 'config.toml'}` "

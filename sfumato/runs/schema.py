@@ -17,7 +17,6 @@ from sfumato.text import short
 
 SUMMARY_SCHEMA = "sfumato.compare/4"
 ENCODING_SCHEMA = "sfumato.encoding/1"
-ENCODING_FILE = "encoding.json"
 Kind = TypeVar("Kind")
 
 Number = Annotated[float, msgspec.Meta(gt=-1e300, lt=1e300)]
@@ -106,7 +105,8 @@ class ClassSummary(TypedDict):
 class DataSummary(TypedDict):
     """The name of the data, the number of classes, and the rows of each part; None for a part that there is not.
 
-    ``groups`` is the number of groups of test rows that vary together, None where each row is its own.
+    Where the rows are rotated through ``folds``, ``train`` and ``validation`` are those of the first fold, and ``test``
+    are all rows. ``groups`` is the number of groups of test rows that vary together, None where each row is its own.
     """
 
     name: Text
@@ -114,6 +114,7 @@ class DataSummary(TypedDict):
     train: Whole | None
     validation: Whole | None
     test: Whole
+    folds: NotRequired[Whole]
     groups: NotRequired[Whole | None]
 
 
@@ -300,6 +301,7 @@ class RunRecord(TypedDict):
 
     arm: Text
     seed: Whole
+    fold: Whole
     weights: Text
     batches: list[Text]
     kept_epoch: Whole
@@ -380,6 +382,11 @@ class StoredEncoding(TypedDict):
 
 class ShapeError(ValueError):
     """A value of another kind than its place in the file asks for; the message says where."""
+
+
+def encoding_file(fold: int, folds: int) -> str:
+    """The file that says how rows became numbers for the models of a fold."""
+    return "encoding.json" if folds == 1 else f"encoding-fold{fold}.json"
 
 
 def parse(text: str) -> Any:

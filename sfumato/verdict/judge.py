@@ -290,22 +290,25 @@ def _kind(soft: bool) -> str:
 def _of_run(folder: Path, against: str | None, margins: Margins, aim: str | None) -> Judgement:
     """The judgement of a comparison, by the code that gave its verdict, from the logits that it kept."""
     run = load_run(folder)
-    summary, seeds = run.summary, run.seeds
+    summary, seeds, folds = run.summary, run.seeds, run.folds
     arms = [compared_arm(arm, run.num_classes) for arm in run.arms]
     base = base_of([arm.name for arm in arms], against or arms[0].name)
     arms.sort(key=lambda arm: arm.name != base)
-    results = [analyse_arm(folder, arm, seeds) for arm in arms]
-    test, validation = (load_part(folder, arms[0].name, seeds[0], part) for part in ("test", "validation"))
+    results = [analyse_arm(folder, arm, seeds, folds) for arm in arms]
+    validation = load_part(folder, arms[0].name, seeds[0], "validation")
     order: list[str] = []
     if len(arms) > 2:
-        nll = {a.name: on_validation(load_part(folder, a.name, s, "validation") for s in seeds)[1] for a in arms}
+        nll = {
+            arm.name: on_validation((load_part(folder, arm.name, seed, "validation") for seed in seeds), folds)[1]
+            for arm in arms
+        }
         order = sorted(nll, key=lambda name: nll[name].mean)
-    classes, groups = summary["data"]["classes"], len(np.unique(test.group))
+    classes, groups = summary["data"]["classes"], results[0].metrics["nll"].values.shape[1]
     names = [f"class {k}" for k in range(classes)]
     grouped = run.env["data"].get("groups") is not None
     seconds = run.env.get("seconds_per_seed")
     cost = None if seconds is None else SeedCost(seconds)
-    concluded = conclude(results, test.labels, names, margins, order=order, grouped=grouped, aim=aim, cost=cost)
+    concluded = conclude(results, run.labels, names, margins, order=order, grouped=grouped, aim=aim, cost=cost)
     concluded["verdict"]["sentences"] += noise_sentences(run.env["data"].get("noise"))
     concluded["warnings"] = list(summary.get("warnings", []))
     data: DataSummary = {
@@ -313,8 +316,9 @@ def _of_run(folder: Path, against: str | None, margins: Margins, aim: str | None
         "classes": classes,
         "train": None,
         "validation": len(validation.labels),
-        "test": len(test.labels),
-        "groups": groups if groups < len(test.labels) else None,
+        "test": len(run.labels),
+        "folds": folds,
+        "groups": groups if groups < len(run.labels) else None,
     }
     files = {arm.name: [f"{arm.name}-seed{seed}-test.npz" for seed in seeds] for arm in arms}
     text = f"Read the comparison {summary['run']}: its arms started from the same weights and saw the same batches."

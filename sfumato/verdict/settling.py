@@ -67,8 +67,8 @@ def settle(decision: Decision, tests: int, *, grouped: bool = False, cost: SeedC
     elif cost is not None:
         folds = estimate.folds
         sees.append(
-            f"Two more seeds per fold (--resume, --seeds 3) take {2 * folds} more models of each arm"
-            f"{cost.of(2 * folds)}, and show how much of the uncertainty is due to seeds."
+            f"Three seeds per fold (--seeds 3) take {3 * folds} models of each arm{cost.of(3 * folds)}, and show how "
+            "much of the uncertainty is due to seeds."
         )
     return [do, *sees]
 

@@ -37,7 +37,8 @@ def test_json_has_the_fields_that_others_rely_on(digits):
     assert list(summary) == [*first, "warnings", "verdict", "by_class", "columns"]
     assert summary["columns"] == []
     assert summary["schema"] == "sfumato.compare/4"
-    assert summary["data"] == {"name": "digits", "classes": 10, "train": 1078, "validation": 360, "test": 359}
+    rows = {"train": 1077, "validation": 360, "test": 1797, "folds": 5}
+    assert summary["data"] == {"name": "digits", "classes": 10, **rows}
     assert [arm["name"] for arm in summary["arms"]] == ["one-hot", "smoothed"]
     for arm in summary["arms"]:
         assert set(arm) == {"name", "eps", "over", "closed_form_gap", "train_gap", "metrics"}
@@ -86,8 +87,11 @@ def rows_of(digits, arm, seed, part):
 def test_every_metric_is_what_other_libraries_make_of_the_saved_logits(digits):
     for arm in digits.json()["arms"]:
         by_hand: dict[str, list[float]] = {}
+        rows = {"validation": list[int](), "test": list[int]()}
         for seed in range(5):
             validation, test = (rows_of(digits, arm["name"], seed, part) for part in ("validation", "test"))
+            rows["validation"].append(len(validation[1]))
+            rows["test"].append(len(test[1]))
 
             def nll_at(log_beta, rows=validation):
                 return log_loss(rows[1], np.exp(log_softmax(rows[0] * np.exp(log_beta), axis=1)), labels=range(10))
@@ -109,7 +113,9 @@ def test_every_metric_is_what_other_libraries_make_of_the_saved_logits(digits):
             true = test[0][np.arange(len(test[1])), test[1]]
             by_hand.setdefault("logit_gap", []).append((true - (test[0].sum(1) - true) / 9).mean())
         for name, values in by_hand.items():
-            assert arm["metrics"][name]["mean"] == pytest.approx(np.mean(values), rel=1e-5, abs=1e-7), name
+            weights = rows["validation" if name == "temperature" else "test"]
+            mean = np.average(values, weights=weights)
+            assert arm["metrics"][name]["mean"] == pytest.approx(mean, rel=1e-5, abs=1e-7), name
 
 
 def test_the_run_folder_is_complete(digits):
@@ -119,7 +125,7 @@ def test_the_run_folder_is_complete(digits):
     names = {path.name for path in folder.iterdir()}
     assert names == {
         "config.toml", "env.json", "metrics.jsonl", "logits", "weights", "summary.json", "examples.json", "report.html",
-        "figures", "encoding.json",
+        "figures", *(f"encoding-fold{fold}.json" for fold in range(5)),
     }  # fmt: skip
     runs = {f"{arm}-seed{seed}" for arm in ("one-hot", "smoothed") for seed in range(5)}
     assert {path.stem for path in (folder / "weights").iterdir()} == runs
@@ -138,13 +144,14 @@ def test_the_run_folder_is_complete(digits):
 
 def test_saved_weights_make_the_saved_logits(digits):
     from sfumato.lab.data import prepare
+    from sfumato.lab.data.prepare import rotate
     from sfumato.lab.models import build
 
     folder = digits.folder / digits.json()["run"]
     model = build("mlp", 64, 10, seed=99)
     weights = load_file(folder / "weights" / "smoothed-seed3.safetensors")
     model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
-    x, y = prepare("digits").arrays("test")
+    x, y = rotate(prepare("digits"), None)[0].of_fold(3).arrays("test")
     with torch.no_grad():
         logits = model(torch.from_numpy(x)).double().numpy()
     saved, labels = rows_of(digits, "smoothed", 3, "test")
@@ -175,7 +182,7 @@ def test_copies_of_a_row_are_one_piece_of_evidence(tmp_path):
         (folder / "t.csv").write_text("p,q,r,label\n" + rows * copies)
         # one step an epoch on all rows, so that copies change neither weights nor batches but by rounding
         words = ["compare", "t.csv", "--batch-size", str(120 * copies), "--model", "linear", "--epochs", "30"]
-        words += ["--seeds", "3", "--out", "run", "--json", "--quiet"]
+        words += ["--folds", "1", "--seeds", "3", "--out", "run", "--json", "--quiet"]
         ran = run_sfumato(*words, folder=folder)
         assert ran.code == 0, ran.err
         results.append(ran.json())
@@ -191,7 +198,9 @@ def test_where_nothing_was_learnt_there_is_no_verdict(tmp_path):
     rng = np.random.default_rng(0)
     rows = "".join(f"{a!r},{b!r},{rng.choice(['u', 'v', 'w'])}\n" for a, b in rng.normal(size=(300, 2)).tolist())
     (tmp_path / "noise.csv").write_text("a,b,label\n" + rows)
-    ran = run_sfumato("compare", "noise.csv", "--seeds", "3", "--epochs", "20", "--quiet", folder=tmp_path)
+    ran = run_sfumato(
+        "compare", "noise.csv", "--folds", "1", "--seeds", "3", "--epochs", "20", "--quiet", folder=tmp_path
+    )
     assert ran.code == 0, ran.err
     told = " ".join(ran.out.split())
     start = "Undecided: neither model is reliably better than always answering the most frequent class ("
@@ -205,7 +214,18 @@ def test_where_nothing_was_learnt_there_is_no_verdict(tmp_path):
 
 def test_a_run_that_diverges_is_a_failure_that_names_the_learning_rate(tmp_path):
     ran = run_sfumato(
-        "compare", "digits", "--learning-rate", "1e30", "--epochs", "2", "--seeds", "3", "-q", folder=tmp_path
+        "compare",
+        "digits",
+        "--learning-rate",
+        "1e30",
+        "--epochs",
+        "2",
+        "--folds",
+        "1",
+        "--seeds",
+        "3",
+        "-q",
+        folder=tmp_path,
     )
     assert (ran.code, ran.out) == (1, "")
     assert ran.err.startswith("sfumato: ")
@@ -217,7 +237,7 @@ def test_few_rows_and_a_row_number_are_noted(tmp_path):
     rng = np.random.default_rng(1)
     rows = "".join(f"{i},{rng.normal() + (i % 2):.5f},{'xy'[i % 2]}\n" for i in range(60))
     (tmp_path / "t.csv").write_text("id,a,label\n" + rows)
-    words = ("--model", "linear", "--seeds", "3", "--keep", "id", "--out", "run", "-q")
+    words = ("--model", "linear", "--folds", "1", "--seeds", "3", "--keep", "id", "--out", "run", "-q")
     ran = run_sfumato("compare", "t.csv", *words, folder=tmp_path)
     assert ran.code == 0, ran.err
     assert "Note: There are only 12 distinct test rows: " in ran.out
@@ -229,7 +249,7 @@ def test_how_the_columns_were_read_is_printed_stored_and_shown(tmp_path):
     rng = np.random.default_rng(1)
     rows = "".join(f"{i};{rng.normal() + (i % 2):.5f};n{i % 3};{'xy'[i % 2]}\n".replace(".", ",") for i in range(60))
     (tmp_path / "t.csv").write_text("id;a;note;label\n" + rows)
-    words = ("--model", "linear", "--epochs", "2", "--seeds", "3", "--drop", "note", "--out", "run")
+    words = ("--model", "linear", "--epochs", "2", "--folds", "1", "--seeds", "3", "--drop", "note", "--out", "run")
     ran = run_sfumato("compare", "t.csv", *words, folder=tmp_path)
     assert ran.code == 0, ran.err
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
@@ -245,7 +265,7 @@ def test_how_the_columns_were_read_is_printed_stored_and_shown(tmp_path):
     assert '<tr><th scope="row">note</th><td>left out</td><td>3</td><td>0</td><td>left out by --drop</td></tr>' in page
 
 
-QUICK = ("--model", "linear", "--epochs", "3", "--seeds", "3", "--quiet")
+QUICK = ("--model", "linear", "--epochs", "3", "--folds", "1", "--seeds", "3", "--quiet")
 
 
 def test_text_begins_with_the_verdict_and_ends_with_the_report(tmp_path):
@@ -289,7 +309,18 @@ def test_the_same_bits_for_any_number_of_workers_and_any_order_of_rows(tmp_path)
 def test_a_config_file_sets_options_below_environment_and_flags(tmp_path):
     (tmp_path / "c.toml").write_text('data = "digits"\neps = 0.3\nseeds = 4\nmodel = "linear"\nepochs = 1\n')
     ran = run_sfumato(
-        "compare", "-c", "c.toml", "--seeds", "3", "--json", "--out", "run", folder=tmp_path, env={"SFUMATO_EPS": "0.2"}
+        "compare",
+        "-c",
+        "c.toml",
+        "--folds",
+        "1",
+        "--seeds",
+        "3",
+        "--json",
+        "--out",
+        "run",
+        folder=tmp_path,
+        env={"SFUMATO_EPS": "0.2"},
     )
     assert ran.code == 0, ran.err
     assert ran.json()["arms"][1]["eps"] == 0.2
@@ -327,7 +358,7 @@ BAD = {
     "missing labels": (("t.csv", "--label", "kind"), {"t.csv": TABLE + "7,3,\n8,4,\n"}, "is empty (as in 1 more row)"),
     "a misspelt command": ((), {}, 'Unknown command "comparee". Did you mean "compare"?'),
     "a strength out of range": (("digits", "--eps", "1.5"), {}, "--eps must be above 0 and at most 1, got 1.5"),
-    "too few seeds": (("digits", "--seeds", "2"), {}, "--seeds must be at least 3, got 2"),
+    "too few seeds": (("digits", "--folds", "1", "--seeds", "2"), {}, "--seeds must be at least 3 where"),
     "a model with a typo": (("digits", "--model", "mpl"), {}, 'no model "mpl". Did you mean "mlp"?'),
     "an unknown convention": (("digits", "--over", "some"), {}, 'Choose from: "others", "all"'),
     "a folder that exists": (("digits", "--out", "there"), {"there/x": ""}, "there exists already"),

@@ -60,7 +60,7 @@ def test_doctor_tries_both_arms_on_the_data_and_writes_nothing(tmp_path):
     found = ran.json()["trial"]
     assert [arm["name"] for arm in found["arms"]] == ["one-hot", "smoothed"]
     assert all(arm["nll"][1] < arm["nll"][0] for arm in found["arms"])
-    assert found["data"]["train"] == 1078
+    assert found["data"]["train"] == 1077
     assert found["whole"]["runs"] == 10
     text = run_sfumato("doctor", "digits", "--model", "linear", folder=tmp_path).out
     for words in (

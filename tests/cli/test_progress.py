@@ -26,7 +26,7 @@ def setup(arms=(ONE_HOT, SMOOTHED), *, epochs=2, seeds=3, workers=2, finished=()
         train=range(train), validation=range(1000), test=range(359), duplicates=duplicates, given=given
     )
     inputs = SimpleNamespace(describe=lambda: "64 features")
-    data = SimpleNamespace(table=table, split=split, inputs=inputs, warnings=())
+    data = SimpleNamespace(table=table, split=split, inputs=inputs, warnings=(), folds=1)
     plan = SimpleNamespace(epochs=epochs, batch_size=batch_size, early_stop=early_stop)
     tasks = len(arms) * seeds
     return SimpleNamespace(data=data, arms=arms, plan=plan, tasks=tasks, workers=workers, finished=finished)

@@ -27,8 +27,8 @@ from sfumato.runs.folder import RunError
 from sfumato.verdict.judge import judge as without_page
 from tests.conftest import run_sfumato
 
-QUICK = {"model": "linear", "seeds": 3, "epochs": 2, "workers": 1, "quiet": True}
-WORDS = ("--model", "linear", "--seeds", "3", "--epochs", "2", "--workers", "1", "--quiet", "--json")
+QUICK = {"model": "linear", "folds": 1, "seeds": 3, "epochs": 2, "workers": 1, "quiet": True}
+WORDS = ("--model", "linear", "--folds", "1", "--seeds", "3", "--epochs", "2", "--workers", "1", "--quiet", "--json")
 
 
 def table(rows=240):
@@ -118,7 +118,9 @@ def test_options_and_the_call_are_recorded(told):
     assert "eps = 0.2  # Python" in config
     assert 'drop = "seen"  # Python' in config
     command = json.loads((run / "env.json").read_text())["command"]
-    assert command == ("sf.compare(X, 'kind', eps=0.2, drop=['seen'], model='linear', seeds=3, epochs=2, workers=1)")
+    assert command == (
+        "sf.compare(X, 'kind', eps=0.2, drop=['seen'], model='linear', folds=1, seeds=3, epochs=2, workers=1)"
+    )
 
 
 @pytest.mark.nightly
@@ -176,7 +178,7 @@ def test_a_run_goes_on_with_no_other_data(tmp_path, monkeypatch):
         ((), {}, OptionError, "compare needs data: arrays X and y, a data frame, or a path"),
         ((table(), "kin"), {}, DataError, 'X has no column "kin". Did you mean "kind"? Columns: size, city,'),
         ((table(), "kind"), {"sedes": 3}, OptionError, 'compare has no option "sedes". Did you mean "seeds"? All: '),
-        ((table(), "kind"), {"seeds": 2}, OptionError, "--seeds must be at least 3, got 2"),
+        ((table(), "kind"), {"folds": 1, "seeds": 2}, OptionError, "--seeds must be at least 3 where"),
         (("digits", np.arange(3)), {}, OptionError, '"digits" is read with its labels; y may only name the column'),
         (("digits",), {"group": np.arange(3)}, OptionError, 'group must name a column of "digits", not be an array'),
         ((table(), "kind"), {"resume": "runs/no", "eps": 0.2}, OptionError,

@@ -20,7 +20,7 @@ from sfumato.lab.data import DataError
 from sfumato.lab.errors import OptionError
 from sfumato.runs.read import ReportError
 
-QUICK = {"seeds": 3, "epochs": 2, "workers": 1, "quiet": True}
+QUICK = {"folds": 1, "seeds": 3, "epochs": 2, "workers": 1, "quiet": True}
 WORDS = ["sun", "rain", "wind", "snow", "fog", "ice"]
 
 

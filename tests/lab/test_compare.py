@@ -35,13 +35,13 @@ def test_the_time_of_all_sessions_is_added_up(sessions, times, monkeypatch):
 
 
 def test_arms_that_differ_in_more_than_their_loss_are_refused(tmp_path, monkeypatch):
-    def unpaired(tasks, parts, *, workers, progress):
-        records = [run(task, parts, lambda epoch: None) for task in tasks]
+    def unpaired(tasks, rows, *, workers, progress):
+        records = [run(task, rows(task.fold), lambda epoch: None) for task in tasks]
         records[1]["batches"] = ["another order"]
         return records
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sfumato.lab.execute.processes.run_all", unpaired)
     with pytest.raises(ArmError, match="did not start from the same weights or see the same batches"):
-        compare(Options("digits", seeds=3, epochs=1, model="linear"))
+        compare(Options("digits", folds=1, seeds=3, epochs=1, model="linear"))
     assert len(list((tmp_path / "runs").glob("*.partial"))) == 1

@@ -34,7 +34,7 @@ def test_a_budget_cuts_epochs_in_proportion_and_is_refused_where_fewer_than_thre
 
 def test_a_cut_budget_is_noted_and_the_disk_is_that_of_the_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    options = Options("digits", model="linear", seeds=3, epochs=10, workers=1)
+    options = Options("digits", model="linear", folds=1, seeds=3, epochs=10, workers=1)
     expected = dry_run(options)
     monkeypatch.setattr("sfumato.lab.cost_estimate.estimate", lambda *given: replace(COST, seconds=300.0, epochs=10))
     compare(replace(options, time_budget=2.0, out="run"), sources={"epochs": "command line"})
@@ -72,7 +72,7 @@ def test_a_dry_run_counts_what_the_run_will_do_and_writes_nothing(tmp_path):
         "disk",
     ):
         assert word in text.out
-    words = ("--ladder", "0,0.1,0.2", "--seeds", "4", "--workers", "2")
+    words = ("--ladder", "0,0.1,0.2", "--folds", "1", "--seeds", "4", "--workers", "2")
     counted = run_sfumato("compare", "digits", *words, "--dry-run", "--json", "-q", folder=tmp_path).json()
     assert (counted["schema"], counted["arms"]) == ("sfumato.dry-run/1", ["one-hot", "smoothed-0.1", "smoothed-0.2"])
     assert (counted["runs"], counted["workers"], counted["epochs"], counted["steps"]) == (12, 2, 59, 59 * 17)
@@ -94,7 +94,7 @@ def counted(monkeypatch):
 
 
 def test_steps_rows_and_bytes_are_counted(counted):
-    found = counted(seeds=3, epochs=4, batch_size=100, workers=4)
+    found = counted(folds=1, seeds=3, epochs=4, batch_size=100, workers=4)
     rows, train, validation, test = 1797, 1078, 360, 359
     parameters, steps = 64 * 10 + 10, 4 * 11
     assert (found.arms, found.runs, found.workers) == (("one-hot", "smoothed"), 6, 4)
@@ -107,9 +107,9 @@ def test_steps_rows_and_bytes_are_counted(counted):
 
 
 def test_runs_take_turns_in_the_processes(counted):
-    once = counted(seeds=3, epochs=4, workers=6).seconds
+    once = counted(folds=1, seeds=3, epochs=4, workers=6).seconds
     for workers, turns in ((1, 6), (60, 1)):
-        cost = counted(seeds=3, epochs=4, workers=workers)
+        cost = counted(folds=1, seeds=3, epochs=4, workers=workers)
         assert cost.seconds == pytest.approx(turns * once)
         assert cost.workers == min(workers, 6)
 
@@ -124,7 +124,7 @@ def test_the_time_of_a_step_is_the_median_of_five_after_two_that_warm_up(monkeyp
         return step(self, *given)
 
     monkeypatch.setattr(torch.optim.Adam, "step", spy)
-    options = Options("digits", model="linear", seeds=3, epochs=1, learning_rate=1e-6)
+    options = Options("digits", model="linear", folds=1, seeds=3, epochs=1, learning_rate=1e-6)
     assert estimate(prepared(options)).seconds_per_step == 3
     assert len(norms) == 7
     assert norms[0] > 0
@@ -134,9 +134,9 @@ def test_the_time_of_a_step_is_the_median_of_five_after_two_that_warm_up(monkeyp
 def test_the_steps_that_are_tried_change_the_pictures_as_training_does(counted, monkeypatch):
     changed, call = [], Augmentation.__call__
     monkeypatch.setattr(Augmentation, "__call__", lambda *given: changed.append(1) or call(*given))
-    counted(seeds=3, epochs=1)
+    counted(folds=1, seeds=3, epochs=1)
     assert changed == []
-    counted(seeds=3, epochs=1, augment="flip")
+    counted(folds=1, seeds=3, epochs=1, augment="flip")
     assert len(changed) == 7
 
 
@@ -174,7 +174,7 @@ A_SECOND_EACH_EPOCH = Cost(("one-hot", "smoothed"), 10, 2, 60, 1020, 650, 1 / 17
 @pytest.mark.parametrize(("seconds", "asked", "epochs"), [(7.0, None, 3), (20.0, 4, 4), (3.9, None, 2)])
 def test_both_arms_together_train_for_the_time_there_is_or_for_two_epochs(seconds, asked, epochs, monkeypatch):
     monkeypatch.setattr("sfumato.lab.cost_estimate.estimate", lambda ready: A_SECOND_EACH_EPOCH)
-    found = trial(prepared(Options("digits", model="linear", batch_size=64, epochs=asked)), seconds)
+    found = trial(prepared(Options("digits", model="linear", folds=1, batch_size=64, epochs=asked)), seconds)
     assert sum(arm["seconds"] for arm in found["arms"]) > 0
     assert [(arm["name"], arm["epochs"]) for arm in found["arms"]] == [("one-hot", epochs), ("smoothed", epochs)]
     assert all(arm["nll"][1] < arm["nll"][0] for arm in found["arms"])

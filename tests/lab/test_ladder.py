@@ -46,7 +46,7 @@ def test_the_best_is_chosen_or_a_smaller_strength_within_one_standard_error(mean
     choice = ladder.choose([candidate(0.1 * at, noisy(mean, at + 1)) for at, mean in enumerate(means)])
     assert (choice.best.eps, choice.chosen.eps, choice.compared.eps) == (best, chosen, compared)
     assert words in choice.describe()
-    assert [entry["chosen"] for entry in choice.to_json("smoothed")] == [eps == chosen for eps in (0, 0.1, 0.2)]
+    assert [entry["chosen"] for entry in choice.to_json()] == [eps == chosen for eps in (0, 0.1, 0.2)]
 
 
 def test_the_standard_error_is_that_of_the_paired_difference():
@@ -105,7 +105,20 @@ def test_copies_of_a_row_are_never_on_both_sides(tmp_path):
 @pytest.fixture(scope="module")
 def selected(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ladder")
-    words = ("compare", "digits", "--seeds", "3", "--epochs", "6", "--ladder", "0.2,0,0.05", "--json", "-q")
+    words = (
+        "compare",
+        "digits",
+        "--folds",
+        "1",
+        "--seeds",
+        "3",
+        "--epochs",
+        "6",
+        "--ladder",
+        "0.2,0,0.05",
+        "--json",
+        "-q",
+    )
     ran = run_sfumato(*words, "--out", "run", folder=folder)
     assert ran.code == 0, ran.err
     return folder / "run"
@@ -124,14 +137,14 @@ def test_only_the_two_arms_that_are_compared_have_read_the_test_rows(selected):
 def test_no_process_that_trains_a_candidate_is_given_a_test_row(tmp_path, monkeypatch):
     seen = []
 
-    def look(tasks, parts, **options):
-        seen.append((set(parts), {part for task in tasks for part in task.parts}))
+    def look(tasks, rows, **options):
+        seen.append((set(rows(0)), {part for task in tasks for part in task.parts}))
         raise KeyboardInterrupt
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sfumato.lab.execute.processes.run_all", look)
     with pytest.raises(KeyboardInterrupt):
-        compare(Options("digits", seeds=3, epochs=1, ladder="0,0.1,0.2"))
+        compare(Options("digits", folds=1, seeds=3, epochs=1, ladder="0,0.1,0.2"))
     assert seen == [({"train", "validation"}, {"train", "validation"})]
 
 
@@ -140,7 +153,19 @@ def test_no_process_that_trains_a_candidate_is_given_a_test_row(tmp_path, monkey
 def test_the_chosen_arm_has_the_bits_of_a_run_with_that_strength_alone(selected, tmp_path):
     run = load_run(selected)
     smoothed = run.arms[1]
-    words = ("compare", "digits", "--seeds", "3", "--epochs", "6", "--eps", f"{smoothed['eps']:g}", "-q")
+    words = (
+        "compare",
+        "digits",
+        "--folds",
+        "1",
+        "--seeds",
+        "3",
+        "--epochs",
+        "6",
+        "--eps",
+        f"{smoothed['eps']:g}",
+        "-q",
+    )
     ran = run_sfumato(*words, "--out", "run", folder=tmp_path)
     assert ran.code == 0, ran.err
     alone = load_run(tmp_path / "run")
@@ -165,7 +190,7 @@ def test_the_report_shows_every_candidate_and_which_was_chosen(selected):
 @pytest.mark.nightly  # that a run which was stopped goes on to its bits is asked each day without a ladder
 def test_a_ladder_that_was_stopped_goes_on_to_the_same_summary(selected, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    options = Options("digits", seeds=3, epochs=6, ladder="0.2,0,0.05", out="run", workers=2)
+    options = Options("digits", folds=1, seeds=3, epochs=6, ladder="0.2,0,0.05", out="run", workers=2)
     with monkeypatch.context() as patch:
         patch.setattr("sfumato.lab.ladder.choose", lambda candidates: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):

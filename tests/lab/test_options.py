@@ -29,8 +29,9 @@ def refusal(**values):
 def test_what_is_not_asked_for_has_the_default_of_the_docs_or_none():
     given = {name: value for name, value in vars(Options("digits")).items() if value is not None}
     assert given == {
-        "data": "digits", "eps": 0.1, "over": "others", "seeds": 5, "margin": "accuracy=0.5,nll=2%,eaurc=5%",
+        "data": "digits", "eps": 0.1, "over": "others", "margin": "accuracy=0.5,nll=2%,eaurc=5%",
         "device": "cpu", "learning_rate": 0.001, "weight_decay": 0.0, "accumulate": 1, "precision": "float32",
+        "weights": "best",
     }  # fmt: skip
 
 
@@ -45,7 +46,7 @@ def test_arms_alone_are_given_more_than_once_and_where_a_run_went_is_not_stored(
     [
         ("image_size", (8, 512), (7, 513)),
         ("eps", (math.ulp(0), 1.0), (0.0, math.nextafter(1, 2), -0.1)),
-        ("seeds", (3, 1000), (2, 1001)),
+        ("seeds", (1, 1000), (0, 1001)),
         ("epochs", (1, 10**6), (0, 10**6 + 1)),
         ("batch_size", (1, 2**31), (0, 2**31 + 1)),
         ("accumulate", (1, 2**30), (0, 2**30 + 1)),
@@ -75,7 +76,8 @@ def test_a_step_may_take_a_weight_to_0_and_not_beyond():
         ({"seeds": 1001}, "--seeds must be at most 1,000, got 1,001"),
         ({"seeds": 10**15 - 1}, "--seeds must be at most 1,000, got 999,999,999,999,999"),
         ({"seeds": 10**15}, "--seeds must be at most 1,000, got a number of more than 15 digits"),
-        ({"seeds": -(10**5000)}, "--seeds must be at least 3, got a number of more than 15 digits: fewer cannot tell"),
+        ({"seeds": -(10**5000)}, "--seeds must be at least 1, got a number of more than 15 digits"),
+        ({"folds": 2}, "--folds must be 1, or from 3 to 20, got 2"),
         ({"over": "some"}, '--over must be "others" or "all", got "some"'),
         ({"image_size": 7}, "--image-size must be from 8 to 512 pixels, got 7"),
         ({"workers": 0}, "--workers must be at least 1, got 0"),

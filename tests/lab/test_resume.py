@@ -69,7 +69,7 @@ def test_a_finished_run_whose_files_were_swapped_is_trained_again_to_its_own_bit
 
 @pytest.mark.slow
 def test_of_a_whole_run_the_result_is_printed_again_and_nothing_is_touched(tmp_path):
-    words = ("digits", "--model", "linear", "--seeds", "3", "--epochs", "1", "-q")
+    words = ("digits", "--model", "linear", "--folds", "1", "--seeds", "3", "--epochs", "1", "-q")
     ran = run_sfumato("compare", *words, "--out", "run", folder=tmp_path)
     assert ran.code == 0, ran.err
     files = contents(tmp_path)

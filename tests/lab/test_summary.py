@@ -29,8 +29,9 @@ def ready(group=None):
     names = {"name": "made up", "class_names": ("a", "b", "c"), "counters": lambda: ["row number"]}
     table = SimpleNamespace(**names, labels=LABELS, group=group, columns=(ColumnLine("size", "number", 9, 0),))
     known = DataWarning("leak", "size", "It tells.")
-    made = SimpleNamespace(table=table, split=parts, warnings=(known,), noisy=None)
-    return SimpleNamespace(data=made, classes=K, workers=lambda runs: 2, options=Options("digits", seeds=3))
+    made = SimpleNamespace(table=table, split=parts, warnings=(known,), noisy=None, folds=1, tested=parts.test)
+    options = Options("digits", folds=1, seeds=3)
+    return SimpleNamespace(data=made, classes=K, options=options, models=3, workers=lambda runs: 1)
 
 
 def records(arms, seeds=3):
@@ -67,7 +68,7 @@ def test_a_summary_has_sizes_gaps_and_hashes(folder):
     arms = default_arms(0.2, "others")
     summary, extra = summary_of(folder(arms, (3.0, 3.0)), "runs/x", ready(), arms, records(arms))
     assert (summary["schema"], summary["run"]) == ("sfumato.compare/4", "runs/x")
-    assert summary["data"] == {"name": "made up", "classes": 3, **ROWS}
+    assert summary["data"] == {"name": "made up", "classes": 3, "folds": 1, **ROWS}
     assert summary["paired"] == {
         "weights": ["w0", "w1", "w2"], "batches": ["b0-2", "b1-2", "b2-2"], "equal": True,
     }  # fmt: skip

@@ -19,7 +19,21 @@ from sfumato.lab.trackers import Tracker
 from sfumato.messages import texts
 from tests.conftest import run_sfumato
 
-WORDS = ("compare", "digits", "--model", "linear", "--seeds", "3", "--epochs", "2", "--out", "run", "-q")
+WORDS = (
+    "compare",
+    "digits",
+    "--model",
+    "linear",
+    "--folds",
+    "1",
+    "--seeds",
+    "3",
+    "--epochs",
+    "2",
+    "--out",
+    "run",
+    "-q",
+)
 SHORT = {"model": "linear", "seeds": 3, "epochs": 2, "workers": 1, "track": "tensorboard"}
 RUNS = {(arm, seed) for arm in ("one-hot", "smoothed") for seed in range(3)}
 

@@ -62,7 +62,7 @@ def test_what_differs_stands_in_a_table_and_what_is_shared_beside_it(told):
         for label, rest in re.findall('row">(.*?)</th>(.*?)</tr>', table)
     }
     assert rows["epochs"] == ["2", "3"]
-    assert rows["seeds"] == ["2", "1"]
+    assert rows["models of each arm"] == ["2 seeds", "1 seed"]
     assert "learning rate" not in rows
     assert "learning rate 0.05" in told
 

@@ -25,7 +25,7 @@ from sfumato.runs.schema import EpochLine, ShapeError, Summary, check, parse
         ({"differences": [{"low": float("nan")}]}, "f 'differences'[0] 'low' should be a number, not nan"),
         ({"data": {"classes": "\ud800"}}, "f 'data' 'classes' should be a whole number, not '\\ud800'"),
         ({"arms": [{"\ud800": 1}]}, "f 'arms'[0] has a key that is no text: '\\ud800'"),
-        ({"verdict": {}, "schema": ""}, "f 'verdict' lacks 'choice', 'sentences'"),
+        ({"verdict": {}, "schema": ""}, "f 'verdict' lacks 'state', 'choice', 'sentences'"),
         ({}, "f lacks 'schema', 'run', 'data', 'paired', 'arms', 'differences', 'verdict'"),
     ],
 )

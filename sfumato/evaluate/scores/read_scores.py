@@ -61,16 +61,23 @@ def read_scores(path: str, *, kind: str | None = None, group: str | None = None)
     ``kind`` is ``"logits"``, ``"probs"`` or ``"percent"``, if the file does not say so or is wrong. ``group`` names the
     array or column of rows that vary together, by default ``"group"`` if there is one.
     """
-    place, notes = path, list[Note]()
+    places, notes = [path], list[Note]()
     if path != "-" and os.path.isdir(path):
-        first, notes = first_of_run(Path(path))
-        place = str(first)
+        places, notes = files_of_run(Path(path))
+    place = places[0]
     rows: Literal["train", "heldout"] | None = None
     if part := re.search(r"-(train|validation|test)\.npz$", place):
         rows = "train" if part[1] == "train" else "heldout"
     name = "standard input" if path == "-" else os.path.basename(place)
     arrays, file_kind, more = contents(place, name, extra=() if group is None else (group,))
     notes += more
+    if len(places) > 1:  # the folds of a comparison, each tested by a model of its own
+        others = [contents(each, os.path.basename(each))[0] for each in places[1:]]
+        arrays = {
+            key: np.concatenate([_in_memory(each[key]) for each in (arrays, *others)])
+            for key in arrays
+            if all(each.get(key) is not None for each in (arrays, *others))
+        }
     if group is not None and arrays.get(group) is None:
         hint = did_you_mean(group, filter(None, arrays))
         raise FileError(f'{name} has no array or column "{group}", which --group names.{hint}')
@@ -85,6 +92,10 @@ def read_scores(path: str, *, kind: str | None = None, group: str | None = None)
         kind, notes = "probs", [*notes, *more]
     groups = None if groups is None else as_numpy(groups)
     return ScoreFile(name, kind, scores, labels, arrays.get("features"), rows, notes, groups, soft)
+
+
+def _in_memory(values: Array) -> npt.NDArray[Any]:
+    return values.read(0, len(values)) if isinstance(values, StoredMatrix) else as_numpy(values)
 
 
 def read_labels(path: str) -> npt.NDArray[Any] | SoftLabels:
@@ -237,16 +248,17 @@ def seeds_of_run(folder: Path) -> dict[str, dict[int, Path]]:
     return {arm: dict(sorted(files[arm].items())) for arm in names}
 
 
-def first_of_run(folder: Path) -> tuple[Path, list[Note]]:
-    """The logits of a comparison to audit, and a note on which: the first seed of the arm that its verdict chose."""
-    seeds = seeds_of_run(folder)
-    choice = _summary(folder).get("verdict", {}).get("choice")
+def files_of_run(folder: Path) -> tuple[list[str], list[Note]]:
+    """The logits of a comparison to audit, and a note on which: of the arm that its verdict chose, each row once."""
+    seeds, summary = seeds_of_run(folder), _summary(folder)
+    choice, folds = summary.get("verdict", {}).get("choice"), summary.get("data", {}).get("folds", 1)
     arm = choice if choice in seeds else min(seeds)
-    chosen = next(iter(seeds[arm].values()))
+    chosen = list(seeds[arm].values())[:folds]
     rest = ", ".join(sorted(each for each in seeds if each != arm))
     more = f"; name a file of its logits folder for {rest} or other rows" if rest else ""
-    text = f"Of the run, the arm {arm} on test rows was read ({chosen.name}){more}."
-    return chosen, [Note(code="arm-of-run", text=text)]
+    which = chosen[0].name if folds == 1 else f"{folds} models, each on the rows of its own fold"
+    text = f"Of the run, the arm {arm} on test rows was read ({which}){more}."
+    return [str(path) for path in chosen], [Note(code="arm-of-run", text=text)]
 
 
 def _summary(folder: Path) -> dict[str, Any]:

@@ -56,11 +56,14 @@ class NoisyLabels:
 
     def note(self) -> Note:
         """How many labels are others now, and what that does to the numbers."""
-        train, validation = (self.replaced[part] for part in NOISY_PARTS)
+        changed = " and ".join(
+            f"{self.replaced[part]:,} of the {'training' if part == 'train' else part} rows"
+            for part in NOISY_PARTS
+            if part in self.replaced
+        )
         text = (
-            f"By --noise {self.noise.given}, {train:,} of the training rows and {validation:,} of the validation rows "
-            "have another label, the same in every arm and seed. An early stop and a ladder go by these validation "
-            "rows, too, as they would where labels are wrong."
+            f"By --noise {self.noise.given}, {changed} have another label, the same in every arm and seed. An early "
+            "stop and a ladder go by validation rows with such labels, too, as they would where labels are wrong."
         )
         return Note(code="label-noise", text=text)
 

@@ -1,5 +1,7 @@
 """What training sees: a table, split, and encoded by what its training rows alone have shown."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 from dataclasses import dataclass, replace
@@ -13,7 +15,7 @@ from sfumato.lab.data.leaks import leaks
 from sfumato.lab.data.noise import NOISY_PARTS, LabelNoise, NoisyLabels, noisy_labels
 from sfumato.lab.data.roles import Roles
 from sfumato.lab.data.sources import load
-from sfumato.lab.data.split import Split, order_by_content, split
+from sfumato.lab.data.split import Split, order_by_content, rotated, split
 from sfumato.lab.data.table import PARTS, DataError, DataWarning, Encoder, Inputs, Table
 from sfumato.messages import Note
 from sfumato.text import nearest, plural
@@ -40,10 +42,31 @@ class Data:
     """
 
     table: Table
-    split: Split
+    split: Split  # of the first fold, where the rows are rotated through several
     encoder: Encoder  # fitted to the training rows
     fingerprint: str
     noisy: NoisyLabels | None = None  # labels made wrong on purpose
+    rotation: tuple[Split, ...] = ()  # a split for each fold; empty where there is one split
+
+    @property
+    def folds(self) -> int:
+        """How many test parts there are, each tested by models of its own."""
+        return max(1, len(self.rotation))
+
+    @property
+    def tested(self) -> np.ndarray:
+        """Row numbers of all test rows, those of the first fold first."""
+        return np.concatenate([each.test for each in self.rotation or (self.split,)])
+
+    @cached_property
+    def encoders(self) -> tuple[Encoder, ...]:
+        """The encoder of each fold, each fitted to its own training rows."""
+        features, name = self.table.features, self.table.called
+        return (self.encoder, *(features.fit(each.train, name) for each in self.rotation[1:]))
+
+    def of_fold(self, fold: int) -> Data:
+        """The data as the models of a fold see them, whose encoder knows the training rows of this fold alone."""
+        return self if fold == 0 else replace(self, split=self.rotation[fold], encoder=self.encoders[fold])
 
     @property
     def inputs(self) -> Inputs:
@@ -170,7 +193,48 @@ def with_noise(data: Data, noise: LabelNoise) -> Data:
     if data.table.soft is not None:
         raise DataError("--noise replaces classes by others, and these data have soft labels; leave one of them out")
     rows = {part: getattr(data.split, part) for part in NOISY_PARTS}
+    if data.rotation:  # every row trains in some fold
+        rows = {"train": np.concatenate([data.split.train, data.split.validation, data.split.test])}
     return replace(data, noisy=noisy_labels(noise, data.table.labels, rows))
+
+
+MAX_ROTATED = 20_000
+"""Rows up to which folds are rotated by default: beyond, one test part is large enough, and folds take memory."""
+
+FOLDS = 5
+"""Folds by default."""
+
+
+def rotate(data: Data, folds: int | None) -> tuple[Data, Note]:
+    """The data in so many folds, and a note on how the rows are used; None for as many as serve these data."""
+    table, rows = data.table, len(data.table.labels)
+    why = ""
+    if table.part is not None:
+        why = f"the data say which rows are for what ({', '.join(data.split.given)})"
+        if folds not in (None, 1):
+            raise DataError(f"--folds {folds} would deal the rows anew, but {why}; leave one of them out")
+    elif folds is None and rows > MAX_ROTATED:
+        why = f"there are more than {MAX_ROTATED:,} rows"
+    elif folds == 1:
+        why = "--folds 1 asks for it"
+    else:
+        try:
+            rotation = rotated(table, folds or FOLDS)
+        except DataError as error:
+            if folds is not None:
+                raise
+            why = str(error).removeprefix(f"{table.called}: ")
+        else:
+            first = replace(data, split=rotation[0], rotation=rotation)
+            text = (
+                f"The rows are rotated through {len(rotation)} folds: each model trains on "
+                f"{len(rotation) - 2} of {len(rotation)} parts, its temperature is fitted on another, and the last "
+                "tests it, so that every row is tested once."
+            )
+            encoder = table.features.fit(rotation[0].train, table.called)
+            return replace(first, encoder=encoder), Note(code="folds", text=text)
+    share = len(data.split.test) / rows
+    return data, Note(code="one-split", text=f"One split, of which {share:.0%} of the rows test every model: {why}.")
 
 
 def _fingerprint(table: Table, hashes: np.ndarray, cluster: np.ndarray, chunk: int = 2**16) -> str:

@@ -51,6 +51,30 @@ def split(
     if not all(share > 0 for share in shares):
         needed = "validation and test must be above 0 and leave rows to train on"
         raise ValueError(f"{needed}, got {validation} and {test}; for instance 0.2 and 0.2")
+    order, content, counts = _clusters(table, hashes)
+    if table.part is not None:
+        return _as_given(table, order, content, counts, validation)
+    side = deal(table, order, counts[2], shares, strict=True)
+    train, held, last = (order[side[order] == part] for part in range(3))
+    return Split(train, held, last, *counts)
+
+
+def rotated(table: Table, folds: int, hashes: np.ndarray | None = None) -> tuple[Split, ...]:
+    """A split for each fold: each row is in the test part of one, in the validation part of another, and else trains.
+
+    Folds are dealt by class and by content, as the parts of :func:`split`; fold f is tested by models that were trained
+    without it and without fold f + 1, on which their temperatures are fitted.
+    """
+    order, _, counts = _clusters(table, hashes)
+    side = deal(table, order, counts[2], [1 / folds] * folds, strict=True)[order]
+    return tuple(
+        Split(order[(side != fold) & (side != after)], order[side == after], order[side == fold], *counts)
+        for fold, after in ((fold, (fold + 1) % folds) for fold in range(folds))
+    )
+
+
+def _clusters(table: Table, hashes: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, tuple[int, int, np.ndarray]]:
+    """The order of rows by content, the number of each row's content, and what is counted of copies, with clusters."""
     hashes = table.features.hashes() if hashes is None else hashes
     order = order_by_content(hashes, table.labels)
     starts = changes(hashes[order])
@@ -60,12 +84,7 @@ def split(
     ordered, begin = table.labels[order], np.flatnonzero(starts)
     end = np.append(begin[1:], len(order)) - 1  # rows of one content stand in the order of their labels
     differ = ordered[begin] != ordered[end]
-    counts = len(order) - len(begin), int((end - begin + 1)[differ].sum()), cluster
-    if table.part is not None:
-        return _as_given(table, order, content, counts, validation)
-    side = deal(table, order, cluster, shares, strict=True)
-    train, held, last = (order[side[order] == part] for part in range(3))
-    return Split(train, held, last, *counts)
+    return order, content, (len(order) - len(begin), int((end - begin + 1)[differ].sum()), cluster)
 
 
 def order_by_content(hashes: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -178,8 +197,8 @@ def deal(table: Table, order: np.ndarray, cluster: np.ndarray, shares: Sequence[
     run_group, run_label = group[runs], labels[runs]
     run_size = np.diff(np.append(runs, len(labels)))
     distinct = np.bincount(run_label, minlength=classes)
-    if strict and (distinct < 3).any():
-        _refuse(table, distinct)
+    if strict and (distinct < len(shares)).any():
+        _refuse(table, distinct, len(shares))
 
     side = np.zeros(len(table.labels), np.int64)
     for preference in (-run_size, distinct[run_label]):
@@ -198,19 +217,21 @@ def deal(table: Table, order: np.ndarray, cluster: np.ndarray, shares: Sequence[
     what = "rows" if table.group is None else "groups"
     raise DataError(
         f'{table.called}: class "{name}" shares so many of its {what} with other classes that it cannot be in '
-        "training, validation and test at once; add rows, or merge or drop the class"
+        f"{'training, validation and test' if len(shares) == 3 else 'every fold'} at once; add rows, or merge or drop "
+        "the class"
     )
 
 
-def _refuse(table: Table, distinct: np.ndarray) -> None:
-    k = int(np.argmax(distinct < 3))
+def _refuse(table: Table, distinct: np.ndarray, parts: int) -> None:
+    k = int(np.argmax(distinct < parts))
     rows = plural(int(np.count_nonzero(table.labels == k)), "row")
     held, needed = f"{rows}, {distinct[k]} of them distinct", "distinct rows"
     if table.group is not None:
         held, needed = f"{rows} in {plural(int(distinct[k]), 'group')}", "groups of distinct rows"
+    each = "training, validation and test" if parts == 3 else "each fold (--folds 1 splits the rows once)"
     raise DataError(
-        f'{table.called}: class "{short(table.class_names[k])}" has {held}; each class needs at least 3 {needed}, '
-        "one each for training, validation and test; add rows, or merge or drop the class"
+        f'{table.called}: class "{short(table.class_names[k])}" has {held}; each class needs at least {parts} '
+        f"{needed}, one each for {each}; add rows, or merge or drop the class"
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sfumato.lab.arms import Arm
-from sfumato.lab.data import Inputs
+from sfumato.lab.data import Inputs, Part
 from sfumato.lab.data.table import PARTS
 from sfumato.lab.train import Plan
 
@@ -41,10 +41,13 @@ class RunKey(NamedTuple):
 Progress = Callable[[RunKey, dict[str, Any]], object]
 """Called with the run and the fields of an epoch."""
 
+Rows = Callable[[int], dict[str, Part]]
+"""The rows of a fold, by the name of their part."""
+
 
 @dataclass(frozen=True)
 class RunTask:
-    """One run: an arm with a seed."""
+    """One run: an arm with a seed, which is tested on the rows of a fold."""
 
     arm: Arm
     seed: int
@@ -56,6 +59,7 @@ class RunTask:
     pretrained: str | None = None  # a file of weights to start from
     device: str = "cpu"
     parts: tuple[str, ...] = PARTS  # whose logits are saved; a run that may not be chosen is given no test rows
+    fold: int = 0
 
     @property
     def key(self) -> RunKey:

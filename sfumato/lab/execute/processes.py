@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, cast
 
 from sfumato.lab.data import Part
 from sfumato.lab.errors import WorkerError
-from sfumato.lab.execute import Progress, RunTask
+from sfumato.lab.execute import Progress, Rows, RunTask
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sfumato.runs.schema import RunRecord
 
 
-def run_all(tasks: Sequence[RunTask], parts: dict[str, Part], *, workers: int, progress: Progress) -> list[RunRecord]:
+def run_all(tasks: Sequence[RunTask], rows: Rows, *, workers: int, progress: Progress) -> list[RunRecord]:
     """Every task in worker processes.
 
     Each worker has a pipe of its own and no lock is shared, so that one may be killed at any moment without leaving
@@ -47,12 +47,12 @@ def run_all(tasks: Sequence[RunTask], parts: dict[str, Part], *, workers: int, p
             for _ in range(min(workers, len(tasks))):
                 number, task = waiting.pop()
                 ours, theirs = context.Pipe()
-                process = context.Process(target=_serve, args=(theirs, parts), daemon=True)
+                process = context.Process(target=_serve, args=(theirs,), daemon=True)
                 try:
                     with _without_main():
                         process.start()
                     processes.append(process)
-                    ours.send(task)
+                    ours.send((task, rows(task.fold)))
                 except ConnectionError:
                     raise _died(task, process) from None
                 theirs.close()  # the worker's end lives in the worker alone: when it dies, ours reads the end of file
@@ -71,8 +71,9 @@ def run_all(tasks: Sequence[RunTask], parts: dict[str, Part], *, workers: int, p
                     raise content
                 records[number] = content
                 del crew[connection]
-                number, task = waiting.pop() if waiting else (number, None)
-                connection.send(task)
+                last, (number, task) = number, waiting.pop() if waiting else (number, None)
+                same = task is not None and task.fold == tasks[last].fold  # then the worker has the rows
+                connection.send(None if task is None else (task, None if same else rows(task.fold)))
                 if task is not None:
                     crew[connection] = process, number
         return [records[number] for number in range(len(tasks))]
@@ -93,15 +94,17 @@ def _died(task: RunTask, process: BaseProcess) -> WorkerError:
 _LESS = "try --workers 1, or fewer rows"
 
 
-def _serve(connection: Connection, parts: dict[str, Part]) -> None:
-    """A worker: one task after another, until it is sent None or its parent is gone."""
+def _serve(connection: Connection) -> None:
+    """A worker: one task after another, each with the rows of its fold, until it is sent None or its parent is gone."""
     import torch
 
     from sfumato.lab.execute.training_run import run
 
     torch.set_num_threads(1)
     with contextlib.suppress(EOFError, ConnectionError):
-        while (task := connection.recv()) is not None:
+        parts: dict[str, Part] = {}
+        while (sent := connection.recv()) is not None:
+            task, parts = sent[0], sent[1] or parts
             try:
                 record = run(task, parts, lambda epoch: connection.send(("epoch", epoch)))
             except ConnectionError:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from sfumato.io.atomic import write_bytes, write_sealed
 from sfumato.lab.errors import WorkerError, first_line
-from sfumato.lab.execute import Progress, RunTask
+from sfumato.lab.execute import Progress, Rows, RunTask
 
 if TYPE_CHECKING:
     from sfumato.lab.data import Part
@@ -31,15 +31,15 @@ RETRIES = 3
 _POLL = 0.2  # seconds between two looks at how far the tasks are
 
 
-def run_all(tasks: Sequence[RunTask], parts: dict[str, Part], *, workers: int, progress: Progress) -> list[RunRecord]:
+def run_all(tasks: Sequence[RunTask], rows: Rows, *, workers: int, progress: Progress) -> list[RunRecord]:
     """Every task on Ray, which is sent the rows once per machine."""
     ray: Any = importlib.import_module("ray")  # an optional dependency, whose type stubs are incomplete
     with _connected(ray, workers):
         queue = importlib.import_module("ray.util.queue").Queue(actor_options={"num_cpus": 0})
-        rows = ray.put(parts)
+        stored = {fold: ray.put(rows(fold)) for fold in sorted({task.fold for task in tasks})}
         gpus: dict[str, Any] = {"num_gpus": 1} if tasks[0].device != "cpu" else {}
         remote = ray.remote(num_cpus=1, max_retries=RETRIES, **gpus)(_run)
-        running = {remote.remote(number, task, rows, queue): number for number, task in enumerate(tasks)}
+        running = {remote.remote(number, task, stored[task.fold], queue): number for number, task in enumerate(tasks)}
         records: dict[int, RunRecord] = {}
         shown: set[tuple[int, int]] = set()
         try:

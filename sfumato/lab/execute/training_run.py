@@ -18,11 +18,11 @@ from torch import Tensor
 from sfumato.io.atomic import file_hash, write_arrays, write_bytes, write_sealed
 from sfumato.lab.data import Part
 from sfumato.lab.errors import TrainingError
-from sfumato.lab.execute import Progress, RunTask
+from sfumato.lab.execute import Progress, Rows, RunTask
 from sfumato.lab.execute.torchrun import ONE_PROCESS, Ranks
 from sfumato.lab.models import Classifier, build, features_and_logits, weights_hash
 from sfumato.lab.train.augment import Augmentation
-from sfumato.lab.train.loop import Epoch, Trained, mean_gap, train
+from sfumato.lab.train.loop import Epoch, Trained, train
 from sfumato.runs.schema import RunRecord, check
 
 _WIDEST = 2048
@@ -37,12 +37,12 @@ def run(task: RunTask, parts: dict[str, Part], on_epoch: OnEpoch) -> RunRecord:
     return made.save(made.train(on_epoch))
 
 
-def run_by_ranks(tasks: Sequence[RunTask], parts: dict[str, Part], progress: Progress, ranks: Ranks) -> list[RunRecord]:
+def run_by_ranks(tasks: Sequence[RunTask], rows: Rows, progress: Progress, ranks: Ranks) -> list[RunRecord]:
     """Each run in turn, trained by all ranks; the records are the first rank's, which alone writes and reports."""
     torch.set_num_threads(1)
     records: list[RunRecord] = []
     for task in tasks:
-        made = TrainingRun(task, parts)
+        made = TrainingRun(task, rows(task.fold))
         trained = made.train(partial(progress, task.key) if ranks.is_first else None, ranks=ranks)
         if ranks.is_first:
             records.append(made.save(trained))
@@ -99,21 +99,18 @@ class TrainingRun:
         """Verify what was trained, save it, and give its record: hashes, curves, training gap, the implied target."""
         task = self.task
         target = task.arm.verify(self.loss, task.classes)
-        train_gap = 0.0
         for name in task.parts:
-            features, labels = self._rows[name]
-            logits = save_logits(task, name, self.model, self.parts[name], features)
-            if name == "train":
-                train_gap = mean_gap(logits.double(), labels.cpu())
+            save_logits(task, name, self.model, self.parts[name], self._rows[name][0])
         weights = {name: tensor.cpu().contiguous() for name, tensor in self.model.state_dict().items()}
         write_bytes(task.files["weights"], to_bytes(weights))
         record = {
             **task.key._asdict(),
+            "fold": task.fold,
             "weights": self._initial,
             "batches": list(trained.batches),
             "kept_epoch": trained.kept_epoch,
             "target": target,
-            "train_gap": train_gap,
+            "train_gap": trained.train_gap,
             "parameters": sum(p.numel() for p in self.model.parameters()),
             "description": self.model.description,
             "epochs": self.epochs,
@@ -125,8 +122,8 @@ class TrainingRun:
         return checked
 
 
-def save_logits(task: RunTask, name: str, model: Classifier, part: Part, features: Tensor) -> Tensor:
-    """Evaluate the trained model on one part, whose features are where the model is; the logits (n, K), on the CPU."""
+def save_logits(task: RunTask, name: str, model: Classifier, part: Part, features: Tensor) -> None:
+    """Evaluate the trained model on one part, whose features are where the model is."""
     pairs = [(f.cpu(), z.cpu()) for f, z in features_and_logits(model, features)]
     penultimate, logits = (torch.cat(chunks) for chunks in zip(*pairs, strict=True))
     if not bool(logits.isfinite().all()):
@@ -138,11 +135,10 @@ def save_logits(task: RunTask, name: str, model: Classifier, part: Part, feature
     arrays = {"index": part.index, "logits": logits.numpy(), "labels": part.labels, "group": group}
     if part.soft is not None:
         arrays["label_probs"] = part.soft
-    # Features are for looking at: one seed of them, in half precision, is enough.
-    if task.seed == 0 and penultimate.shape[1] <= _WIDEST:
+    # Features are for looking at: one seed of each fold, in half precision, is enough.
+    if task.seed == task.fold and penultimate.shape[1] <= _WIDEST:
         arrays["features"] = penultimate.half().numpy()
     write_arrays(task.files[name], arrays)
-    return logits
 
 
 def trained_model(task: RunTask) -> Classifier:

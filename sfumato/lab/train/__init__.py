@@ -13,6 +13,7 @@ from typing import Literal, get_args
 from sfumato.lab.errors import OptionError
 
 Precision = Literal["float32", "bf16"]
+Weights = Literal["best", "last"]
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,17 @@ class Plan:
     accumulate: int = 1  # parts into which a batch is split, to save memory; the step is that of the whole batch
     precision: Precision = "float32"  # or "bf16" for a forward pass under autocast; weights and loss stay float32
     early_stop: int | None = None  # stop after so many epochs without a better one, and keep the best
+    weights: Weights = "last"  # or "best", those of the epoch with the least validation log loss after temperature
     augment: tuple[str, ...] = ()  # how training pictures are changed at random: "flip", "crop"
 
     def __post_init__(self) -> None:
         if self.precision not in get_args(Precision):
             raise ValueError(f'precision must be "float32" or "bf16", got "{self.precision}"')
+
+    @property
+    def keeps_best(self) -> bool:
+        """Whether a run ends with the weights of its best epoch."""
+        return self.weights == "best" or self.early_stop is not None
 
     def steps(self, rows: int) -> int:
         """Gradient steps of the whole training."""

@@ -41,7 +41,7 @@ class Epoch:
     train_gap: float  # mean logit gap over the epoch's rows, each at the step that used it, mixed where the arm mixes
     validation_nll: float  # against the labels, or the soft labels of the data, whatever the target was
     validation_accuracy: float
-    validation_nll_after_temperature: float | None = None  # what an early stop goes by
+    validation_nll_after_temperature: float | None = None  # by which the best epoch is found
 
     def to_dict(self) -> dict[str, Any]:
         """As one line of ``metrics.jsonl``."""
@@ -58,7 +58,8 @@ class Trained:
     """
 
     batches: tuple[str, ...]  # the hash at the end of each epoch
-    kept_epoch: int  # the epoch whose weights the model has; without an early stop, the last one
+    kept_epoch: int  # the epoch whose weights the model has
+    train_gap: float  # mean logit gap of the training rows by the last weights, whichever are kept
 
 
 def train(
@@ -85,7 +86,7 @@ def train(
             batch. A ``TrainingObjective`` is given the model and the batch; a ``MovingLoss`` hears of each step and
             each end of an epoch.
         rows: features (n, D) and labels (n,) to train on.
-        validation: features and labels that are looked at after every epoch, and decide nothing but an early stop.
+        validation: features and labels that are looked at after every epoch, and decide only which epoch is kept.
         plan: epochs, batch size, learning rate.
         seed: of the order of rows.
         floor: of the loss, in nats; ``-inf`` for a loss that has none. A loss that moves has its own in each epoch.
@@ -101,7 +102,7 @@ def train(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=plan.steps(len(y)))
     order = torch.Generator().manual_seed(seed)
     batches, hashes = hashlib.sha256(), list[str]()
-    best = None if plan.early_stop is None else BestEpoch(model, plan.early_stop)
+    best = BestEpoch(model, plan.early_stop) if plan.keeps_best else None
     step = _Step(model, loss, x, y, weight, soft, plan, ranks, augment)
     moving, steps = (loss if isinstance(loss, MovingLoss) else None), 0
 
@@ -140,9 +141,10 @@ def train(
         if best is not None and scaled is not None and best.enough(epoch, scaled):
             break
 
+    gap = mean_gap(logits_of(model, x).double(), y.cpu())
     if best is not None:
         best.restore()
-    return Trained(tuple(hashes), plan.epochs if best is None else best.epoch)
+    return Trained(tuple(hashes), plan.epochs if best is None else best.epoch, gap)
 
 
 class _Seen(NamedTuple):
@@ -244,16 +246,16 @@ def mean_gap(logits: Tensor, labels: Tensor) -> float:
 
 
 class BestEpoch:
-    """The early stop: the weights of the best epoch so far, and whether ``patience`` epochs have passed since.
+    """The weights of the best epoch so far, and whether ``patience`` epochs have passed since; None never stops.
 
     Epochs are ranked by log loss after a temperature. Without the temperature the rule would end an arm for being too
     confident or not confident enough, which one scalar repairs, and so would treat one-hot and smoothed arms
     differently.
     """
 
-    def __init__(self, model: nn.Module, patience: int) -> None:
+    def __init__(self, model: nn.Module, patience: int | None) -> None:
         self.epoch, self._nll = 0, math.inf  # the best epoch is counted from 1
-        self._model, self._patience = model, patience
+        self._model, self._patience = model, math.inf if patience is None else patience
         self._weights: dict[str, Tensor] = {}
 
     def enough(self, epoch: int, nll: float) -> bool:

@@ -26,7 +26,7 @@ def training_of(plan: Plan, rows: int, records: Sequence[RunRecord]) -> dict[str
     if plan.precision == "bf16":
         optimiser += ", forward pass in bfloat16"
     training = {**asdict(plan), "optimiser": optimiser, "schedule": "cosine to 0", "steps": plan.steps(rows)}
-    return training if plan.early_stop is None else training | {"kept_epochs": _kept(records)}
+    return training | {"kept_epochs": _kept(records)} if plan.keeps_best else training
 
 
 ENOUGH = 0.95  # the part of its closed form that the training gap of a model that is trained to the end has reached
@@ -40,6 +40,8 @@ def not_trained_to_the_end(
     faults, overlap = list[str](), ""
     for arm in arms:
         runs = [record for record in records if record["arm"] == arm.name]
+        if plan.early_stop is None and all(_turned(record) for record in runs):
+            continue  # more training would not help: the validation rows say so
         goal, reached = arm.gap(classes), sum(record["train_gap"] for record in runs) / len(runs)
         falls = sorted(_fall(record) for record in runs)
         fall = falls[len(falls) // 2]
@@ -65,12 +67,22 @@ def not_trained_to_the_end(
 
 
 def _fall(record: RunRecord) -> float:
-    """The part of its value that the training loss lost, less what its floor lost, in the last epoch that was kept."""
-    epochs = record["epochs"][: record.get("kept_epoch")]
+    """The part of its value that the training loss lost, less what its floor lost, in the last epoch."""
+    epochs = record["epochs"]
     if len(epochs) < 2 or epochs[-2]["train_loss"] <= 0:
         return 0.0
     before, after = (epoch["train_loss"] - epoch.get("train_floor", 0.0) for epoch in epochs[-2:])
     return (before - after) / epochs[-2]["train_loss"]
+
+
+TURNED = 1.1  # how many times its least value a validation log loss has where it is called risen
+
+
+def _turned(record: RunRecord) -> bool:
+    """Whether the validation log loss of a run, after temperature, had its least value before the end, and rose."""
+    nll = [epoch["validation_nll_after_temperature"] for epoch in record["epochs"]
+           if epoch.get("validation_nll_after_temperature") is not None]  # fmt: skip
+    return bool(nll) and nll[-1] > TURNED * min(nll)
 
 
 def notes_on_training(plan: Plan, records: Sequence[RunRecord]) -> list[Note]:
@@ -82,21 +94,42 @@ def notes_on_training(plan: Plan, records: Sequence[RunRecord]) -> list[Note]:
             "closed forms, and the one-hot arm has an optimum too."
         )
         notes.append(Note(code="weight-decay", text=text))
-    if plan.early_stop is not None:
+    if plan.keeps_best:
         kept = "; ".join(f"{arm} {_span(epochs)}" for arm, epochs in _kept(records).items())
-        waited = plural(plan.early_stop, "epoch")
         text = (
-            f"Each run kept its epoch of least log loss after temperature on validation rows ({kept}; of at most "
-            f"{plan.epochs:,}) and stopped when {waited} had brought nothing better: arms stop at different epochs, "
-            "and their gaps need not reach the closed forms."
+            f"Each run kept the weights of the epoch with the least log loss after temperature on validation rows "
+            f"({kept}; of {'at most ' if plan.early_stop else ''}{plan.epochs:,})"
         )
-        notes.append(Note(code="early-stop", text=text))
+        if plan.early_stop is not None:
+            waited = plural(plan.early_stop, "epoch")
+            text += (
+                f", and stopped when {waited} had brought nothing better: arms stop at different epochs, and their "
+                "gaps need not reach the closed forms"
+            )
+        notes.append(Note(code="early-stop" if plan.early_stop else "best-epoch", text=f"{text}."))
+        risen = [record for record in records if plan.early_stop is None and _turned(record)]
+        if risen:
+            nll = [
+                epoch["validation_nll_after_temperature"]
+                for record in risen
+                for epoch in (
+                    min(record["epochs"], key=lambda each: each["validation_nll_after_temperature"]),
+                    record["epochs"][-1],
+                )
+            ]
+            low, high = (sum(each) / len(risen) for each in (nll[::2], nll[1::2]))
+            text = (
+                f"The validation log loss turned upwards in {len(risen)} of {plural(len(records), 'run')}: from "
+                f"{number(low)} at its least to {number(high)} at the end, after temperature. The least one is what "
+                "was kept; --weights last keeps the end."
+            )
+            notes.append(Note(code="validation-loss-rises", text=text))
     return notes
 
 
 def notes_on_schedules(plan: Plan, arms: Sequence[Arm], rows: int, records: Sequence[RunRecord]) -> list[Note]:
     """A note on each schedule that an early stop left unfinished in the weights that were kept; by default nothing."""
-    if plan.early_stop is None:
+    if not plan.keeps_best:
         return []
     notes: list[Note] = []
     steps, kept = plan.steps(rows), _kept(records)
@@ -106,7 +139,7 @@ def notes_on_schedules(plan: Plan, arms: Sequence[Arm], rows: int, records: Sequ
             if set(strengths) != {arm.strength}:
                 low, high = f"{min(strengths):.2g}", f"{max(strengths):.2g}"
                 text = (
-                    f"The early stop left the schedule of {arm.name} unfinished: the weights that were kept end at "
+                    f"The schedule of {arm.name} is unfinished in the weights that were kept: they end at "
                     f"ε = {low if low == high else f'{low} to {high}'} over all, and not at {arm.strength:g}."
                 )
                 notes.append(Note(code="schedule-unfinished", text=text))

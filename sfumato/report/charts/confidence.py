@@ -91,7 +91,7 @@ def arm_curve(run: Run, arm: ArmSummary, *, scaled: bool) -> Curve:
     rows = [rows_of(run, arm["name"], seed, scaled=scaled) for seed in run.seeds]
     confidence, right = (np.concatenate([getattr(each, name) for each in rows]) for name in ("confidence", "right"))
     bins = in_bins(confidence, right, BINS)
-    index, which = np.tile(run.index, len(run.seeds)), np.searchsorted(bins.upper[:-1], confidence)
+    index, which = run.pooled(run.index), np.searchsorted(bins.upper[:-1], confidence)
     distinct = np.array([len(np.unique(index[which == b])) for b in range(BINS)], dtype=np.int64)
     low, high = evaluate.wilson(bins.accuracy, np.where(distinct > 0, distinct, np.nan) * draws_of_a_row(right, which))
     return Curve(arm_title(arm), bins.count, distinct, bins.confidence, bins.accuracy, low, high, scaled)
@@ -149,13 +149,17 @@ def arm_risks(run: Run) -> list[RiskCurve]:
     Rows are ranked by log confidence, and tied rows count in expectation over their orders. Below 5 % of rows, where
     one row decides, there is no point.
     """
-    n = len(run.labels)
+    n = min(len(run.rows(seed).labels) for seed in run.seeds)
     place = np.unique(np.linspace(max(1, round(0.05 * n)), n, POINTS).round().astype(np.int64))
+
+    def places(ranked: RankedGroups) -> Ints:  # those that answer the same shares of rows, where folds differ by a row
+        return np.rint(place / n * len(ranked.place)).astype(np.int64)
+
     curves: list[RiskCurve] = []
     for arm in run.arms:
         for scaled in (False, True):
             rows = [rows_of(run, arm["name"], seed, scaled=scaled) for seed in run.seeds]
             ranked = [RankedGroups(each.score, each.right) for each in rows]
-            risk = np.mean([(each.errors / each.place)[place - 1] for each in ranked], axis=0)
+            risk = np.mean([(each.errors / each.place)[places(each) - 1] for each in ranked], axis=0)
             curves.append(RiskCurve(arm_title(arm), place / n, risk, scaled))
     return curves

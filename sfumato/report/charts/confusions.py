@@ -14,8 +14,8 @@ def confusion_counts(run: Run, arm: str) -> Floats:
     """Test rows by label and answer (K, K), mean over seeds."""
     k = run.num_classes
     answers = np.concatenate([run.test[arm, seed].logits.argmax(axis=1) for seed in run.seeds])
-    counts = np.bincount(np.tile(run.labels, len(run.seeds)) * k + answers, minlength=k * k)
-    return counts.reshape(k, k) / len(run.seeds)
+    counts = np.bincount(run.pooled(run.labels) * k + answers, minlength=k * k)
+    return counts.reshape(k, k) / run.times
 
 
 def plot_confusions(run: Run) -> Chart:

@@ -160,7 +160,7 @@ def three_classes(run: Run) -> tuple[int, ...]:
     mass = np.zeros((k, k))
     for (arm, seed), rows in run.test.items():
         np.add.at(mass, rows.labels, probabilities(run, arm, seed))
-    count = np.bincount(run.labels, minlength=k) * len(run.test)
+    count = np.bincount(run.labels, minlength=k) * run.times * len(run.arms)
     mass /= np.maximum(count, 1)[:, None]
     similar = mass + mass.T
     hidden = (count == 0) & ((count > 0).sum() >= 3)  # a class without test rows has nothing to show

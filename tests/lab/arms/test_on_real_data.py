@@ -44,7 +44,7 @@ def run(tmp_path_factory) -> Path:
     (folder / "counts.csv").write_text(table([[y * k % 7 for k in range(10)] for y in range(10)], digits))
     (folder / "near.csv").write_text(table([[-abs(y - k) for k in range(10)] for y in range(10)], digits))
     words = [word for spec in ARMS for word in ("--arm", spec)]
-    short = ("--model", "linear", "--seeds", "3", "--epochs", "4", "-q", "--out", "run")
+    short = ("--model", "linear", "--folds", "1", "--seeds", "3", "--epochs", "4", "-q", "--out", "run")
     ran = run_sfumato("compare", "digits", *short, *words, folder=folder)
     assert ran.code == 0, ran.err
     return folder / "run"

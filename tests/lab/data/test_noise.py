@@ -73,7 +73,9 @@ def test_the_draws_do_not_depend_on_the_order_of_the_file():
 
 @pytest.mark.slow
 def test_the_verdict_says_what_was_done_to_the_labels_and_what_its_numbers_are_about(tmp_path):
-    short = Options("digits", model="linear", seeds=3, epochs=1, workers=1, noise="0.4", out=str(tmp_path / "run"))
+    short = Options(
+        "digits", model="linear", folds=1, seeds=3, epochs=1, workers=1, noise="0.4", out=str(tmp_path / "run")
+    )
     said = lab.compare(short)["verdict"]["sentences"]
     assert said[-2] == (
         "Labels of training and validation rows were made wrong on purpose: each was replaced with probability 0.4 by "

@@ -41,7 +41,7 @@ def test_a_system_without_a_resource_tracker_is_not_asked_for_one(monkeypatch):
     """Windows has none, and Python's way of starting one fails there."""
     monkeypatch.setattr(processes, "os", SimpleNamespace(name="nt"))
     monkeypatch.setattr(processes, "resource_tracker", None)
-    assert processes.run_all([], {}, workers=2, progress=lambda done: None) == []
+    assert processes.run_all([], lambda fold: {}, workers=2, progress=lambda done: None) == []
 
 
 class OddError(Exception):
@@ -75,8 +75,8 @@ def test_an_error_in_a_worker_reaches_its_parent_with_the_place_where_it_was(rai
     monkeypatch.setattr("torch.set_num_threads", lambda count: None)  # here the worker is this process
     ours, theirs = multiprocessing.Pipe()
     with ours, theirs:
-        ours.send("a task")
-        processes._serve(theirs, {})
+        ours.send(("a task", {}))
+        processes._serve(theirs)
         what, error = ours.recv()
     assert (what, type(error), str(error)) == ("error", kind, words)
     assert "raise raised" in error.__notes__[0]

@@ -19,7 +19,7 @@ pytestmark = [
     pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed"),
 ]
 
-WORDS = ("compare", "digits", "--seeds", "3", "--epochs", "4", "-q", "--out", "run")
+WORDS = ("compare", "digits", "--folds", "1", "--seeds", "3", "--epochs", "4", "-q", "--out", "run")
 
 
 def bits(run: Path) -> dict[str, bytes]:
@@ -105,7 +105,7 @@ def test_a_comparison_with_wrong_labels_on_ray_has_the_bits_of_one_here(tmp_path
 
 @pytest.mark.nightly  # it starts a cluster of its own for one sentence
 def test_a_run_that_fails_on_ray_says_what_it_says_here(tmp_path):
-    words = ("compare", "digits", "--seeds", "3", "--epochs", "2", "--learning-rate", "1e30", "-q")
+    words = ("compare", "digits", "--folds", "1", "--seeds", "3", "--epochs", "2", "--learning-rate", "1e30", "-q")
     on_ray, locally = (run_sfumato(*words, *more, folder=tmp_path) for more in (("--on", "ray"), ()))
     assert on_ray.code == locally.code == 1
     assert on_ray.err == locally.err

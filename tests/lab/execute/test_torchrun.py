@@ -91,7 +91,21 @@ def arrays(run):
     ],
 )
 def test_the_results_are_those_of_one_process(ranks, more, as_ranks, tmp_path):
-    words = ("compare", "digits", "--model", "linear", "--seeds", "3", "--epochs", "3", *more, "-q", "--json")
+    words = (
+        "compare",
+        "digits",
+        "--model",
+        "linear",
+        "--folds",
+        "1",
+        "--seeds",
+        "3",
+        "--epochs",
+        "3",
+        *more,
+        "-q",
+        "--json",
+    )
     together = json.loads(as_ranks(ranks, *words, "--out", "many")[0].out)
     alone = run_sfumato(*words, "--out", "one", folder=tmp_path).json()
     many, one = arrays(tmp_path / "many"), arrays(tmp_path / "one")
@@ -117,7 +131,7 @@ def test_the_results_are_those_of_one_process(ranks, more, as_ranks, tmp_path):
 
 
 def test_one_rank_speaks_and_one_folder_is_written(tmp_path):
-    words = ("compare", "digits", "--model", "linear", "--seeds", "3", "--epochs", "1")
+    words = ("compare", "digits", "--model", "linear", "--folds", "1", "--seeds", "3", "--epochs", "1")
     done = torchrun(2, *words, folder=tmp_path)
     assert len(os.listdir(tmp_path / "runs")) == 1
     assert done.stdout.count("report  runs/") == 1
@@ -125,7 +139,9 @@ def test_one_rank_speaks_and_one_folder_is_written(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_on_one_rank_stops_all(as_ranks):
-    ranks = as_ranks(2, "compare", "digits", "--seeds", "3", "--epochs", "2", "--learning-rate", "1e30", "-q", code=1)
+    ranks = as_ranks(
+        2, "compare", "digits", "--folds", "1", "--seeds", "3", "--epochs", "2", "--learning-rate", "1e30", "-q", code=1
+    )
     assert any("too large" in rank.err for rank in ranks)
 
 

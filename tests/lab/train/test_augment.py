@@ -141,6 +141,6 @@ def first_weights(folder, monkeypatch):
     monkeypatch.chdir(folder.parent)
     ready = prepared(from_toml((folder / "config.toml").read_text()))
     with one_thread():
-        made = TrainingRun(ready.tasks(folder)[0], ready.rows(*ready.parts))
+        made = TrainingRun(ready.tasks(folder)[0], ready.rows(*ready.parts)(0))
         made.train(None)
     return save({name: tensor.contiguous() for name, tensor in made.model.state_dict().items()})

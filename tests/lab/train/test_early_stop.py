@@ -104,8 +104,8 @@ def test_logits_that_are_not_finite_are_no_better_epoch():
     assert nll_after_temperature(torch.tensor([[0.0, torch.nan]]), torch.tensor([0])) == np.inf
 
 
-def in_this_process(tasks, parts, *, workers, progress):
-    return [run(task, parts, lambda epoch: None) for task in tasks]
+def in_this_process(tasks, rows, *, workers, progress):
+    return [run(task, rows(task.fold), lambda epoch: None) for task in tasks]
 
 
 @pytest.mark.slow
@@ -118,7 +118,9 @@ def test_arms_that_stopped_at_different_epochs_are_paired_on_the_batches_that_bo
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sfumato.lab.execute.processes.run_all", keep)
-    options = Options("digits", seeds=3, epochs=40, learning_rate=0.03, model="linear", early_stop=1, out="run")
+    options = Options(
+        "digits", folds=1, seeds=3, epochs=40, learning_rate=0.03, model="linear", early_stop=1, out="run"
+    )
     paired = compare(options)["paired"]
     lengths = {r["seed"]: [len(s["batches"]) for s in records if s["seed"] == r["seed"]] for r in records}
     assert any(len(set(each)) > 1 for each in lengths.values())

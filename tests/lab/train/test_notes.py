@@ -45,7 +45,7 @@ def records(gaps, losses=(1.0, 0.5, 0.49), kept=3):
         (Plan(3, 64, 1e-3), (-0.1, 0.0, 0.0), (1.0, 0.5, 0.49), 3, "is −0.03, which is 0 % of its optimum (4.39)"),
         (Plan(3, 64, 1e-3), (4.4, 4.4, 4.4), (1.0, 0.5, 0.47), 3, "the one-hot model fell by 6 % in the last epoch"),
         (Plan(3, 64, 1e-3), (4.4, 4.4, 4.4), (1.0, 0.5, 0.48), 3, None),
-        (Plan(3, 64, 1e-3, early_stop=1), (4.4, 4.4, 4.4), (1.0, 0.5, 0.5), 2, "fell by 50 % in the last epoch"),
+        (Plan(3, 64, 1e-3, early_stop=1), (4.4, 4.4, 4.4), (1.0, 0.5), 2, "fell by 50 % in the last epoch"),
         (Plan(3, 64, 1e-3), (4.4, 4.4, 4.4), (1.0,), 1, None),
     ],
 )
@@ -98,10 +98,22 @@ def test_an_early_stop_is_said_in_the_record_and_noted():
     assert "kept_epochs" not in training_of(replace(plan, early_stop=None), 100, records)
     (note,) = notes_on_training(plan, records)
     assert note["text"] == (
-        "Each run kept its epoch of least log loss after temperature on validation rows (one-hot 1 to 6; smoothed 5 to "
-        "6; of at most 59) and stopped when 3 epochs had brought nothing better: arms stop at different epochs, and "
-        "their gaps need not reach the closed forms."
+        "Each run kept the weights of the epoch with the least log loss after temperature on validation rows (one-hot "
+        "1 to 6; smoothed 5 to 6; of at most 59), and stopped when 3 epochs had brought nothing better: arms stop at "
+        "different epochs, and their gaps need not reach the closed forms."
     )
+
+
+def test_a_validation_loss_that_turns_upwards_is_noted_and_is_no_sign_of_too_little_training():
+    plan = Plan(3, 64, 1e-3, weights="best")
+    risen, level = ([{"train_loss": loss, "validation_nll_after_temperature": nll} for loss, nll in zip((1.0, 0.5, 0.1),
+                    each, strict=True)] for each in ((0.4, 0.3, 0.6), (0.4, 0.3, 0.31)))  # fmt: skip
+    for epochs, codes, warned in ((risen, ["best-epoch", "validation-loss-rises"], 0), (level, ["best-epoch"], 1)):
+        made = [record | {"epochs": epochs, "kept_epoch": 2} for record in records((1.0, 1.0, 1.0))]
+        assert [note["code"] for note in notes_on_training(plan, made)] == codes
+        assert len(not_trained_to_the_end(plan, default_arms(0.1, "others"), 10, made)) == warned
+    rising = notes_on_training(plan, [{"arm": "a", "seed": 0, "kept_epoch": 2, "epochs": risen}])[1]
+    assert "in 1 of 1 run: from .300 at its least to .600 at the end" in rising["text"]
 
 
 @pytest.mark.parametrize(
@@ -120,7 +132,9 @@ def test_a_schedule_that_an_early_stop_left_unfinished_is_noted_with_the_strengt
     found = notes_on_schedules(Plan(5, 64, 1e-3, early_stop=stop), arms, 100, made)
     assert len(found) == (said is not None)
     if said is not None:
-        assert found[0]["text"].startswith("The early stop left the schedule of linear-0.225-0 unfinished: ")
+        assert found[0]["text"].startswith(
+            "The schedule of linear-0.225-0 is unfinished in the weights that were kept: "
+        )
         assert found[0]["text"].endswith(said)
 
 
@@ -168,4 +182,4 @@ def test_the_fall_that_is_told_is_the_median_of_the_runs(falls, shown):
 
 def test_one_epoch_that_brought_nothing_better_is_said_in_the_singular():
     (note,) = notes_on_training(Plan(2000, 64, 1e-3, early_stop=1), [{"arm": "a", "seed": 0, "kept_epoch": 1000}])
-    assert "(a 1,000; of at most 2,000) and stopped when 1 epoch had brought nothing better" in note["text"]
+    assert "(a 1,000; of at most 2,000), and stopped when 1 epoch had brought nothing better" in note["text"]

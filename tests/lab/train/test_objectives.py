@@ -147,6 +147,8 @@ def test_votes_are_compared_with_the_likeliest_class_in_one_verdict(tmp_path):
     words = (
         "--label-probs",
         "p_*",
+        "--folds",
+        "1",
         "--seeds",
         "3",
         "--epochs",
@@ -182,7 +184,7 @@ def test_votes_are_compared_with_the_likeliest_class_in_one_verdict(tmp_path):
 
 @pytest.mark.nightly  # by day two arms are asked this
 def test_mixed_arms_have_the_same_bits_for_any_number_of_workers(tmp_path):
-    words = ("compare", "digits", "--model", "linear", "--seeds", "3", "--epochs", "2", "-q")
+    words = ("compare", "digits", "--model", "linear", "--folds", "1", "--seeds", "3", "--epochs", "2", "-q")
     words = (*words, "--arm", "onehot", "--arm", "mixup:0.2")
     for workers in ("1", "2"):
         ran = run_sfumato(*words, "--workers", workers, "--out", f"run{workers}", folder=tmp_path)
