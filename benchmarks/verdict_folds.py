@@ -48,7 +48,7 @@ class Cell(NamedTuple):
 
 
 CELLS = (
-    Cell("penbased", 300, 100, 20), Cell("penbased", 900, 100, 10), Cell("penbased", 1800, 80, 10),
+    Cell("penbased", 300, 100, 20), Cell("penbased", 900, 100, 4), Cell("penbased", 1800, 80, 10),
     Cell("letter", 900, 80, 10), Cell("letter", 1800, 60, 10),
     Cell("magic", 300, 100, 20), Cell("magic", 900, 80, 10), Cell("magic", 1800, 60, 10),
     Cell("satimage", 300, 80, 20), Cell("satimage", 900, 80, 10), Cell("satimage", 1800, 60, 10),

@@ -70,8 +70,8 @@ def finding(base: ArmResult, other: ArmResult, row: ArmDifference) -> str:
     if row["finding"] == "not tested":
         fewer = int(min(base.mistakes, other.mistakes))
         return (
-            f"{name}: not tested, because one arm makes only {plural(fewer, 'mistake')} per model, and the test needs "
-            f"{MIN_MISTAKES} (difference {shown.value(row['mean'], sign=True)})."
+            f"{name}: not tested, because one arm makes only {plural(fewer, 'mistake')} on these rows, and the test "
+            f"needs {MIN_MISTAKES} (difference {shown.value(row['mean'], sign=True)})."
         )
     before, after = (shown.value(arm.metrics[row["metric"]].mean) for arm in (base, other))
     margin, p, inner = shown.amount(row.get("margin") or 0.0), row["p_adjusted"], row.get("inner")

@@ -131,7 +131,7 @@ def test_explain_writes_a_page_of_as_many_classes_as_a_page_can_show(tmp_path):
         (("explane",), 'Did you mean "explain"?'),
         (("explain", "--eps", "much"), 'Invalid value for --eps: "much" is not a number'),
         (("compare", "digits", "--eps", "much"), 'Invalid value for --eps: "much" is not a number'),
-        (("compare", "digits", "--quux", "x"), "Unknown option: --quux. Options: sfumato compare --help"),
+        (("compare", "digits", "--zzz", "x"), "Unknown option: --zzz. Options: sfumato compare --help"),
         (
             ("doctor", "digits", "--eps", "0.1"),
             "--eps is an option of compare, and doctor has no use for it; leave it out",

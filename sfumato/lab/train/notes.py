@@ -108,7 +108,7 @@ def notes_on_training(plan: Plan, records: Sequence[RunRecord]) -> list[Note]:
             )
         notes.append(Note(code="early-stop" if plan.early_stop else "best-epoch", text=f"{text}."))
         risen = [record for record in records if plan.early_stop is None and _turned(record)]
-        if risen:
+        if 2 * len(risen) > len(records):
             nll = [
                 epoch["validation_nll_after_temperature"]
                 for record in risen
