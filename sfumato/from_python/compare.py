@@ -79,9 +79,9 @@ def compare(
     >>> x, y = rng.normal(size=(120, 3)), np.repeat([0, 1], 60)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     out = os.path.join(folder, "run")
-    ...     found = compare(x + y[:, None], y, model="linear", seeds=3, epochs=2, workers=1, out=out, quiet=True)
+    ...     found = compare(x + y[:, None], y, model="linear", epochs=2, workers=1, out=out, quiet=True)
     >>> [arm["name"] for arm in found.summary["arms"]], found.to_frame().shape[0]
-    (['one-hot', 'smoothed'], 14)
+    (['one-hot', 'smoothed'], 18)
     """
     from sfumato.extras import require_lab
 

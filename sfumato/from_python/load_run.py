@@ -108,7 +108,7 @@ def load_run(
     >>> x, y = np.random.default_rng(0).normal(size=(120, 3)), np.repeat([0, 1], 60)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     out = os.path.join(folder, "run")
-    ...     found = compare(x + y[:, None], y, model="linear", seeds=3, epochs=2, workers=1, out=out, quiet=True)
+    ...     found = compare(x + y[:, None], y, model="linear", epochs=2, workers=1, out=out, quiet=True)
     ...     chosen = load_run(out, arm="smoothed")
     >>> chosen.predict_proba(x[:5]).shape, chosen.classes_.tolist()
     ((5, 2), [0, 1])
