@@ -37,6 +37,7 @@ from verdict_anywhere import groups, unpaired
 from verdict_figures import markdown
 from verdict_folds import rotated
 from verdict_known import known
+from verdict_looks import looks
 from verdict_margins import margins
 from verdict_rivals import Result, judge
 from verdict_tables import tables
@@ -224,6 +225,7 @@ def main() -> None:
         "known": lambda: known(options.cache, options.scale, say),
         "tables": lambda: tables(options.scale, say),
         "margins": lambda: margins(options.cache, options.scale, say),
+        "looks": lambda: looks(max(1, round(400 * options.scale))),
         "folds": lambda: rotated(options.cache, options.scale, Places(options.packages), say),
     }
     about = environment(("torch", "numpy", "scipy", "scikit-learn"))

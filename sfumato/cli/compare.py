@@ -48,8 +48,9 @@ def compare(
     Args:
         options: Those of the comparison.
         dry_run: Say what would run, and about how much time, memory and disk it takes; write nothing.
-        resume: A run that was stopped: go on with it, to the same result. Takes no DATA and no other option but
-            --workers, --on, --track, --json and --quiet. Of a finished run it prints the result.
+        resume: Continue a stopped run, to the same result. Of a finished run: print the result, or with --seeds S
+            train more seeds per fold and judge again, in a new folder (--out), with the error of all looks kept at
+            5 %. Everything else but --workers, --on, --track, --json and --quiet comes from the run.
         config: A TOML file with any of these options.
         json: Print one JSON object instead of text.
         quiet: No progress.
@@ -86,14 +87,22 @@ def _resumed(run: str, options: Options, watcher: Watcher) -> dict[str, Any]:
     from sfumato.lab import compare as lab
     from sfumato.runs.folder import find
 
-    alone = {"resume", "workers", "on", "track", "json", "quiet"}
-    more = [name for name, source in sources.items() if source == "command line" and name not in alone]
+    asked = {name for name, source in sources.items() if source == "command line"}
+    more = [name for name in asked if name not in {"resume", "workers", "on", "track", "json", "quiet", "seeds", "out"}]
     if more:
         what = "DATA" if more == ["data"] else "--" + next(n for n in more if n != "data").replace("_", "-")
         raise UsageError(f"--resume takes everything from the run; leave out {what}")
     final, whole = find(run)
+    where = {name: getattr(options, name) for name in ("workers", "on", "track")}
     if not whole:
-        return lab.resume(final, workers=options.workers, on=options.on, track=options.track, watcher=watcher)
+        if given := sorted(asked & {"seeds", "out"}):
+            raise UsageError(f"{final} was stopped: resume it first, and add seeds then; leave out --{given[0]}")
+        return lab.resume(final, **where, watcher=watcher)
+    if options.seeds is not None and "seeds" in asked:
+        command = typed_line("sfumato", *_repeatable())
+        return lab.look_again(final, options.seeds, out=options.out, command=command, **where, watcher=watcher)
+    if "out" in asked:
+        raise UsageError(f"{final} is complete: --out names the folder of a second look, which --seeds asks for")
     from sfumato.runs.read import load_run
 
     return {**load_run(final).summary, "run": str(final)}

@@ -59,8 +59,9 @@ def compare(
             that the command takes, such as ``"flowers.csv"`` or ``"digits"``.
         y: (N,) labels, (N, K) soft labels, or the name of the label column of a data frame. Without ``y``, a data frame
             has a column called label, target, class or y.
-        resume: the folder of a run that was stopped, to go on with it, to the same bits. Data in memory are given
-            again; other options than ``workers``, ``on`` and ``track`` come from the run.
+        resume: the folder of a stopped run, to continue it to the same bits; or of a finished one with ``seeds`` above
+            its own, to judge it again with more models in a new folder (``out``). Data in memory are given again; all
+            other options than ``workers``, ``on`` and ``track`` come from the run.
         quiet: show no progress on stderr.
         options: those of the command, by the same names: ``eps=0.05``, ``over="all"``, ``seeds=3``, ``out="run"``. What
             the command takes with commas between may be a list, and ``weight``, ``group`` and ``split`` may be arrays
@@ -121,19 +122,25 @@ def _resumed(
     from sfumato.runs.folder import find
 
     asked = options_of(IN_MEMORY, options)
-    more = [name for name in options if name not in _WHERE]
+    more = [name for name in options if name not in (*_WHERE, "seeds", "out")]
     if more:
         raise OptionError(f"resume takes everything from the run; leave out {more[0]}")
     if isinstance(X, (str, os.PathLike)):
         raise OptionError("resume reads the data where the run says; leave out X")
     final, whole = find(os.fspath(run))
+
+    def read(options: Options) -> Data:
+        return prepare_table(table_in_memory(X, y, options.roles(), beside))
+
+    how: dict[str, Any] = {name: getattr(asked, name) for name in _WHERE} | {"read": None if X is None else read}
+    if whole and asked.seeds is not None:
+        command = f"sf.compare(resume={os.fspath(run)!r}, seeds={asked.seeds})"
+        made = lab.look_again(final, asked.seeds, out=asked.out, command=command, **how, watcher=watch.watcher())
+        return _found(Path(made["run"]))
     if not whole:
-
-        def read(options: Options) -> Data:
-            return prepare_table(table_in_memory(X, y, options.roles(), beside))
-
-        where = {name: getattr(asked, name) for name in _WHERE}
-        lab.resume(final, read=None if X is None else read, **where, watcher=watch.watcher())
+        if asked.seeds is not None:
+            raise OptionError(f"{final} was stopped: resume it first, and add seeds then; leave out seeds")
+        lab.resume(final, **how, watcher=watch.watcher())
     return _found(final)
 
 

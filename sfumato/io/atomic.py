@@ -58,6 +58,14 @@ def write_bytes(path: Path, content: bytes) -> None:
         file.write(content)
 
 
+def link(path: Path, name: Path) -> None:
+    """Give a file a second name; a copy where the file system has no links."""
+    try:
+        os.link(path, name)
+    except OSError:
+        write_bytes(name, path.read_bytes())
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file, UTF-8, whole or not at all."""
     write_bytes(path, text.encode())

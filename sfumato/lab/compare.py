@@ -24,7 +24,7 @@ from sfumato.lab.execute.torchrun import ONE_PROCESS, Ranks, joined
 from sfumato.lab.ladder import select_strength
 from sfumato.lab.options import Options, to_toml
 from sfumato.lab.prepared import Prepared, prepared
-from sfumato.lab.resume import finished, hashes_of_files, reopened
+from sfumato.lab.resume import finished, hashes_of_files, note_on_looks, reopened, with_more_seeds
 from sfumato.lab.summary import arithmetic, environment_of, summary_of, versions
 from sfumato.lab.trackers import Tracker
 from sfumato.lab.train import Plan
@@ -152,6 +152,21 @@ def resume(
     return _work(_Job(folder, ready, watcher, clock, notes))
 
 
+def look_again(run: Path, seeds: int, *, watcher: Watcher = NULL_WATCHER, **how: Any) -> dict[str, Any]:
+    """Judge a complete comparison again with more seeds, in a folder of its own.
+
+    Args:
+        run: the folder of the comparison.
+        seeds: models per arm and fold in all, those of the run included.
+        watcher: who sees how it goes.
+        how: ``out``, ``command``, ``read``, ``workers``, ``on`` and ``track``, as of
+            :func:`sfumato.lab.resume.with_more_seeds`, which may raise OptionError, RunError and DataError.
+    """
+    clock = time.perf_counter()
+    folder, ready, notes = with_more_seeds(run, seeds, **how)
+    return _work(_Job(folder, ready, watcher, clock, notes))
+
+
 def _begun(ready: Prepared, sources: Mapping[str, str], command: str, notes: list[Note], world: int) -> RunFolder:
     """The run folder, with all that going on with it would need."""
     resolved = {"epochs": ready.plan.epochs, "batch_size": ready.plan.batch_size, "model": ready.model.name}
@@ -242,7 +257,10 @@ def _judge(
         arms, candidates, note = select_strength(folder.path, arms, tasks, records, ready.rows("test"))
         notes.append(note)
     shown = [record for record in records if record["arm"] in {arm.name for arm in arms}]
-    summary, extra = summary_of(folder.path, str(folder.final), ready, arms, records)
+    looks = folder.start.get("looks", [])
+    summary, extra = summary_of(folder.path, str(folder.final), ready, arms, records, looks)
+    if looks:
+        notes.append(note_on_looks(looks, ready.models))
     extra["notes"] = [
         *notes,
         ready.design,

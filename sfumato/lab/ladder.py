@@ -6,14 +6,13 @@ rows of the other folds. No process that trains a candidate is given a test row.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sfumato.evaluate.statistics.differences import Metric
-from sfumato.io.atomic import write_bytes
+from sfumato.io.atomic import link
 from sfumato.lab.arms import Arm
 from sfumato.lab.choose_model import one_thread
 from sfumato.messages import Note
@@ -114,10 +113,7 @@ def _read_test_rows(task: RunTask, arm: Arm, test: Part) -> None:
     whole = replace(task, arm=arm, parts=PARTS)
     for what, path in task.files.items():
         if whole.files[what] != path and not whole.files[what].exists():
-            try:
-                os.link(path, whole.files[what])
-            except OSError:  # a file system without links
-                write_bytes(whole.files[what], path.read_bytes())
+            link(path, whole.files[what])
     save_logits(whole, "test", trained_model(whole), test, torch.from_numpy(test.features).to(task.device))
 
 

@@ -26,6 +26,7 @@ from sfumato.runs.schema import (
     SUMMARY_SCHEMA,
     ArmSummary,
     ColumnSummary,
+    Look,
     PairedHashes,
     RangeOfMetric,
     RunRecord,
@@ -71,7 +72,7 @@ def processor() -> str:
 
 
 def summary_of(
-    folder: Path, run: str, ready: Prepared, arms: Sequence[Arm], records: Sequence[RunRecord]
+    folder: Path, run: str, ready: Prepared, arms: Sequence[Arm], records: Sequence[RunRecord], looks: list[Look]
 ) -> tuple[Summary, dict[str, Any]]:
     """The summary, and what of ``env.json`` follows from the logits."""
     table, split, classes, folds = ready.data.table, ready.data.split, ready.classes, ready.data.folds
@@ -88,6 +89,7 @@ def summary_of(
         grouped=grouped,
         aim=ready.options.aim,
         cost=SeedCost(seconds),
+        looks=looks,
     )
     concluded["warnings"][:0] = warnings_in(ready.data)
     noise = None if ready.data.noisy is None else ready.data.noisy.describe()
@@ -112,6 +114,8 @@ def summary_of(
         **concluded,
         "columns": columns_of(ready.data),
     }
+    if looks:
+        summary["looks"] = looks
     distinct = results[0].metrics["accuracy"].values.shape[1]
     extra: dict[str, Any] = {
         "temperatures": {

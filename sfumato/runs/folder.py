@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 SCHEMA = "sfumato.work/1"
 PARTIAL = ".partial"
 START = Path("work") / "start.sealed"
+WHOLE = Path("work") / "whole.sealed"  # what START is called once the run is complete
 _MAX_CONFIG = 16 * 2**20  # bytes that are read of config.toml
 
 
@@ -124,12 +125,7 @@ class RunFolder:
         try:
             if final.is_dir() and not partial.is_dir():  # renamed by another process before this one had the lock
                 raise TakenError(f"{final} was finished by another process just now")
-            try:
-                with open(partial / "config.toml", "rb") as config:
-                    start = _start(partial, config.read(_MAX_CONFIG))
-            except OSError as error:
-                lost = f"{partial / 'config.toml'} cannot be read ({error.strerror})"
-                raise RunError(f"{lost}, so the run cannot go on; start it again") from None
+            start = read_start(partial)
             _remove_scratch(partial)
             last = start["sessions"][-1]
             if last["seconds"] is None:  # a killed process: its newest file is the last sign of it
@@ -146,7 +142,7 @@ class RunFolder:
     def finish(self) -> Path:
         """Drop the scratch files and give the folder its name, in one rename.
 
-        ``start.sealed`` is removed first: where it is missing, the run is complete and only has to be renamed.
+        ``start.sealed`` gets another name first: where it is missing, the run is complete and only has to be renamed.
         """
         try:
             _remove_scratch(self.path)
@@ -155,9 +151,8 @@ class RunFolder:
             sync(self.path)
             if os.path.lexists(self.final):
                 raise RunError(f"{self.final} was made meanwhile; this run is whole in {self.path}")
-            if (self.path / "work").is_dir():
-                (self.path / START).unlink(missing_ok=True)
-                shutil.rmtree(self.path / "work")
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(self.path / START, self.path / WHOLE)
             os.rename(self.path, self.final)
             sync(self.final.parent)
         except OSError as error:
@@ -196,17 +191,23 @@ def find(run: str) -> tuple[Path, bool]:
         return folder.finish(), True
 
 
-def _start(partial: Path, config: bytes) -> dict[str, Any]:
-    """What ``start.sealed`` says of how the run was begun; RunError where ``config.toml`` was changed since."""
+def read_start(folder: Path, name: Path = START) -> dict[str, Any]:
+    """How a run was begun, by its file; RunError where that is unknown, or ``config.toml`` was changed since."""
     try:
-        start: dict[str, Any] = {**check(read_sealed(partial / START), WorkStart, partial / START)}
+        with open(folder / "config.toml", "rb") as file:
+            config = file.read(_MAX_CONFIG)
+    except OSError as error:
+        lost = f"{folder / 'config.toml'} cannot be read ({error.strerror})"
+        raise RunError(f"{lost}, so the run cannot go on; start it again") from None
+    try:
+        start: dict[str, Any] = {**check(read_sealed(folder / name), WorkStart, folder / name)}
     except (OSError, ValueError):
         start = {"schema": None}
     if start["schema"] != SCHEMA:
-        raise RunError(f"{partial / START} does not say how the run was begun, so it cannot go on; start it again")
+        raise RunError(f"{folder / name} does not say how the run was begun, so it cannot go on; start it again")
     if hashlib.sha256(config).hexdigest() != start["config"]:
-        again = typed_line("sfumato", "compare", "-c", str(partial / "config.toml"))
-        changed = f"{partial / 'config.toml'} was changed since the run was begun"
+        again = typed_line("sfumato", "compare", "-c", str(folder / "config.toml"))
+        changed = f"{folder / 'config.toml'} was changed since the run was begun"
         raise RunError(f"{changed}, so it cannot go on; start it again with `{again}`")
     return start
 

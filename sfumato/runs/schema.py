@@ -84,6 +84,7 @@ class ArmDifference(TypedDict):
     mean: Number
     low: Number
     high: Number
+    se: Number
     p_adjusted: Number | None
     finding: Text | None
     margin: NotRequired[Number | None]
@@ -149,6 +150,14 @@ class VerdictSummary(TypedDict):
     sentences: list[Text]
 
 
+class Look(TypedDict):
+    """A verdict on fewer models of each arm than there are now, with the standard error of each headline difference."""
+
+    models: Whole
+    state: Text
+    standard_errors: dict[Text, dict[Text, Number]]  # of each arm against the first, in each metric
+
+
 class Summary(TypedDict):
     """The object that ``compare`` and ``judge`` print with ``--json``; ``run`` is the folder, or the models' name."""
 
@@ -161,6 +170,7 @@ class Summary(TypedDict):
     warnings: NotRequired[list[RunWarning]]
     verdict: VerdictSummary
     by_class: NotRequired[list[ClassSummary]]
+    looks: NotRequired[list[Look]]  # before this one, after each of which models were added
     columns: NotRequired[list[ColumnSummary]]
     notes: NotRequired[list[Note]]
 
@@ -334,6 +344,7 @@ class WorkStart(TypedDict):
     ranks: NotRequired[Whole | None]
     noise: NotRequired[Text | None]
     files: NotRequired[dict[Text, Text]]  # SHA-256 of each file that an arm names
+    looks: NotRequired[list[Look]]
     config: Text
     sessions: list[Session]
 

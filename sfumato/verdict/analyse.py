@@ -27,7 +27,7 @@ from sfumato.evaluate.scores.soft_labels import SOFT, SoftLabels, Truth
 from sfumato.evaluate.statistics.differences import Metric, ModelRows, Pair, compare_pairs
 from sfumato.evaluate.statistics.groups import RowGroups
 from sfumato.evaluate.statistics.margins import Margins
-from sfumato.runs.schema import ArmDifference, RangeOfMetric
+from sfumato.runs.schema import ArmDifference, Look, RangeOfMetric
 from sfumato.verdict.arms import ComparedArm
 
 Matrix = npt.NDArray[np.float64]
@@ -229,11 +229,17 @@ def summarise(result: ArmResult) -> dict[str, RangeOfMetric]:
 
 
 def differences(
-    results: Sequence[ArmResult], margins: Margins | None = None, *, paired: bool = True, first: str | None = None
+    results: Sequence[ArmResult],
+    margins: Margins | None = None,
+    *,
+    paired: bool = True,
+    first: str | None = None,
+    looks: Sequence[Look] | None = None,
 ) -> list[ArmDifference]:
     """Every other arm minus the first, metric by metric; the headline ones tested together and adjusted by Holm.
 
-    ``first`` is the headline metric that matters most, which is then tested before the others.
+    ``first`` is the headline metric that matters most, which is then tested before the others. ``looks`` are the looks
+    at fewer models before this one, so that all together err in 5 %; None where there is one look alone.
     """
     base, others = results[0], results[1:]
     pairs: list[tuple[ArmResult, Pair]] = []
@@ -243,7 +249,9 @@ def differences(
             if name in base.metrics:
                 part_of = {"eaurc": base.aurc, "accuracy": base.errors}.get(name) or base.metrics[name]
                 fewer = min(other.mistakes, base.mistakes)
-                pairs.append((other, Pair(name, metric, base.metrics[name], part_of, both, fewer)))
+                errors = [each["standard_errors"].get(other.arm.name, {}).get(name) for each in looks or ()]
+                earlier = None if looks is None else [each for each in errors if each is not None]
+                pairs.append((other, Pair(name, metric, base.metrics[name], part_of, both, fewer, earlier)))
     found = compare_pairs([pair for _, pair in pairs], margins or Margins(), first=first)
     return [
         {
@@ -253,6 +261,7 @@ def differences(
             "mean": each.mean,
             "low": each.low,
             "high": each.high,
+            "se": each.se,
             "p_adjusted": each.p_adjusted,
             "finding": each.finding,
             "margin": each.margin,

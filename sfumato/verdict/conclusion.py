@@ -15,7 +15,7 @@ import numpy.typing as npt
 from sfumato.evaluate.statistics.margins import Margins
 from sfumato.extras import lab_imports
 from sfumato.messages import RunWarning
-from sfumato.runs.schema import ArmDifference, ClassSummary, VerdictSummary
+from sfumato.runs.schema import ArmDifference, ClassSummary, Look, VerdictSummary
 from sfumato.text import share, short
 from sfumato.verdict.analyse import ArmResult, differences
 from sfumato.verdict.by_class import by_class
@@ -48,13 +48,15 @@ def conclude(
     grouped: bool = False,
     aim: str | None = None,
     cost: SeedCost | None = None,
+    looks: Sequence[Look] | None = None,
 ) -> Conclusion:
     """Compare the arms with the first of them, on test rows with these labels, (N,).
 
-    ``aim`` is what matters most, one of :data:`~sfumato.verdict.decision.AIMS`; ``cost`` is that of more models.
+    ``aim`` is what matters most, one of :data:`~sfumato.verdict.decision.AIMS`; ``cost`` is that of more models, and
+    ``looks`` are those at fewer models before; None where no more can be trained.
     """
     first = None if aim is None else AIMS[aim]
-    against_first = differences(results, margins, paired=paired, first=first)
+    against_first = differences(results, margins, paired=paired, first=first, looks=looks)
     return {
         "differences": against_first,
         "warnings": warnings_of(results, labels, class_names),

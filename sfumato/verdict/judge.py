@@ -308,7 +308,17 @@ def _of_run(folder: Path, against: str | None, margins: Margins, aim: str | None
     grouped = run.env["data"].get("groups") is not None
     seconds = run.env.get("seconds_per_seed")
     cost = None if seconds is None else SeedCost(seconds)
-    concluded = conclude(results, run.labels, names, margins, order=order, grouped=grouped, aim=aim, cost=cost)
+    concluded = conclude(
+        results,
+        run.labels,
+        names,
+        margins,
+        order=order,
+        grouped=grouped,
+        aim=aim,
+        cost=cost,
+        looks=summary.get("looks", []),
+    )
     concluded["verdict"]["sentences"] += noise_sentences(run.env["data"].get("noise"))
     concluded["warnings"] = list(summary.get("warnings", []))
     data: DataSummary = {

@@ -67,8 +67,8 @@ def settle(decision: Decision, tests: int, *, grouped: bool = False, cost: SeedC
     elif cost is not None:
         folds = estimate.folds
         sees.append(
-            f"Three seeds per fold (--seeds 3) take {3 * folds} models of each arm{cost.of(3 * folds)}, and show how "
-            "much of the uncertainty is due to seeds."
+            f"Three seeds per fold (--resume RUN --seeds 3) take {3 * folds} models of each arm{cost.of(3 * folds)}, "
+            "and show how much of the uncertainty is due to seeds."
         )
     return [do, *sees]
 
@@ -124,7 +124,7 @@ def _by_seeds(decision: Decision, plans: Sequence[_Plan], cost: SeedCost | None)
         return ""
     seeds, inside, plan = min(needed, key=lambda each: each[:2])
     time = "" if cost is None else cost.of((seeds - plan.estimate.seeds) * plan.estimate.folds)
-    run = f"run about {seeds} seeds{' per fold' * (plan.estimate.folds > 1)} (--seeds{time})"
+    run = f"run about {seeds} seeds{' per fold' * (plan.estimate.folds > 1)} (--resume RUN --seeds {seeds}{time})"
     if not decision.other.arm.method:
         run = f"train about {seeds} models of each arm"
     return f"To decide, {run}: they would {plan.result(inside=inside)}."

@@ -20,6 +20,7 @@ from sfumato.lab.models import build
 from sfumato.lab.options import Options
 from sfumato.lab.resume import hashes_of_files, reopened
 from sfumato.runs.folder import RunError
+from sfumato.verdict.judge import judge
 from tests.conftest import run_sfumato
 from tests.lab.arms.conftest import table
 
@@ -79,6 +80,47 @@ def test_of_a_whole_run_the_result_is_printed_again_and_nothing_is_touched(tmp_p
     assert (stored.code, stored.err) == (0, "")
     assert stored.json() == json.loads((tmp_path / "run" / "summary.json").read_text(encoding="utf-8"))
     assert contents(tmp_path) == files
+
+
+@pytest.mark.parametrize("ladder", [None, "0,0.05,0.1"])
+def test_more_seeds_give_the_models_of_a_comparison_that_had_them_from_the_start(ladder, tmp_path):
+    short = {"model": "linear", "epochs": 1, "workers": 1, "folds": 3, "ladder": ladder}
+    run = tmp_path / "run"
+    first = lab.compare(Options("digits", **short, out=str(run)))
+    before, trained = contents(run), set[RunKey]()
+    second = lab.look_again(
+        run, 2, out=str(tmp_path / "two"), workers=1, on=None, track=None,
+        watcher=replace(NULL_WATCHER, progress=lambda run, _: trained.add(run)),
+    )  # fmt: skip
+    assert {key.seed for key in trained} == {3, 4, 5}
+    assert contents(run) == before
+    whole = lab.compare(Options("digits", **short, seeds=2, out=str(tmp_path / "whole")))
+    mine, theirs = bits(tmp_path / "two"), bits(tmp_path / "whole")
+    same = [name for name in theirs if name.startswith(("logits", "weights", "metrics"))]
+    assert {name: mine[name] for name in same} == {name: theirs[name] for name in same}
+    (look,) = second["looks"]
+    errors = {d["metric"]: d["se"] for d in first["differences"] if d["p_adjusted"] is not None}
+    assert look == {"models": 3, "state": first["verdict"]["state"], "standard_errors": {"smoothed": errors}}
+    for one, other in zip(second["differences"], whole["differences"], strict=True):
+        assert (one["mean"], one["low"], one["se"]) == (other["mean"], other["low"], other["se"])
+        if one["p_adjusted"] is not None:
+            assert one["p_adjusted"] == 1 or one["p_adjusted"] != other["p_adjusted"]  # it is not the first look
+    judged = judge(tmp_path / "two").summary["differences"]
+    assert [each["p_adjusted"] for each in judged] == [each["p_adjusted"] for each in second["differences"]]
+
+
+def test_the_fifth_look_fewer_seeds_and_a_stopped_run_are_refused(tmp_path):
+    run = tmp_path / "run"
+    lab.compare(Options("digits", model="linear", epochs=1, workers=1, folds=3, out=str(run)))
+    where = {"workers": None, "on": None, "track": None}
+    with pytest.raises(OptionError, match=r"--seeds must be above 1, the seeds of .*run, to add some; got 1"):
+        lab.look_again(run, 1, **where)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    look = {"models": 3, "state": "undecided", "standard_errors": {}}
+    (run / "summary.json").write_text(json.dumps(summary | {"looks": [look] * 3}), encoding="utf-8")
+    with pytest.raises(OptionError, match="run is look 4, the last that an error of 5 % allows"):
+        lab.look_again(run, 2, **where)
 
 
 def _moved_to_the_next(share: float) -> str:

@@ -115,7 +115,7 @@ def write_run(
             finding = None if p is None else good if p < 0.05 else "inconclusive"
             margin = {"accuracy": 0.005, "nll_after_temperature": 0.003, "eaurc": 0.0002}.get(metric)
             ends = {"mean": mean, "low": mean - half, "high": mean + half}
-            told = {"p_adjusted": p, "finding": finding, "margin": margin}
+            told = {"se": half / 2, "p_adjusted": p, "finding": finding, "margin": margin}
             differences.append({"metric": metric, "arm": arm, "against": "one-hot", **ends, **told})
     summary = {
         "schema": "sfumato.compare/4",

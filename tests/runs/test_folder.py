@@ -28,7 +28,9 @@ def test_a_run_folder_takes_its_name_in_one_step_and_is_never_overwritten(tmp_pa
         begin(str(tmp_path / "run"))
     write_text(folder.path / "a.txt", "whole")
     assert folder.finish() == tmp_path / "run"
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["a.txt", "config.toml", "logits", "weights"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+            "a.txt", "config.toml", "logits", "weights", "work",
+        ]  # fmt: skip
     with pytest.raises(RunError, match="run exists already and a run folder is never overwritten"):
         begin(str(tmp_path / "run"))
 

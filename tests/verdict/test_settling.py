@@ -69,8 +69,8 @@ def test_it_names_the_seeds_that_power_asks_for_and_the_metric_that_needs_fewest
     needed = seeds_needed(nll, 3)
     assert 5 < needed < seeds_needed(accuracy, 3)
     assert do == (
-        f"To decide, run about {needed} seeds (--seeds): they would settle log loss after temperature scaling, if the "
-        "difference is as large as it looks (0.1)."
+        f"To decide, run about {needed} seeds (--resume RUN --seeds {needed}): they would settle log loss after "
+        "temperature scaling, if the difference is as large as it looks (0.1)."
     )
 
 
@@ -84,7 +84,8 @@ def test_a_cost_is_a_round_number(seconds, models, told):
 
 def test_the_cost_is_that_of_the_seeds_to_come():
     do, *_ = settle(decided(nll_after_temperature=noise(0.1, seed=1)), 3, cost=SeedCost(90))
-    assert f"(--seeds{SeedCost(90).of(seeds_needed(noise(0.1, seed=1), 3) - 5)})" in do
+    needed = seeds_needed(noise(0.1, seed=1), 3)
+    assert f"--seeds {needed}{SeedCost(90).of(needed - 5)})" in do
 
 
 def test_it_names_the_difference_that_is_found_now_and_the_one_that_only_rows_can_settle():
@@ -164,7 +165,7 @@ def test_more_tests_need_more_seeds(tests):
 def test_it_never_asks_for_as_many_seeds_as_there_were():
     said = settle(decided(accuracy=noise(2.0)), 1)
     assert seeds_needed(noise(2.0), 1) < 5
-    assert said[0].startswith("To decide, run about 6 seeds (--seeds): they would settle accuracy")
+    assert said[0].startswith("To decide, run about 6 seeds (--resume RUN --seeds 6): they would settle accuracy")
 
 
 @pytest.mark.parametrize(("wrong", "rows"), [(20, "about 450"), (7, "about 1,300"), (0, "more")])

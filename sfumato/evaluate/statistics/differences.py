@@ -15,6 +15,7 @@ import numpy.typing as npt
 from sfumato.evaluate.metrics.registry import METRICS
 from sfumato.evaluate.statistics.groups import RowGroups
 from sfumato.evaluate.statistics.intervals import Estimate, estimate_interval, estimate_unpaired, holm
+from sfumato.evaluate.statistics.looks import adjustment
 from sfumato.evaluate.statistics.margins import FindingName, Margins, finding_of
 
 Matrix = npt.NDArray[np.float64]
@@ -100,6 +101,7 @@ class Pair:
     base: Metric
     paired: bool
     mistakes: float  # of the arm with fewer, over all distinct test rows
+    earlier: Sequence[float] | None = None  # standard errors at earlier looks; None where no more models will be added
 
 
 @dataclass(frozen=True)
@@ -108,8 +110,8 @@ class Difference:
 
     Attributes:
         metric: its name.
-        mean, low, high: the difference with its 95 % interval.
-        p_adjusted: adjusted for all headline tests; None outside them.
+        mean, low, high, se: the difference with its 95 % interval and its standard error.
+        p_adjusted: adjusted for all headline tests, and for looks before and after this one; None outside them.
         finding: of a headline metric, as of :func:`~sfumato.evaluate.statistics.margins.finding_of`; else None.
         margin: the largest difference that does not matter, in the metric's unit; None outside the headline metrics.
         inner: the 90 % interval, whose ends two one-sided tests at 5 % go by.
@@ -119,6 +121,7 @@ class Difference:
     mean: float
     low: float
     high: float
+    se: float
     p_adjusted: float | None = None
     finding: FindingName | None = None
     margin: float | None = None
@@ -140,7 +143,7 @@ def compare_pairs(pairs: Sequence[Pair], margins: Margins, *, first: str | None 
         for place, each in enumerate(pairs)
         if METRICS[each.metric].headline and not (each.metric in _ON_MISTAKES and each.mistakes < MIN_MISTAKES)
     ]
-    adjusted = _adjusted([(pairs[place].metric, _chance(differences[place])) for place in tested], first)
+    adjusted = _adjusted([(pairs[place].metric, _chance(pairs[place], differences[place])) for place in tested], first)
     p_adjusted = dict(zip(tested, adjusted, strict=True))
     return [
         _described(pair, estimate, margins, p_adjusted.get(place))
@@ -161,7 +164,7 @@ def _adjusted(tests: Sequence[tuple[str, float]], first: str | None) -> list[flo
 
 def _described(pair: Pair, estimate: Estimate, margins: Margins, p_adjusted: float | None) -> Difference:
     defined = METRICS[pair.metric]
-    plain = Difference(pair.metric, estimate.mean, estimate.low, estimate.high)
+    plain = Difference(pair.metric, estimate.mean, estimate.low, estimate.high, estimate.se)
     if not defined.headline:
         return plain
     number, part = margins.of(pair.metric)
@@ -186,9 +189,10 @@ def _described(pair: Pair, estimate: Estimate, margins: Margins, p_adjusted: flo
     return replace(plain, p_adjusted=p_adjusted, finding=finding, margin=margin, inner=estimate.interval(0.9))
 
 
-def _chance(estimate: Estimate) -> float:
+def _chance(pair: Pair, estimate: Estimate) -> float:
     """The p-value of a difference; where all rows differ alike, of as many signs of a fair coin, whose first is free.
 
     Two rows that differ by the same, as those of an E-AURC always do, are no certainty.
     """
-    return 0.5 ** (estimate.rows - 1) if estimate.se == 0 and estimate.mean != 0 else estimate.p
+    p = 0.5 ** (estimate.rows - 1) if estimate.se == 0 and estimate.mean != 0 else estimate.p
+    return p if pair.earlier is None else min(p * adjustment(pair.earlier, estimate.se), 1.0)
