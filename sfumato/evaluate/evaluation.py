@@ -25,9 +25,9 @@ class Evaluation:
     """Every number of one model on labelled rows; all are against the labels, whatever the training target was.
 
     Each metric of :data:`sfumato.evaluate.METRICS`, which defines it, is an attribute of its name: ``result.accuracy``.
-    ``top5`` is None if K ≤ 5, ``agreement`` and ``kl`` are None for hard labels, and what needs logits is None for
-    ``probs``. A temperature and the numbers after it are None too where the NLL is infinite at every T, and the numbers
-    after temperature where one fold holds all rows.
+    ``top5`` is None if K ≤ 5, ``agreement`` and ``kl`` are None for hard labels, and what needs logits is None where
+    zeros or rounding of ``probs`` have lost them. A temperature and the numbers after it are None too where the NLL is
+    infinite at every T, and the numbers after temperature where one fold holds all rows.
 
     ``rows`` and ``classes`` are N and K; ``tied`` is the share of the rows in which another class has the same largest
     logit. The ECE of a perfectly calibrated model lies between ``ece_noise_low`` and ``ece_noise_high`` 95 % of the
@@ -79,8 +79,8 @@ def evaluate(
 
     Args:
         logits: (N, K), torch or numpy, any float type.
-        probs: probabilities instead, (N, K), rows that sum to 1. Numbers that need logits are then None, because
-            rounded probabilities do not give the logits back where they matter.
+        probs: probabilities instead, (N, K), rows that sum to 1. Their logarithms are logits up to a constant per row;
+            numbers that need logits are None if a probability is 0 or rounding moves its logarithm by more than 5 %.
         labels: class indices, (N,) integers. A row of −100 does not count.
         label_probs: soft labels instead, :math:`q`, (N, K), rows that sum to 1. The log loss is then the cross entropy
             to q, and a row is right as far as q of its predicted class says; accuracy takes the mode of q.
@@ -148,7 +148,7 @@ def metric(
 
     Raises:
         ValueError: a name that is no metric, or one that these scores do not have: no temperature and no logit gap for
-            probabilities, no top5 for 5 classes or fewer, no divergence and no agreement for hard labels.
+            rounded probabilities, no top5 for 5 classes or fewer, no divergence and no agreement for hard labels.
 
     >>> logits = np.array([[2.0, 0.0], [0.0, 1.0], [0.0, 3.0], [0.0, 4.0]])
     >>> found = metric("accuracy", logits=logits, labels=np.array([0, 1, 0, 1]), weights=[1, 1, 2, 1])

@@ -182,7 +182,7 @@ def test_labels_may_come_from_a_file_of_their_own_and_probabilities_be_named(her
     assert code == 0, err
     told = json.loads(out)
     assert told["metrics"]["nll"]["value"] == pytest.approx(ev.evaluate(logits=z, labels=y).nll, rel=1e-9)
-    assert "temperature" not in told["metrics"]
+    assert told["metrics"]["temperature"]["value"] == pytest.approx(ev.evaluate(logits=z, labels=y).temperature)
 
 
 def test_the_folder_of_a_comparison_is_audited_with_its_features(digits, capsys, here):
@@ -332,7 +332,7 @@ def test_words_that_give_no_audit_are_answered_with_the_way_to_one(here, capsys)
         ([], "audit needs LOGITS: an .npz"),
         (["nowhere.npz"], 'there is no file "nowhere.npz"'),
         (["z.npy"], "z.npy has no labels; name a file of them with --labels"),
-        (["rows.npz"], "labels must be class indices, (3000,), got shape (3000, 6); give labels.argmax(axis=1)"),
+        (["rows.npz"], "labels must be class indices, (3000,), got shape (3000, 6); give labels.argmax(axis=-1)"),
         ([save(), "--kind", "probs"], "these look like logits: say --kind logits"),
     ):
         assert message in refused(capsys, *words)

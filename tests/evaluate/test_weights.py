@@ -109,7 +109,7 @@ def test_the_interval_of_a_coverage_holds_the_coverage():
             lambda z, y: ev.metric("top5", logits=z[:, :3], labels=y % 3),
             "these scores have no top5: it needs more than 5",
         ),
-        (lambda z, y: ev.metric("logit_gap", probs=softmax(z, axis=1), labels=y), "have no logit_gap: it needs logits"),
+        (lambda z, y: ev.metric("logit_gap", probs=np.eye(7)[y], labels=y), "have no logit_gap: it needs logits"),
         (lambda z, y: ev.evaluate(logits=z, labels=y, weights=[1.0]), r"weights must be \(300,\), one a row"),
         (lambda z, y: ev.evaluate(logits=z, labels=y, weights=-np.ones(300)), "not negative, got -1.0 in row 0"),
         (lambda z, y: ev.evaluate(logits=z, labels=y, weights=np.zeros(300)), "weights are all 0: no row counts"),

@@ -242,7 +242,7 @@ def _figures(found: Measured) -> dict[str, Any]:
         at = np.arange(1, 101) / 100 * len(found.rows)
         drawn["risk"]["best"] = (np.interp(at, np.arange(len(area)), area) / at).tolist()
     gap = found.rows.gap[np.isfinite(found.rows.gap)]
-    if found.source.name == "logits" and len(gap):
+    if not found.logits_lost and len(gap):
         low, high = (float(q) for q in np.quantile(gap, [0.001, 0.999]))
         counts, edges = np.histogram(gap, bins=60, range=(low, max(high, low + 1e-6)))
         drawn["gap"] = {"edges": edges.tolist(), "count": counts.tolist()}

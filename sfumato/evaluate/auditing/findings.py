@@ -43,7 +43,7 @@ def findings(found: Measured, by_name: Mapping[str, MetricValue], evidence: Evid
     yield from _after_temperature(found, by_name)
     yield from _no_optimum(found)
     yield from _ranking(found, by_name)
-    yield from _smoothing(evidence, by_name)
+    yield from _smoothing(found, evidence, by_name)
     yield from _ties(found)
 
 
@@ -78,14 +78,24 @@ def notes(found: Measured, by_name: Mapping[str, MetricValue], evidence: Evidenc
     if kind == "heldout" and by_name["accuracy"].value >= 0.999 and len(rows) >= 1000:
         text = "Nearly every row is right: if the model was trained on these rows, say so (--rows train)."
         yield Note(code="nearly-all-right", text=text)
-    if found.source.name == "probs":
-        text = "From probabilities alone there is no temperature and no logit gap: give logits to have them."
+    if found.logits_lost:
+        text = (
+            f"No temperature and no logit gap can be computed, because {found.logits_lost}: save logits, or "
+            "probabilities without rounding."
+        )
         yield Note(code="only-probabilities", text=text)
+    if by_name["accuracy"].low <= (largest := commonest_label(found)[1]) and beats_class_shares(found):
+        text = (
+            f"The accuracy is not reliably above the {share(largest)} of always naming the commonest label, which says "
+            "little where other labels are rare: the log loss (NLL) is reliably below that of the class shares, so the "
+            "probabilities carry information. Rank rows by them (ROC-AUC), or choose a threshold by what mistakes cost."
+        )
+        yield Note(code="accuracy-says-little", text=text)
 
 
 def _accuracy(found: Measured, by_name: Mapping[str, MetricValue]) -> Iterator[Finding]:
     accuracy, (label, largest) = by_name["accuracy"], commonest_label(found)
-    if accuracy.low <= largest:
+    if accuracy.low <= largest and not beats_class_shares(found):
         yield Finding(
             "no-better-than-commonest",
             f"The accuracy, {share(accuracy.value)} ({share(accuracy.low)} to {share(accuracy.high)}), is not reliably "
@@ -103,6 +113,17 @@ def commonest_label(found: Measured) -> tuple[int, float]:
     """The label that most rows have, and its share of them."""
     counts = found.label_counts
     return int(counts.argmax()), int(counts.max()) / len(found.rows)
+
+
+def beats_class_shares(found: Measured) -> bool:
+    """Whether the log loss, as it is or after temperature, is reliably below that of always giving the class shares."""
+    shares = found.label_counts / len(found.rows)
+    for rows in (found.rows, found.after):
+        if rows is not None and np.isfinite(rows.nll).all():
+            gain = -np.log(shares[rows.label]) - rows.nll
+            if float(gain.mean()) > half_width(gain, None, found.together):
+                return True
+    return False
 
 
 NEVER_ZERO = (
@@ -129,7 +150,7 @@ def _infinite(found: Measured) -> Iterator[Finding]:
             infinite_loss(found, rows),
             (
                 f"Save {NEVER_ZERO}. The log loss then depends on the least probability that you choose."
-                if found.source.name == "probs"
+                if found.logits_lost
                 else "Save finite logits: a logit of −inf says that a class cannot be the label. Where such a class is "
                 "the label, there is no log loss and no temperature."
             ),
@@ -285,23 +306,23 @@ def _ranking(found: Measured, by_name: Mapping[str, MetricValue]) -> Iterator[Fi
         )
 
 
-def _smoothing(evidence: Evidence, by_name: Mapping[str, MetricValue]) -> Iterator[Finding]:
-    found = evidence.smoothing
-    if found is None:
+def _smoothing(found: Measured, evidence: Evidence, by_name: Mapping[str, MetricValue]) -> Iterator[Finding]:
+    own = evidence.smoothing
+    if own is None:
         return
-    which = "training" if found.rows == "train" else "held-out"
-    T = by_name.get("temperature")
+    which = "training" if own.rows == "train" else "held-out"
+    needs_temperature = found.fitted is not None and found.fitted.value < 1 and not found.fitted.at_bound
     yield Finding(
         "smoothed",
-        f"The model looks trained with smoothed targets: read as {which} rows, they fit ε = {found.eps_all:.3g} over "
-        f"all classes ({found.low:.3g} to {found.high:.3g}), which is {found.eps_others:.3g} over the others. The "
+        f"The model looks trained with smoothed targets: read as {which} rows, they fit ε = {own.eps_all:.3g} over "
+        f"all classes ({own.low:.3g} to {own.high:.3g}), which is {own.eps_others:.3g} over the others. The "
         f"reason is that {evidence.reason}; the median gap is {number(evidence.gap, 2, zero=True)} nats. "
-        + " ".join(f"{text[0].upper()}{text[1:]}." for text in found.explanations),
+        + " ".join(f"{text[0].upper()}{text[1:]}." for text in own.explanations),
         "Do not use it as a teacher at raised temperature, where its soft labels say little of which classes are "
         "alike; train the teacher with one-hot targets. "
         + (
-            f"Its probabilities need the temperature ({factor(T.value)}) more than most."
-            if T is not None and T.value < 1
+            f"Its probabilities need the temperature ({factor(by_name['temperature'].value)}) more than most."
+            if needs_temperature
             else "Compare its ranking with a model trained on one-hot targets before rows are rejected by confidence."
         ),
     )

@@ -150,8 +150,8 @@ def _what_to_do_about_confidence(found: Measured, by_name: Mapping[str, MetricVa
             f"{decimal(after)}."
         )
     use = "Do not use its probabilities as they are: recalibrate them on held-out rows"
-    if found.source.name == "probs":
-        return f"{use}, or run the audit on its logits, which then names the temperature to divide them by."
+    if found.logits_lost:
+        return f"{use}, or run the audit on logits or unrounded probabilities, which then names a temperature."
     more = {
         "raises the ECE": "one temperature lowers the log loss (NLL) but raises the calibration error (ECE)",
         "does not help": "one temperature does not lower the log loss (NLL) reliably",

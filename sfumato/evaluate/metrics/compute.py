@@ -93,7 +93,7 @@ def mean_of(values: Column, found: Measured) -> tuple[float, Column]:
 
 def of_logits(column: str) -> Measure:
     """The mean of a column that probabilities do not give."""
-    return lambda rows, found: mean_of(getattr(rows, column), found) if found.source.name == "logits" else None
+    return lambda rows, found: mean_of(getattr(rows, column), found) if not found.logits_lost else None
 
 
 def of_temperature(

@@ -15,14 +15,13 @@ import numpy.typing as npt
 from sfumato.evaluate.metrics.selective import later
 from sfumato.evaluate.scores.column_checks import Column
 from sfumato.evaluate.scores.per_row import Rows
+from sfumato.evaluate.scores.score_matrix import MANY
 from sfumato.evaluate.statistics.intervals import pseudo_values
 
 Part: TypeAlias = tuple[float, Column]
 """A value, and what each row adds to it, (N,)."""
 Rate: TypeAlias = Literal["recall", "precision"]
 RATES: tuple[Rate, ...] = get_args(Rate)
-MOST = 1 << 23
-"""Scores of more than two classes, N·K, that are ranked at most; above, they are scanned in blocks and not kept."""
 
 
 def roc_auc(rows: Rows, w: Column | None = None) -> Part | None:
@@ -66,7 +65,7 @@ def _by_class(rows: Rows) -> Iterator[tuple[npt.NDArray[np.bool_], Column]]:
     if source.classes == 2:
         own = rows.label == 1
         yield own, np.where(own, rows.gap, -rows.gap)
-    elif source.rows * source.classes < MOST:
+    elif source.rows * source.classes < MANY:
         log_p = np.empty((source.classes, source.rows))
         for at, shifted in source:
             log_p[:, at] = (shifted / rows.of_classes.heat[at, None]).T

@@ -18,10 +18,9 @@ import numpy.typing as npt
 
 from sfumato.evaluate.metrics.classwise import ClasswiseSums, SumsOfBlock
 from sfumato.evaluate.scores.per_row import Rows, empty_rows
-from sfumato.evaluate.scores.score_matrix import GROUPS, SHORT_ROW, Column, ScoreMatrix, group_of, multipliers
+from sfumato.evaluate.scores.score_matrix import GROUPS, MANY, SHORT_ROW, Column, ScoreMatrix, group_of, multipliers
 from sfumato.kernel import library
 
-MIN_ELEMENTS = 1 << 23  # logits from which scores are scanned in blocks
 BLOCK = 1 << 19  # logits that are read at a time: they should still be in the cache of a core when they are used
 _MOVED = 1 << 16  # rows moved to another temperature at a time
 _TYPES = {"float32": 0, "bfloat16": 2, "float16": 3}
@@ -35,7 +34,7 @@ _COLUMNS = (
 def suits(source: ScoreMatrix) -> bool:
     """Whether scores are scanned in blocks: logits of at most 32 bits, long rows, enough of them, and the kernel."""
     wide = source.type_name not in ("float16", "bfloat16", "float32")
-    if wide or source.name != "logits" or source.classes < SHORT_ROW or source.rows * source.classes < MIN_ELEMENTS:
+    if wide or source.name != "logits" or source.classes < SHORT_ROW or source.rows * source.classes < MANY:
         return False
     return library.status().library is not None
 

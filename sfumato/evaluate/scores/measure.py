@@ -38,6 +38,7 @@ from sfumato.evaluate.scores.score_matrix import (
     ScoreMatrix,
     Scores,
     group_of,
+    logits_of,
     row_hash,
     take_rows,
 )
@@ -54,10 +55,11 @@ _PASSES = 5  # passes over all rows in search of β, before the float64 search t
 class Measured:
     """One model on one set of rows, as columns.
 
-    ``fitted`` is the temperature of least NLL; None for probabilities, or if the NLL is infinite at every T. Each row
-    adds its ``temperature_part`` to it, and ``sharpening`` is d log p_top / dβ of each row there, β = 1/T. ``after``
-    are the columns at the temperature of the other folds; None if all rows that count are in one fold. ``together``
-    groups rows that vary together, and ``counted`` numbers the rows in the scores where some do not count.
+    Probabilities become logits, their logarithms, unless zeros or rounding have lost these: ``logits_lost`` says why.
+    ``fitted`` is the temperature of least NLL; None without logits, or if the NLL is infinite at every T. Each row adds
+    its ``temperature_part`` to it, and ``sharpening`` is d log p_top / dβ of each row there, β = 1/T. ``after`` are the
+    columns at the temperature of the other folds; None if all rows that count are in one fold. ``together`` groups rows
+    that vary together, and ``counted`` numbers the rows in the scores where some do not count.
     """
 
     source: ScoreMatrix
@@ -65,6 +67,7 @@ class Measured:
     weights: Column | None
     hashes: npt.NDArray[np.uint64]
     by_class: ClasswiseSums
+    logits_lost: str = ""
     fitted: Temperature | None = None
     temperature_part: Column | None = None
     sharpening: Column | None = None
@@ -143,6 +146,9 @@ def without_ignored(labels: Labels) -> tuple[Labels, npt.NDArray[np.int64] | Non
 
 
 def _measured(source: ScoreMatrix, truth: Truth, w: Column | None) -> Measured:
+    lost = ""
+    if source.name == "probs":
+        source, lost = logits_of(source)
     if truth.soft is None and block_scan.suits(source):
         measured = _fast_measured(source, truth.labels, w)
         if measured is not None:
@@ -155,8 +161,8 @@ def _measured(source: ScoreMatrix, truth: Truth, w: Column | None) -> Measured:
         by_class.add(p, truth.labels[at], weights=None if w is None else w[at], group=group[at], soft=q)
 
     rows = scan(source, truth.labels, visit=visit, soft=truth.soft)
-    result = Measured(source, rows, w, hashes, by_class)
-    if source.name != "logits" or not np.isfinite(rows.nll).all():
+    result = Measured(source, rows, w, hashes, by_class, lost)
+    if lost or not np.isfinite(rows.nll).all():
         return result
     objective = NllSlope(source.values, truth, w)
     result.fitted = fit(objective)

@@ -23,7 +23,6 @@ from sfumato.evaluate.scores.read_scores import (
     choose,
     contents,
     labels_of,
-    logarithms,
     soft_of,
     unused_labels,
 )
@@ -33,6 +32,8 @@ from sfumato.evaluate.scores.score_matrix import (
     ScoreMatrix,
     Stored,
     check_labels,
+    labels_of_classes,
+    logarithms,
     refuse_probabilities,
     take_rows,
 )
@@ -176,7 +177,7 @@ def _part(
     labels = truth if not isinstance(truth, SoftLabels) else np.where(truth.has_any, truth.mode, IGNORED)
     if labels.shape not in (shape[:-1], (rows,)):
         shapes = " or ".join(str(each) for each in dict.fromkeys([shape[:-1], (rows,)]))
-        hot = "; give labels.argmax(axis=-1)" if labels.shape == shape else ""
+        hot = labels_of_classes(labels) if labels.shape == shape else ""
         raise FileError(
             f"{name}: {prefix}labels must be class indices of shape {shapes}, one per row of the scores {shape}, got "
             f"shape {labels.shape}{hot}"

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sfumato.evaluate.scores.column_checks import as_numpy, is_tensor
-from sfumato.evaluate.scores.score_matrix import SUM_TOLERANCE, ScoreMatrix, Stored, plain, widen
+from sfumato.evaluate.scores.score_matrix import SUM_TOLERANCE, ScoreMatrix, plain, widen
 from sfumato.evaluate.scores.score_tables import EXTRA_COLUMNS, LABELS, LOGITS, PROBS, Contents, read_score_table
 from sfumato.evaluate.scores.soft_labels import SOFT, SoftLabels
 from sfumato.io.arrays import Array, StoredMatrix, copied, read_npy, read_npz, read_safetensors, read_torch, spool
@@ -311,12 +311,6 @@ def as_probabilities(scores: Any, kind: str, name: str) -> tuple[Any, list[Note]
 
     note = Note(code="divided-by-sum", text=f"These are {what}, and each row was divided by its sum.")
     return spool(divided(), "float64"), [note]
-
-
-def logarithms(source: ScoreMatrix) -> Any:
-    """Probabilities as logits, each row of which is checked; those of a file stay in one."""
-    blocks = (shifted for _, shifted in source)
-    return spool(blocks, "float64") if isinstance(source.values, Stored) else np.concatenate(list(blocks))
 
 
 class HeadScores:

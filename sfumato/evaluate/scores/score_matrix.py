@@ -44,6 +44,7 @@ CHUNK_ELEMENTS = 1 << 17  # 1 MB of float64: a pass and its temporaries then mos
 SHORT_ROW = 64  # shorter rows are kept class by class, so that sums over classes run along the rows
 SUM_TOLERANCE = 1e-4
 RESOLUTION = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23}
+MANY = 1 << 23  # logits of at most 32 bits that are scanned in blocks, and not row by row in float64
 _LOOKED_AT = 4096  # rows that are looked at to tell logits from probabilities
 _NAMED = 8  # the number of bad rows that an error names
 FOLDS = 5
@@ -202,7 +203,7 @@ def check_labels(labels: Labels, rows: int, classes: int, name: str = "logits") 
     values = as_numpy(labels)
     if values.shape == (rows, classes):
         raise ValueError(
-            f"labels must be class indices, ({rows},), got shape {values.shape}; give labels.argmax(axis=1)"
+            f"labels must be class indices, ({rows},), got shape {values.shape}{labels_of_classes(values)}"
         )
     if not np.issubdtype(values.dtype, np.integer):
         way_out = "" if np.issubdtype(values.dtype, np.number) else "; of words: np.searchsorted(classes, labels)"
@@ -224,6 +225,59 @@ def check_labels(labels: Labels, rows: int, classes: int, name: str = "logits") 
             wrong.tolist(),
         )
     return values.astype(np.int64)
+
+
+def labels_of_classes(values: npt.NDArray[Any]) -> str:
+    """The way out for labels with one number per row and class, for the end of a sentence."""
+    if not np.isin(values, (0, 1)).all():
+        return "; give labels that are distributions as label_probs, and counts of annotators as label_counts"
+    held = np.count_nonzero(values, axis=-1)
+    if (held == 1).all():
+        return "; give labels.argmax(axis=-1)"
+    return (
+        f"; they are multi-label, since a row has {held.min()} to {held.max()} classes. Audit each class k by itself, "
+        "with logits=np.column_stack([0 * z[:, k], z[:, k]]) and labels=labels[:, k]"
+    )
+
+
+def logarithms(probs: ScoreMatrix) -> Any:
+    """Probabilities as logits, each row of which is checked; those of a file stay in one."""
+    blocks = (shifted for _, shifted in probs)
+    # the scan of many logits takes at most 32 bits
+    type_name = probs.type_name if probs.type_name == "float32" and probs.rows * probs.classes >= MANY else "float64"
+    if isinstance(probs.values, Stored):
+        return spool(blocks, type_name)
+    return np.concatenate([block.astype(type_name, copy=False) for block in blocks])
+
+
+def logits_of(probs: ScoreMatrix) -> tuple[ScoreMatrix, str]:
+    """Probabilities as logits, which their logarithms are but for a constant per row; or as they are, and why.
+
+    A probability of 0 has no logit to go back to, nor has one that rounding moves by more than 5 %.
+    """
+    logits = ScoreMatrix(logits=logarithms(probs))
+    zeros, smallest = 0, 0.0
+    for start, stop in logits.steps():
+        least = logits.block(start, stop).min(axis=1)
+        zeros += int(np.count_nonzero(least == -np.inf))
+        smallest = min(smallest, float(least.min()))
+    if zeros:
+        return probs, f"a probability is exactly 0 in {plural(zeros, 'row')}"
+    decimals = _decimals(probs.block(*next(probs.steps())), RESOLUTION.get(probs.type_name, 2.0**-52))
+    if decimals is not None and smallest < np.log(10.0 ** (1 - decimals)):
+        return probs, f"the probabilities are rounded to {plural(decimals, 'decimal')}"
+    return logits, ""
+
+
+def _decimals(probs: Column, resolution: float) -> int | None:
+    """To how many decimals rows without a 0 are rounded, of 6 at most; some may have been divided by their sums."""
+    for decimals in range(1, 7):
+        units = probs * 10.0**decimals
+        slack = max(1e-6, 10.0**decimals * resolution)
+        whole = ((np.abs(units - np.rint(units)) <= slack) & (units > 0.5)).all(axis=1)
+        if slack < 0.1 and whole.mean() >= 0.05:
+            return decimals
+    return None
 
 
 def refuse_probabilities(logits: Scores | None) -> None:

@@ -6,6 +6,7 @@ from scipy.stats import norm
 
 import sfumato.evaluate as ev
 from sfumato.messages import texts
+from tests.evaluate.samples import smoothed
 
 K = 4
 
@@ -146,3 +147,58 @@ def test_a_model_that_always_names_one_class_is_not_called_smoothed(kind):
 def test_of_few_rows_more_are_asked_for_also_where_the_model_is_as_good_as_the_commonest_label(rows, advice):
     found = ev.audit(logits=np.tile([1.0, 2.0, 3.0], (rows, 1)), labels=np.full(rows, 2))
     assert found.findings[0].advice.startswith(advice)
+
+
+def rare(share, know, *, n=6000, classes=2, seed=0):
+    """Probabilities of rare events that are true, and what happened; ``know`` is how far they differ between rows."""
+    rng = np.random.default_rng(seed)
+    z = np.column_stack([np.full(n, np.log((1 - share) / share)), *know * rng.normal(size=(classes - 1, n))])
+    p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    return p, (p.cumsum(axis=1) < rng.random((n, 1))).sum(axis=1).clip(max=classes - 1)
+
+
+@pytest.mark.parametrize(
+    ("p", "y", "known"),
+    [
+        (*rare(0.02, 1.0), True),
+        (*rare(0.026, 1.0, seed=1), True),
+        (*rare(0.05, 0.7, seed=2), True),
+        (*rare(0.01, 1.5, n=20_000, seed=3), True),
+        (*rare(0.03, 1.0, classes=4, seed=4), True),
+        (rare(0.02, 1.0)[0], rare(0.02, 1.0, seed=5)[1], False),  # of other rows
+        (rare(0.03, 1.0, classes=4)[0], rare(0.03, 1.0, classes=4, seed=6)[1], False),
+        (*rare(0.02, 0.0), False),
+        (rare(0.02, 1.0)[0] ** 4 / (rare(0.02, 1.0)[0] ** 4).sum(axis=1, keepdims=True), rare(0.02, 1.0)[1], True),
+    ],
+)
+def test_a_log_loss_below_that_of_the_class_shares_passes_where_accuracy_can_show_nothing(p, y, known):
+    found = ev.audit(probs=p, labels=y)
+    assert found.metrics["accuracy"].low <= np.bincount(y).max() / len(y)
+    assert ("no-better-than-commonest" in {each.code for each in found.findings}) != known
+    assert ("accuracy-says-little" in {note["code"] for note in found.notes}) == known
+
+
+@pytest.mark.parametrize("wrong", [0.0, 0.02])
+def test_a_temperature_is_named_for_a_smoothed_model_only_where_it_has_an_optimum(wrong):
+    found = ev.audit(**smoothed(2000, 10, 0.2, 0.1, 0, wrong=wrong), rows="train")
+    (advice,) = (each.advice for each in found.findings if each.code == "smoothed")
+    assert ("need the temperature" in advice) == (wrong > 0)
+    assert "0.001" not in advice
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (np.eye(K)[Y], r"give labels\.argmax\(axis=-1\)"),
+        (np.eye(K, dtype=int)[Y], r"give labels\.argmax\(axis=-1\)"),
+        (np.eye(K)[Y] == 1, r"give labels\.argmax\(axis=-1\)"),
+        (np.maximum(np.eye(K)[Y], np.eye(K)[0]), "they are multi-label, since a row has 1 to 2 classes"),
+        (np.zeros((500, K)), "they are multi-label, since a row has 0 to 0 classes"),
+        ((np.random.default_rng(0).random((500, K)) < 0.3).astype(int), "multi-label, since a row has 0 to "),
+        (0.9 * np.eye(K)[Y] + 0.1 / K, "give labels that are distributions as label_probs"),
+        (3 * np.eye(K, dtype=int)[Y], "counts of annotators as label_counts"),
+    ],
+)
+def test_labels_of_several_classes_are_named_with_the_way_out(labels, said):
+    with pytest.raises(ValueError, match=said):
+        ev.audit(logits=np.random.default_rng(0).normal(size=(500, K)), labels=labels)

@@ -35,6 +35,13 @@ def good_teacher():
     return sure(confidence, np.random.default_rng(0).random(4000) < confidence)
 
 
+def in_hundredths(probs):
+    """Probabilities in whole hundredths, none of them 0, whose rows sum to 1."""
+    hundredths = np.maximum(np.rint(100 * probs), 1)
+    hundredths[np.arange(len(probs)), probs.argmax(axis=1)] += 100 - hundredths.sum(axis=1)
+    return hundredths / 100
+
+
 OFF, LOST = drawn(4000, 6, 1, sharp=2.0), np.random.default_rng(3)
 CASES = {
     "calibrated": (drawn(4000, 6, 0), "The model's probabilities can be used as they are: on average it is 61.", "No"),
@@ -43,7 +50,12 @@ CASES = {
     "probabilities": (
         {"probs": softmax(OFF["logits"], axis=1), "labels": OFF["labels"]},
         "The model is surer than it should be: ",
-        "Do not use its probabilities as they are: recalibrate them on held-out rows, or run the audit on its logits",
+        "Divide its logits by ",
+    ),
+    "rounded probabilities": (
+        {"probs": in_hundredths(softmax(OFF["logits"], axis=1)), "labels": OFF["labels"]},
+        "The model is surer than it should be: ",
+        "Do not use its probabilities as they are: recalibrate them on held-out rows, or run the audit on logits or",
     ),
     "training rows": ({**OFF, "rows": "train"}, "The model is surer than ", "It was trained on these rows, so run "),
     "nothing known": (
@@ -58,8 +70,8 @@ CASES = {
         "Run the audit on rows of all classes.",
     ),
     "rare classes known": (
-        skewed(know=1.1),
-        "The model is hardly better than always giving the commonest answer: ",
+        {**skewed(know=1.1), "logits": skewed(know=1.1)["logits"] - np.log([0.9, 0.04, 0.03, 0.02, 0.01])},
+        "The model is no better than always giving the commonest answer: ",
         "Judge it by its balanced accuracy, which counts all classes alike: it is ",
     ),
     "one answer": (

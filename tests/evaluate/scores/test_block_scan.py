@@ -12,7 +12,6 @@ import torch
 
 import sfumato.evaluate as ev
 from sfumato.evaluate.metrics.classwise import ClasswiseSums
-from sfumato.evaluate.metrics.one_class import MOST
 from sfumato.evaluate.metrics.registry import METRICS, compute_metrics
 from sfumato.evaluate.metrics.temperature import NllSlope, Temperature, from_series
 from sfumato.evaluate.scores import block_scan, measure
@@ -24,7 +23,7 @@ from sfumato.kernel import library
 from tests import needs
 
 N, K = 9000, 96
-MIN_ELEMENTS = block_scan.MIN_ELEMENTS
+MANY = block_scan.MANY
 
 
 def sample(kind=np.float16, seed=4):  # a sample whose folds are near enough to each other for the blocks to serve
@@ -40,17 +39,17 @@ def sample(kind=np.float16, seed=4):  # a sample whose folds are near enough to 
 @pytest.fixture
 def small_blocks(monkeypatch):
     needs.kernel()
-    monkeypatch.setattr(block_scan, "MIN_ELEMENTS", 1)
+    monkeypatch.setattr(block_scan, "MANY", 1)
     monkeypatch.setattr(block_scan, "BLOCK", 401 * K)
 
 
 def both(z, y, monkeypatch, weights=None, *, served=True):
     """In blocks and row by row; what the blocks cannot serve, or get wrong, is left to the rows without a word."""
     with monkeypatch.context() as context:
-        context.setattr(block_scan, "MIN_ELEMENTS", 1 << 60)
+        context.setattr(block_scan, "MANY", 1 << 60)
         slow = measure.measure(logits=z, labels=y, weights=weights)
     with monkeypatch.context() as context:
-        context.setattr(block_scan, "MIN_ELEMENTS", 1)
+        context.setattr(block_scan, "MANY", 1)
         if served:
             context.setattr(measure, "scan", None)
         fast = measure.measure(logits=z, labels=y, weights=weights)
@@ -78,7 +77,6 @@ def test_metrics_are_those_of_float64_to_a_millionth_and_columns_to_float32s_pre
     values, truth = compute_metrics(fast), compute_metrics(slow)
     # blocks keep no scores, so that rows are not ranked by one class; scores that suit them are too many to be ranked
     assert truth.keys() - values.keys() == {name for name in truth if METRICS[name].family.startswith("One class")}
-    assert MOST == MIN_ELEMENTS
     for name, number in values.items():
         assert number.value == pytest.approx(truth[name].value, abs=1e-6), name
         assert (number.low, number.high) == pytest.approx((truth[name].low, truth[name].high), abs=1e-4), name
@@ -217,7 +215,7 @@ def test_short_rows_few_rows_doubles_and_probabilities_take_float64(monkeypatch)
 def test_an_audit_without_the_kernel_loads_no_torch():
     code = (
         "import sys\nimport numpy as np\nfrom sfumato.evaluate.scores import block_scan, measure\n"
-        "block_scan.MIN_ELEMENTS = 1\nz = np.random.default_rng(0).normal(size=(500, 64)).astype(np.float32)\n"
+        "block_scan.MANY = 1\nz = np.random.default_rng(0).normal(size=(500, 64)).astype(np.float32)\n"
         "measure.measure(logits=z, labels=z.argmax(axis=1) * (np.arange(500) % 3 > 0))\n"
         "assert 'torch' not in sys.modules"
     )
@@ -242,7 +240,7 @@ def test_columns_at_a_temperature_of_other_rows_are_those_of_the_rows_one_by_one
 @pytest.mark.parametrize("why", ["soft labels", "a temperature at its bound", "few rows"])
 def test_columns_at_a_temperature_are_scanned_one_by_one_where_blocks_do_not_serve(why, monkeypatch):
     z, y = sample()
-    monkeypatch.setattr(block_scan, "MIN_ELEMENTS", 1 << 60 if why == "few rows" else 1)
+    monkeypatch.setattr(block_scan, "MANY", 1 << 60 if why == "few rows" else 1)
     monkeypatch.setattr(block_scan, "scan", None)
     soft = SoftLabels(np.eye(K)[y], "label_probs") if why == "soft labels" else None
     fitted = Temperature(0.5, at_bound=why == "a temperature at its bound")
