@@ -44,7 +44,7 @@ def judge(
         paired: Files of one name started from the same weights and batches in every arm.
         group: The array or column of rows that vary together (a patient, a document); by default one called group.
         margin: The largest differences that do not matter: accuracy=0.5 (points; 10% is of the mistakes), nll=2%,
-            eaurc=5%.
+            eaurc=5%. For the folder of a comparison the default is what it was run with, and likewise --for.
         aim: What the models are for: accuracy, probabilities or ranking. That metric is tested first and decides.
         kind: What the scores are, where the files do not say; by default logits.
         out: A new folder for the page and the JSON file; by default named after what was judged.

@@ -1,6 +1,6 @@
-"""The audit as a letter for the terminal and as one page: the state first, then the numbers it rests on.
+"""The audit as a letter for the terminal and as one page: findings first, then the numbers they rest on.
 
-Both are made from the object that ``audit --json`` prints and, for the page, from the columns of its figures.
+Both are made from the object that ``audit --json`` prints and, for the page, from the columns of its three figures.
 """
 
 from __future__ import annotations
@@ -15,15 +15,12 @@ import numpy as np
 from sfumato.evaluate.metrics.registry import FEATURE_LABELS, METRICS, SOFT_WORDS
 from sfumato.messages import texts
 from sfumato.report.charts.confidence import Curve, RiskCurve, plot_reliability, plot_risk_coverage
-from sfumato.report.charts.differences import Panel, in_words, plot_differences, plot_panels
 from sfumato.report.charts.drawing import Chart, figure
 from sfumato.report.charts.gaps import plot_gap_histogram
-from sfumato.report.code_to_copy import divided
 from sfumato.report.tables import Cell, ResultsTable, Row, Show, as_text, between, classes_table, in_columns, shown
 from sfumato.report.template import as_script, rendered, with_units_held, write
-from sfumato.report.top import Top, tiles
 from sfumato.runs.read import Floats
-from sfumato.text import NOT_APPLICABLE, factor, joined, number, percent, plural, wrapped
+from sfumato.text import NOT_APPLICABLE, joined, number, percent, plural, wrapped
 from sfumato.theory import optimal_gap
 
 
@@ -115,25 +112,16 @@ def render_audit(told: Mapping[str, Any], figures: Mapping[str, Any], read: Sequ
 
     ``figures`` are those of :class:`sfumato.evaluate.Audit`; ``told`` and ``read`` are as for :func:`as_letter`.
     """
-    soft, colour = "agreement" in told["metrics"], int(told["smoothing_evidence"]["answer"] == "strength")
+    soft = "agreement" in told["metrics"]
     charts = {
-        "confidence": _confidence(told, colour),
-        **({"differences": _differences(told, colour)} if told.get("differences") else {}),
-        "reliability": _reliability(figures, soft, colour),
-        "risk-coverage": _risk_coverage(figures, soft, colour),
-        **({"gap-histogram": _gaps(figures["gap"], told, colour)} if figures.get("gap") else {}),
+        "reliability": _reliability(figures, soft),
+        "risk-coverage": _risk_coverage(figures, soft),
+        **({"gap-histogram": _gaps(figures["gap"], told)} if figures.get("gap") else {}),
     }
-    top = _top(told, colour)
-    temperature = told["metrics"].get("temperature")
-    by = "" if temperature is None else factor(temperature["value"])
     page = rendered(
         "audit.html.jinja",
-        top=top,
         told=told,
         read=read,
-        uses=[{"title": "this model", "snippets": divided(by)}] if by and f"by {by}" in " ".join(top.more) else [],
-        findings=[finding for finding in told["findings"] if finding["code"] != top.state],
-        columns=["1fr", "2fr", "1fr", "2fr"],
         numbers=numbers_table(told),
         by_class=[classes_table([_in_words(each) for each in told.get("by_class", ())], {"": ""})],
         differences=differences_table(told) if told.get("differences") else None,
@@ -149,103 +137,41 @@ def render_audit(told: Mapping[str, Any], figures: Mapping[str, Any], read: Sequ
     return write(path, page)
 
 
-STATES = {
-    "over-confident": "Over-confident",
-    "under-confident": "Under-confident",
-    "well-calibrated": "Well calibrated",
-    "look-first": "Look first",
-}
-"""What an audit finds of the confidence of a model, and the word for it."""
-LOOK_FIRST = frozenset({"no-better-than-commonest", "infinite-loss", "miscalibrated", "poor-ranking"})
-"""Findings by which the probabilities cannot be used as they are, whatever the mean confidence is."""
-ENOUGH = 0.05
-"""The difference between confidence and accuracy that the rows of a well calibrated model could have shown."""
-
-
-def state_of(told: Mapping[str, Any]) -> str:
-    """The state of an audit, by its findings, and by whether its rows could have shown a difference."""
-    codes = {finding["code"] for finding in told["findings"]}
-    gap, accuracy = told["metrics"].get("signed_gap"), told["metrics"]["accuracy"]["value"]
-    if not codes & {"no-better-than-commonest", "infinite-loss"} and accuracy < 1:
-        for state in ("over-confident", "under-confident"):
-            if state in codes:
-                return state
-        if not codes & LOOK_FIRST and gap and gap["high"] is not None and gap["high"] - gap["low"] <= 2 * ENOUGH:
-            return "well-calibrated"
-    return "look-first"
-
-
-def _top(told: Mapping[str, Any], colour: int) -> Top:
-    """The block on top of the page; its small line has the part of the rows, if they were those of training."""
-    state, metrics = state_of(told), {name: {"mean": each["value"]} for name, each in told["metrics"].items()}
-    training = "training row" if told.get("assumed_rows") == "train" else "row"
-    groups = [plural(told["groups"], "group")] if told.get("groups") else []
-    about = ["Audit", plural(told["rows"], training), *groups, plural(told["classes"], "class")]
-    heading, *more = [text for text in told["summary"] if not text.startswith("Below stand ")]
-    shown = tiles([("this model", {"metrics": metrics})], [colour], "as it is")
-    return Top(about, state, STATES[state], heading, more, shown)
-
-
-def _confidence(told: Mapping[str, Any], colour: int) -> Chart:
-    """Mean confidence minus accuracy, as it is and with a temperature, with intervals."""
-    entries = {
-        name: told["metrics"][key]
-        for name, key in (("as it is", "signed_gap"), ("with T", "signed_gap_after_temperature"))
-        if key in told["metrics"]
-    }
-    ends = {
-        end: np.array([100 * each[key] if each and each[key] is not None else np.nan for each in entries.values()])
-        for end, key in (("mean", "value"), ("low", "low"), ("high", "high"))
-    }
-    ends["margin"] = np.full(len(entries), np.nan)
-    label = SOFT_WORDS["signed_gap"] if "agreement" in told["metrics"] else METRICS["signed_gap"].label
-    rows = [(name, colour) for name in entries]
-    panel = Panel(f"{label}, points", 1, rows, ends, [""] * len(entries), hint="over-confident →")
-    return Chart(plot_panels([panel]), {"ends": ends}, f"{in_words([panel])}, with 95 % intervals.")
-
-
-def _differences(told: Mapping[str, Any], colour: int) -> Chart:
-    entries: list[Any] = [{"metric": name, "mean": each["value"], **each} for name, each in told["differences"].items()]
-    return plot_differences([("this − other", colour, entries)])
-
-
 def _in_words(each: Mapping[str, Any]) -> dict[str, Any]:
     """A class of an audit as those of a comparison are."""
     rates = {rate: {"": {**each[rate], "mean": each[rate]["value"]}} for rate in ("recall", "precision")}
     return {"name": str(each["class"]), "rows": each["rows"], **rates}
 
 
-def _reliability(figures: Mapping[str, Any], soft: bool, colour: int = 0) -> Chart:
+def _reliability(figures: Mapping[str, Any], soft: bool) -> Chart:
     curves = list[Curve]()
-    for name, title in (("reliability", "this model"), ("reliability_after", "this model")):
+    for name, title in (("reliability", "as it is"), ("reliability_after", "with temperature")):
         if name in figures:
             rows = np.array(figures[name]["count"], dtype=np.int64)  # of one model, so each row is distinct
             confidence, accuracy, low, high = (
                 _column(figures[name], key) for key in ("confidence", "accuracy", "low", "high")
             )
             scaled = name != "reliability"
-            curves.append(Curve(title, colour, rows, rows, confidence, accuracy, low, high, scaled=scaled))
+            curves.append(Curve(title, rows, rows, confidence, accuracy, low, high, scaled=scaled))
     of = f"of {plural(int(curves[0].rows.sum()), 'row')} in {len(curves[0].rows)} bins"
     return plot_reliability(curves, of=of, soft=soft)
 
 
-def _risk_coverage(figures: Mapping[str, Any], soft: bool, colour: int = 0) -> Chart:
+def _risk_coverage(figures: Mapping[str, Any], soft: bool) -> Chart:
     coverage, risk = (_column(figures["risk"], name) for name in ("coverage", "risk"))
     places = np.arange(1, 101) / 100
     best = figures["risk"].get("best")  # of risks that are 0 or 1 it follows from their mean
     best = np.maximum(0.0, (places - 1 + risk[-1]) / places) if best is None else np.array(best)
-    return plot_risk_coverage(
-        [RiskCurve("this model", colour, coverage, risk)], of="rows", best=(places, best), soft=soft
-    )
+    return plot_risk_coverage([RiskCurve("as it is", coverage, risk)], of="rows", best=(places, best), soft=soft)
 
 
-def _gaps(gap: Mapping[str, Any], told: Mapping[str, Any], colour: int = 0) -> Chart:
+def _gaps(gap: Mapping[str, Any], told: Mapping[str, Any]) -> Chart:
     closed = math.inf
     if told["inferred_smoothing"] is not None:
         closed = float(optimal_gap(told["inferred_smoothing"]["eps_all"], told["classes"], over="all"))
     counts, edges = np.array(gap["count"]), np.array(gap["edges"])
     mean = told["metrics"]["logit_gap"]["value"]
-    return plot_gap_histogram(["this model"], [colour], [counts], edges, [mean], [closed], of="rows")
+    return plot_gap_histogram(["as it is"], [counts], edges, [mean], [closed], of="rows")
 
 
 def _column(table: Mapping[str, Any], name: str) -> Floats:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from sfumato.report.arms import arm_title, places, probabilities
+from sfumato.report.arms import arm_title, probabilities
 from sfumato.runs.read import Floats, Ints, ReportError, Run, load_run, read_object
 from sfumato.runs.schema import ArmSummary
 from sfumato.text import number
@@ -104,13 +104,13 @@ def what_changed(run: Run) -> dict[str, Any] | None:
         return None
     found, examples = changes(run, *pair), load_examples(run.folder)
     names = [arm_title(arm, strength=False) for arm in pair]
-    colours = [places(run.arms)[run.arms.index(arm)] for arm in pair]
+    places = [run.arms.index(arm) for arm in pair]
 
     def card(row: ChangedRow) -> dict[str, Any]:
         answers = [
             {
                 "arm": names[i],
-                "place": colours[i],
+                "place": places[i],
                 "answer": run.class_name(row.answers[i]),
                 "right": row.answers[i] == row.label,
                 "votes": "" if votes == run.times else f"{votes} of {run.times}".replace(" ", _HELD),
@@ -131,7 +131,6 @@ def what_changed(run: Run) -> dict[str, Any] | None:
     verbs = ["are" if count > 1 else "is" for count in found.counts]
     shown = [kind for row in found.shown for kind in examples.get(row.row, {})]
     return {
-        "rows": f"{len(run.labels):,}",
         "total": sum(found.counts),
         "gained": f"{are[0]} {verbs[0]} right only with {names[1]}",
         "lost": f"{are[1]} only with {names[0]}",

@@ -29,6 +29,7 @@ from sfumato.evaluate.statistics.groups import RowGroups
 from sfumato.evaluate.statistics.margins import Margins
 from sfumato.runs.schema import ArmDifference, Look, RangeOfMetric
 from sfumato.verdict.arms import ComparedArm
+from sfumato.verdict.broken_models import ModelFit, fit_of
 
 Matrix = npt.NDArray[np.float64]
 
@@ -58,6 +59,9 @@ class ArmResult:
         cross_fitted: whether the numbers after temperature are cross-fitted over the test rows, for want of others.
         answers: label and predicted class of the test rows of each model, (n,) each.
         groups: which test rows vary together, those of each fold.
+        majority: of always answering the most frequent class of the test rows, its accuracy.
+        shares: the log loss of the class shares of the test rows.
+        fits: how the scores of each model fit its rows.
     """
 
     arm: ComparedArm
@@ -69,6 +73,9 @@ class ArmResult:
     reliability: dict[str, evaluate.Reliability] = field(default_factory=dict[str, evaluate.Reliability])
     answers: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = field(default_factory=list)
     groups: list[RowGroups] = field(default_factory=list)
+    majority: Metric | None = None
+    shares: Metric | None = None
+    fits: list[ModelFit] = field(default_factory=list[ModelFit])
 
     @property
     def errors(self) -> Metric:
@@ -102,6 +109,7 @@ def analyse_models(arm: ComparedArm, models: Iterable[ModelScores], folds: int =
     by_name: dict[str, list[ModelRows]] = {}
     floors: list[evaluate.NoiseFloor] = []
     areas: list[ModelRows] = []
+    blind: list[tuple[ModelRows, ModelRows]] = []
     gaps: list[tuple[str, Matrix]] = []
     parts: dict[str, list[tuple[Matrix, npt.NDArray[Any]]]] = {"as trained": [], "after temperature": []}
     for number, model in enumerate(models):
@@ -117,8 +125,11 @@ def analyse_models(arm: ComparedArm, models: Iterable[ModelScores], folds: int =
         parts["as trained"].append((rows.confidence, rows.right))
         parts["after temperature"].append((scaled.confidence, scaled.right))
         result.cross_fitted = model.validation is None
+        together, called = RowGroups.of(model.test.group), model.name or f"{arm.name} seed {number}"
+        result.fits.append(fit_of(called, model.test.logits, rows.label, rows.predicted, rows.nll, together))
+        blind.append(_blind(model.test))
         if number < folds:  # all models of a fold are on the same rows
-            groups.append(RowGroups.of(model.test.group))
+            groups.append(together)
             fitted_on.append(groups[-1] if model.validation is None else RowGroups.of(model.validation.group))
         floors.append(by_chance(rows.confidence, rows.right, None, BINS))
         ranked = RankedGroups(rows.score, rows.right)
@@ -140,6 +151,7 @@ def analyse_models(arm: ComparedArm, models: Iterable[ModelScores], folds: int =
         if name != "logit_gap" or np.isfinite([value for _, value in of_models]).all()  # a class may be ruled out
     }
     result.aurc = stacked(areas, groups)
+    result.majority, result.shares = (stacked(each, groups) for each in zip(*blind, strict=True))
     result.reliability = {
         how: in_bins(np.concatenate([c for c, _ in each]), np.concatenate([r for _, r in each]))
         for how, each in parts.items()
@@ -189,6 +201,21 @@ def _fitted(
     if not np.isfinite(rows.nll).all():
         raise _infinite(rows)
     return rows, scaled, temperature, fitted
+
+
+def _blind(test: SavedPart) -> tuple[ModelRows, ModelRows]:
+    """What answers without a model have on each row: whether it has the most frequent class, and the log loss of the
+    class shares.
+    """
+    counts = np.bincount(test.labels)
+    right = (test.labels == counts.argmax()).astype(np.float64)
+    if test.soft is None:
+        nll = -np.log(counts / len(right), where=counts > 0, out=np.zeros(len(counts)))[test.labels]
+    else:
+        q = test.soft.block(slice(None))
+        mean = q.mean(axis=0)
+        nll = -(q @ np.log(mean, where=mean > 0, out=np.zeros(len(mean))))
+    return (right, float(right.mean())), (nll, float(nll.mean()))
 
 
 def rows_of(part: SavedPart, temperature: float = 1.0) -> evaluate.Rows:

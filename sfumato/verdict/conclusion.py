@@ -18,9 +18,10 @@ from sfumato.messages import RunWarning
 from sfumato.runs.schema import ArmDifference, ClassSummary, Look, VerdictSummary
 from sfumato.text import share, short
 from sfumato.verdict.analyse import ArmResult, differences
+from sfumato.verdict.broken_models import broken_models
 from sfumato.verdict.by_class import by_class
 from sfumato.verdict.decision import AIMS
-from sfumato.verdict.sentences import nothing_to_decide, verdict
+from sfumato.verdict.sentences import nothing_to_decide, reversal, verdict
 from sfumato.verdict.settling import SeedCost
 
 
@@ -32,6 +33,12 @@ class Conclusion(TypedDict):
     verdict: VerdictSummary
     by_class: list[ClassSummary]
 
+
+OF_RESULTS = frozenset({"broken-model", "nothing-to-decide", "order-reversed", "few-groups", "imbalance"})
+"""Codes of the warnings that follow from results; all others are of the data."""
+
+FEW_GROUPS = 20
+"""Effective groups of test rows below which their intervals are not to be relied on."""
 
 UNEVEN = 3
 """How many times as many rows as the smallest class the largest has where classes are called uneven."""
@@ -57,43 +64,57 @@ def conclude(
     """
     first = None if aim is None else AIMS[aim]
     against_first = differences(results, margins, paired=paired, first=first, looks=looks)
+    fits = [(result.arm.name, result.fits) for result in results]
+    broken = broken_models(fits, trained_here=bool(results[0].arm.method))
     return {
         "differences": against_first,
-        "warnings": warnings_of(results, labels, class_names),
+        "warnings": [
+            *(RunWarning(code="broken-model", column=None, text=each.text) for each in broken),
+            *warnings_of(results, labels, class_names, against_first, grouped=grouped, broken=bool(broken)),
+        ],
         "verdict": verdict(
             results,
             against_first,
-            baseline=blind_baseline(labels),
             order=order,
             paired=paired,
             grouped=grouped,
             first=first,
             cost=cost,
+            broken=broken,
         ),
         "by_class": by_class(results, labels, class_names),
     }
 
 
-def blind_baseline(labels: npt.NDArray[np.int64]) -> tuple[float, float]:
-    """Accuracy of always answering the most frequent class, and log loss of the class shares, which are their entropy.
-
-    >>> blind_baseline(np.array([0, 0, 0, 1]))
-    (0.75, 0.5623351446188083)
-    """
-    shares = np.bincount(labels) / len(labels)
-    seen = shares[shares > 0]
-    return float(seen.max()), float(-(seen * np.log(seen)).sum())
-
-
 def warnings_of(
-    results: Sequence[ArmResult], labels: npt.NDArray[np.int64], class_names: Sequence[str]
+    results: Sequence[ArmResult],
+    labels: npt.NDArray[np.int64],
+    class_names: Sequence[str],
+    against_first: Sequence[ArmDifference] = (),
+    *,
+    grouped: bool = False,
+    broken: bool = False,
 ) -> list[RunWarning]:
     """Warnings that follow from the test rows."""
     counts = np.bincount(labels, minlength=len(class_names))
     found: list[RunWarning] = []
-    nothing = nothing_to_decide(results, blind_baseline(labels))
+    nothing = [] if broken else nothing_to_decide(results)
     if nothing:
         found.append({"code": "nothing-to-decide", "column": None, "text": nothing[0]})
+    turned = () if broken else (reversal(results[0], other, against_first) for other in results[1:])
+    found += [RunWarning(code="order-reversed", column=None, text=text) for text in turned if text]
+    units = results[0].metrics["nll"].units
+    if units is not None and units < FEW_GROUPS:
+        rows = "groups of test rows of equal size" if grouped else "distinct test rows"
+        found.append(
+            {
+                "code": "few-groups",
+                "column": None,
+                "text": f"The test rows count as only {units:.1f} {rows}. Intervals and tests from fewer than "
+                f"{FEW_GROUPS} are not reliable, because so few hardly show how far groups differ: use test rows of "
+                "more groups.",
+            }
+        )
     largest, smallest = int(counts.argmax()), int(counts.argmin())
     if counts[largest] >= UNEVEN * counts[smallest] and not _may_be_even(counts):
         found.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from sfumato.messages import Note
 from sfumato.text import did_you_mean, joined, plural, short
 
 with lab_imports("judge"):  # the records of a run are checked by msgspec
-    from sfumato.runs.read import load_run
+    from sfumato.runs.read import ReportError, load_run
     from sfumato.runs.schema import ArmSummary, DataSummary, Summary
     from sfumato.verdict.analyse import (
         ArmResult,
@@ -32,7 +33,7 @@ with lab_imports("judge"):  # the records of a run are checked by msgspec
         summarise,
     )
     from sfumato.verdict.arms import ComparedArm, compared_arm
-    from sfumato.verdict.conclusion import Conclusion, conclude
+    from sfumato.verdict.conclusion import OF_RESULTS, Conclusion, conclude
     from sfumato.verdict.decision import AIMS
     from sfumato.verdict.noise_words import noise_sentences
     from sfumato.verdict.read_arms import MatchedArm, base_of, find_arms, read_arms
@@ -95,10 +96,12 @@ def judge(
         paired: whether models of one name, or place, started from the same weights and batches in all arms.
         group: the array or column whose equal values say that rows vary together; by default ``"group"``, where every
             model has it.
-        margins: what is too small to matter, as ``"accuracy=0.5,nll=2%,eaurc=5%"``; these are the defaults.
+        margins: what is too small to matter, as ``"accuracy=0.5,nll=2%,eaurc=5%"``; these are the defaults, and for
+            the folder of a comparison those that it was run with.
         kind: ``"logits"``, ``"probs"`` or ``"percent"`` where the files do not say.
         aim: what the models are for, ``"accuracy"``, ``"probabilities"`` or ``"ranking"``: its metric is then tested
-            first and decides, and the others are tested only where it is found to differ.
+            first and decides, and the others are tested only where it is found to differ. By default all three decide,
+            and for the folder of a comparison what it was run for.
 
     Raises:
         ValueError: files that cannot be used together; names the file and the first row.
@@ -119,7 +122,6 @@ def judge(
         raise ValueError(f'aim must be {joined(list(AIMS), "or")}, got "{short(str(aim))}".{did_you_mean(aim, AIMS)}')
     if isinstance(margins, Mapping):
         margins = ",".join(f"{name}={size}" for name, size in margins.items())
-    margins = margins if isinstance(margins, Margins) else Margins.parse(margins)
     if isinstance(arms, (str, os.PathLike)) and (Path(arms) / "summary.json").is_file():
         if group is not None or kind is not None:
             raise ValueError(
@@ -127,6 +129,7 @@ def judge(
                 "leave --group and --kind out"
             )
         return _of_run(Path(arms), against, margins, aim)
+    margins = margins if isinstance(margins, Margins) else Margins.parse(margins)
     found = find_arms(arms)
     base = base_of([arm.name for arm in found], against)
     found.sort(key=lambda arm: arm.name != base)  # stable: the others keep their order
@@ -287,9 +290,20 @@ def _kind(soft: bool) -> str:
     return "soft" if soft else "hard"
 
 
-def _of_run(folder: Path, against: str | None, margins: Margins, aim: str | None) -> Judgement:
-    """The judgement of a comparison, by the code that gave its verdict, from the logits that it kept."""
+def _of_run(folder: Path, against: str | None, margins: Margins | str | None, aim: str | None) -> Judgement:
+    """The judgement of a comparison, by the code that gave its verdict, from the logits that it kept.
+
+    What is not asked for otherwise is as in the comparison: margins, and what the model is for.
+    """
     run = load_run(folder)
+    try:
+        options = tomllib.loads(run.config)
+        own, own_aim = Margins.parse(str(options.get("margin", ""))), options.get("aim")
+        if own_aim not in (None, *AIMS):
+            raise ValueError(f'aim must be {joined(list(AIMS), "or")}, got "{short(str(own_aim))}"')
+    except (ValueError, RecursionError) as error:
+        raise ReportError(f"{folder / 'config.toml'}: {error}") from None
+    margins, aim = margins if isinstance(margins, Margins) else Margins.parse(margins, own), aim or own_aim
     summary, seeds, folds = run.summary, run.seeds, run.folds
     arms = [compared_arm(arm, run.num_classes) for arm in run.arms]
     base = base_of([arm.name for arm in arms], against or arms[0].name)
@@ -304,7 +318,7 @@ def _of_run(folder: Path, against: str | None, margins: Margins, aim: str | None
         }
         order = sorted(nll, key=lambda name: nll[name].mean)
     classes, groups = summary["data"]["classes"], results[0].metrics["nll"].values.shape[1]
-    names = [f"class {k}" for k in range(classes)]
+    names = [run.class_name(k) for k in range(classes)]
     grouped = run.env["data"].get("groups") is not None
     seconds = run.env.get("seconds_per_seed")
     cost = None if seconds is None else SeedCost(seconds)
@@ -320,7 +334,7 @@ def _of_run(folder: Path, against: str | None, margins: Margins, aim: str | None
         looks=summary.get("looks", []),
     )
     concluded["verdict"]["sentences"] += noise_sentences(run.env["data"].get("noise"))
-    concluded["warnings"] = list(summary.get("warnings", []))
+    concluded["warnings"][:0] = [each for each in summary.get("warnings", []) if each["code"] not in OF_RESULTS]
     data: DataSummary = {
         "name": summary["data"]["name"],
         "classes": classes,

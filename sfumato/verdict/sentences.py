@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from sfumato.evaluate.metrics.registry import HEADLINE
 from sfumato.messages import Note
 from sfumato.runs.schema import ArmDifference, VerdictSummary
-from sfumato.text import joined, plural
+from sfumato.text import joined, number, plural
 from sfumato.verdict.analyse import ArmResult
+from sfumato.verdict.broken_models import Broken
 from sfumato.verdict.decision import AIMS, STATES, Decision
 from sfumato.verdict.settling import SeedCost, settle
 from sfumato.verdict.wording import SHOWN, divisor, finding, temperature
@@ -23,29 +24,29 @@ def verdict(
     results: Sequence[ArmResult],
     differences: Sequence[ArmDifference],
     *,
-    baseline: tuple[float, float] = (0.0, float("inf")),
     order: Sequence[str] = (),
     paired: bool = True,
     grouped: bool = False,
     first: str | None = None,
     cost: SeedCost | None = None,
+    broken: Sequence[Broken] = (),
 ) -> VerdictSummary:
     """Choose between the first arm, one-hot as a rule, and the others, and say why.
 
     Args:
         results: the arms.
         differences: of every other arm from the first.
-        baseline: accuracy of always answering the most frequent class of the test rows, and log loss of their class
-            shares.
         order: names of the arms, the favourite of the validation rows first.
         paired: whether the models of two arms belong together.
         grouped: whether test rows vary together in groups.
         first: the metric that matters most.
         cost: what training more models would cost, if that is known.
+        broken: models that look broken.
     """
-    nothing = nothing_to_decide(results, baseline)
+    look_first = ["Undecided: look at the models first, because some of them look broken.", *(b.text for b in broken)]
+    nothing = look_first if any(each.cause != "unknown" for each in broken) else nothing_to_decide(results)
     if nothing:
-        return {"state": "undecided", "choice": "none", "sentences": nothing}
+        return {"state": "undecided", "choice": "none", "sentences": look_first if broken else nothing}
     base = results[0]
     decisions = [Decision.of(base, other, differences, paired=paired, first=first) for other in results[1:]]
     rank = {"other": 0, "undecided": 1, "base": 2}
@@ -58,6 +59,10 @@ def verdict(
     main, *rest = sorted(decisions, key=place)
     sentences, settling = [_action(main)], list[str]()
     mixed = bool(main.called("better") and main.called("worse"))
+    if main.verdict == "undecided" and broken:
+        return {"state": "undecided", "choice": "none", "sentences": look_first}
+    if reversal(base, main.other, differences):
+        sentences[0] = f"{sentences[0].removesuffix('.')}; as trained, the order in log loss is the other way round."
     if main.verdict == "undecided" and not mixed:
         tests = sum(each["p_adjusted"] is not None and first in (None, each["metric"]) for each in differences)
         settling = settle(main, tests, grouped=grouped, cost=cost)
@@ -80,23 +85,44 @@ def verdict(
     return {"state": main.state, "choice": choice, "sentences": sentences}
 
 
-def nothing_to_decide(results: Sequence[ArmResult], baseline: tuple[float, float]) -> list[str]:
+def reversal(base: ArmResult, other: ArmResult, differences: Sequence[ArmDifference]) -> str:
+    """That two arms are in one order as trained and in the other after temperature; empty where this is not shown."""
+    before, after = (
+        next((each for each in differences if (each["arm"], each["metric"]) == (other.arm.name, name)), None)
+        for name in ("nll", "nll_after_temperature")
+    )
+    if before is None or after is None or not (before["low"] > 0 > after["high"] or before["high"] < 0 < after["low"]):
+        return ""
+    names = other.arm.name, base.arm.name
+    (first, second), (then, last) = (names if row["mean"] < 0 else names[::-1] for row in (before, after))
+    values = {
+        (arm.arm.name, name): number(arm.metrics[name].mean)
+        for arm in (other, base)
+        for name in ("nll", "nll_after_temperature")
+    }
+    raw, scaled = (
+        f"({values[x, name]} against {values[y, name]})"
+        for x, y, name in ((first, second, "nll"), (then, last, "nll_after_temperature"))
+    )
+    return (
+        f"Temperature scaling reverses the order of {base.arm.name} and {other.arm.name} in log loss: as trained, "
+        f"{first} is better than {second} {raw}; after temperature scaling, {then} is better than {last} {scaled}. "
+        "The verdict is about models whose logits are divided by their temperature."
+    )
+
+
+def nothing_to_decide(results: Sequence[ArmResult]) -> list[str]:
     """Two sentences where no arm is better than chance or every arm is always right; nothing elsewhere."""
     which = "neither" if len(results) == 2 else "no"
-    majority, shares = baseline
-    blind = [
-        result.metrics["accuracy"].estimate().low <= majority
-        and result.metrics["nll_after_temperature"].estimate().high >= shares
-        for result in results
-    ]
-    if all(blind):
+    if all(map(_is_blind, results)):
+        majority = results[0].majority.mean if results[0].majority else 0.0
         reached = joined([f"{r.arm.name} {100 * r.metrics['accuracy'].mean:.1f} %" for r in results])
         options = "" if not results[0].arm.method else " (--epochs, --learning-rate)"
         ahead = any(result.metrics["accuracy"].mean > majority for result in results)
         rows = "use more test rows, for these are too few to tell, " if ahead else ""
         return [
             f"Undecided: {which} model is reliably better than always answering the most frequent class "
-            f"({100 * majority:.1f} % of the test rows; {reached}), in accuracy or in log loss.",
+            f"({100 * majority:.1f} % of the test rows; {reached}), in accuracy, log loss or ROC-AUC.",
             "All test rows are of one class: use test rows of every class."
             if majority == 1
             else f"Before you choose how to train, {rows}train longer or with a lower learning rate{options}, look for "
@@ -115,6 +141,17 @@ def nothing_to_decide(results: Sequence[ArmResult], baseline: tuple[float, float
             f"the outcome. If there is nothing, keep {kept}; a harder test set, on which models err, could show more.",
         ]
     return []
+
+
+def _is_blind(result: ArmResult) -> bool:
+    """Whether nothing shows that an arm is better than an answer without a model, on the same rows."""
+    if result.majority is None or result.shares is None:
+        return False
+    accuracy = result.metrics["accuracy"].minus(result.majority).estimate()
+    log_loss = result.metrics["nll_after_temperature"].minus(result.shares).estimate()
+    ranked = result.metrics.get("roc_auc")
+    at_random = ranked is None or ranked.estimate().interval(0.99)[0] <= 0.5
+    return accuracy.low <= 0 and log_loss.high >= -1e-12 and at_random
 
 
 def _names(metrics: Sequence[str]) -> str:

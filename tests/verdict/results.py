@@ -17,6 +17,18 @@ def made_up(name: str, eps: float, over: str = "others", classes: int = 10) -> C
     return ComparedArm(name, "smoothing", f"ε = {eps:g} over {over} of {classes}", one_hot=eps == 0)
 
 
+def constant(value: float) -> analyse.Metric:
+    """A metric that is the same on every row."""
+    return analyse.Metric(np.full((5, 400), value), np.full((5, 1), value))
+
+
+def against(results: list[analyse.ArmResult], majority: float, shares: float) -> list[analyse.ArmResult]:
+    """The arms on rows of which so many have the most frequent class, with such a log loss of the class shares."""
+    for each in results:
+        each.majority, each.shares = constant(majority), constant(shares)
+    return results
+
+
 def result(arm: Any, **means: float) -> analyse.ArmResult:
     """An arm whose every metric is its mean plus noise that is the same in all arms, 5 seeds × 400 rows."""
     arm = arm if isinstance(arm, ComparedArm) else arm.compared(10)
@@ -29,5 +41,6 @@ def result(arm: Any, **means: float) -> analyse.ArmResult:
         own = np.random.default_rng(seed).normal(size=(5, 400)) * 0.01
         values = noise + own - (noise + own).mean() + mean
         made.metrics[metric] = analyse.Metric(values, values.mean(1, keepdims=True))
-    made.aurc = analyse.Metric(np.full((5, 400), 0.01), np.full((5, 1), 0.01))
+    made.majority, made.shares = constant(0.5), constant(0.7)
+    made.aurc = constant(0.01)
     return made

@@ -10,8 +10,11 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 import sfumato as sf
+from sfumato.evaluate import Margins
 from sfumato.evaluate.scores.read_scores import FileError
+from sfumato.lab.options import Options, to_toml
 from sfumato.messages import texts
+from sfumato.runs.read import ReportError
 from tests.report.run_folders import write_run
 from tests.verdict.models import LABELS, SHARED, SHARED_VALIDATION, VALIDATION, arms, changed, model, write
 
@@ -43,7 +46,9 @@ def test_means_are_those_of_a_computation_by_hand():
         assert mean(found, arm, "nll_after_temperature") == pytest.approx(np.mean(scaled), abs=1e-6)
     assert words(found)["accuracy"] == "better"
     assert found.verdict["choice"] == "smoothed"
-    assert found.verdict["sentences"][0] == "Take the smoothed models: they are better than the one-hot models."
+    start = "Take the smoothed models: they are better than the one-hot models"
+    assert found.verdict["sentences"][0] == f"{start}; as trained, the order in log loss is the other way round."
+    assert [each["code"] for each in found.warnings] == ["order-reversed"]
 
 
 def test_seeds_of_their_own_have_the_interval_of_two_arms_and_pairs_that_of_differences():
@@ -213,7 +218,7 @@ def test_files_are_saved_whole_and_judged_from_their_folder(tmp_path):
     told = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert (told["schema"], told["data"]["validation"], told["paired"]["equal"]) == ("sfumato.judge/3", 300, False)
     assert "&lt;table" in found._repr_html_()
-    assert str(found).startswith("Take the smoothed models")
+    assert [line[:22] for line in str(found).splitlines()[:2]] == ["Warning: Temperature s", "Take the smoothed mode"]
     assert list(found.to_frame().columns[:2]) == ["metric", "arm"]
 
 
@@ -384,6 +389,34 @@ def test_a_run_of_a_comparison_is_judged_from_its_folder(tmp_path):
             sf.judge(run, **more)
 
 
+@pytest.mark.parametrize(
+    ("stored", "asked", "margins", "aim"),
+    [
+        ({}, {}, (0.005, 0.02), ""),
+        ({"margin": "accuracy=3,nll=7%", "aim": "ranking"}, {}, (0.03, 0.07), ", for ranking"),
+        ({"margin": "accuracy=3,nll=7%"}, {"margins": "accuracy=1", "aim": "accuracy"}, (0.01, 0.07), ", for accuracy"),
+        ({"margin": "accuracy=3"}, {"margins": Margins()}, (0.005, 0.02), ""),
+    ],
+)
+def test_a_run_is_judged_by_its_own_margins_and_for_what_it_was_run(tmp_path, stored, asked, margins, aim):
+    run = write_run(tmp_path / "run", seeds=3, epochs=2, test=300)
+    (run / "config.toml").write_text(to_toml(Options(data="digits", **stored), {}, {}), encoding="utf-8")
+    found = sf.judge(run, **asked)
+    rows = {each["metric"]: each["margin"] for each in found.differences}
+    nll = rows["nll_after_temperature"] / found.arms[0].metrics["nll_after_temperature"].mean
+    assert (rows["accuracy"], nll) == pytest.approx(margins)
+    state = found.verdict["sentences"][0].partition(":")[0]
+    assert state.partition(",")[1:] == (("," if aim else ""), aim.removeprefix(","))
+
+
+@pytest.mark.parametrize("config", ['margin = "f1=2"', 'aim = "speed"', "margin = ", "aim = [1]"])
+def test_a_run_whose_options_cannot_be_read_is_named(tmp_path, config):
+    run = write_run(tmp_path / "run", seeds=3, epochs=2, test=300)
+    (run / "config.toml").write_text(config, encoding="utf-8")
+    with pytest.raises(ReportError, match=r"config\.toml: "):
+        sf.judge(run)
+
+
 @pytest.mark.parametrize("base", ["one-hot", "plain"])
 def test_where_every_model_is_always_right_the_base_is_kept(base):
     found = sf.judge({base: [model(0, 50.0)], "smoothed": [model(1, 50.0)]}, against=base)
@@ -461,10 +494,16 @@ def test_copies_of_rows_are_noted_where_every_model_shows_them_and_no_groups_are
     )
 
 
-@pytest.mark.parametrize(("groups", "told"), [(49, ["There are few groups of test rows"]), (50, [])])
-def test_few_groups_are_noted_as_few_rows_are(groups, told):
-    found = sf.judge(arms(seeds=2, group=np.arange(600) % groups))
-    assert [note.partition(":")[0] for note in texts(found.notes) if "There are few" in note] == told
+@pytest.mark.parametrize(
+    ("sizes", "noted", "warned"),
+    [([12] * 50, False, False), ([12] * 49, True, False), ([30] * 20, True, False), ([31] * 19, True, True),
+     ([5] * 80 + [200], False, True)],
+)  # fmt: skip
+def test_few_groups_are_noted_and_fewer_than_twenty_of_equal_size_are_warned_of(sizes, noted, warned):
+    group = np.repeat(np.arange(len(sizes)), sizes)[:600]
+    found = sf.judge(arms(seeds=2, group=np.pad(group, (0, 600 - len(group)), mode="edge")))
+    assert [note["code"] for note in found.notes].count("few-test-rows") == noted
+    assert [each["code"] for each in found.warnings].count("few-groups") == warned
 
 
 def test_arms_that_hold_the_same_models_are_noted():

@@ -17,7 +17,7 @@ from sfumato.verdict.sentences import notes, nothing_to_decide, verdict
 from sfumato.verdict.settling import SeedCost, settle
 from sfumato.verdict.wording import finding, temperature
 from tests.snapshots import assert_snapshot
-from tests.verdict.results import result
+from tests.verdict.results import against, result
 
 
 def judged(margins=None, base=None, *, elsewhere=False, aim=None, cost=None, **means):
@@ -147,8 +147,8 @@ def always_right(results, missed=0):
     ],
 )
 def test_nothing_is_decided_where_no_arm_beats_the_class_shares_in_accuracy_or_log_loss(baseline, nothing):
-    results = pair()
-    said = verdict(results, analyse.differences(results), baseline=baseline)
+    results = against(pair(), *baseline)
+    said = verdict(results, analyse.differences(results))
     first = said["sentences"][0]
     assert (said["state"], said["choice"]) == ("undecided", "none")
     assert first.startswith("Undecided: neither model is reliably better than always answering") == nothing
@@ -158,11 +158,11 @@ def test_nothing_is_decided_where_no_arm_beats_the_class_shares_in_accuracy_or_l
 def test_one_arm_above_the_largest_class_is_enough():
     results = [result(Arm("one-hot", 0.0, "others"), accuracy=0.5), result(Arm("smoothed", 0.1, "others"))]
     found = analyse.differences(results, Margins.parse(SMALL))
-    assert verdict(results, found, baseline=(0.6, 0.0))["choice"] == "smoothed"
+    assert verdict(against(results, 0.6, 0.0), found)["choice"] == "smoothed"
 
 
 def test_no_arm_of_several_is_better_than_the_largest_class():
-    first, _ = nothing_to_decide(several(), (0.95, 0.0))
+    first, _ = nothing_to_decide(against(several(), 0.95, 0.0))
     assert first.startswith("Undecided: no model is reliably better than always answering")
     assert "(95.0 % of the test rows; one-hot 90.0 %, all-0.1 90.0 % and all-0.2 90.0 %)" in first
 
@@ -188,14 +188,14 @@ def test_there_is_nothing_to_decide_where_every_model_is_always_right(missed, ch
 )
 def test_what_is_kept_where_there_is_nothing_to_decide(base, kept):
     results = always_right([result(base), result(Arm("smoothed", 0.1, "others"))])
-    _, then = nothing_to_decide(results, (0.9, 1.0))
+    _, then = nothing_to_decide(results)
     assert f"If there is nothing, keep {kept}; a harder test set" in then
 
 
 @pytest.mark.parametrize(("majority", "start"), [(1.0, "neither model is reliably better"), (0.999, "every model of")])
 def test_always_right_is_no_better_than_the_largest_class_where_there_is_no_other(majority, start):
-    results = always_right(pair())
-    said = verdict(results, analyse.differences(results), baseline=(majority, 0.0))
+    results = against(always_right(pair()), majority, 0.0)
+    said = verdict(results, analyse.differences(results))
     assert said["choice"] == "none"
     assert said["sentences"][0].startswith(f"Undecided: {start}")
 
@@ -208,7 +208,7 @@ def test_always_right_is_no_better_than_the_largest_class_where_there_is_no_othe
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_the_way_out_is_that_of_its_cause_and_names_options_of_arms_trained_here(majority, more, less, elsewhere):
     results = [result(ComparedArm("old")), result(ComparedArm("new"))] if elsewhere else pair()
-    _, then = nothing_to_decide(results, (majority, 0.0))
+    _, then = nothing_to_decide(against(results, majority, 0.0))
     assert more in then
     assert less not in then
     assert ("(--epochs, --learning-rate)" in then) == (not elsewhere and majority < 1)

@@ -6,7 +6,7 @@ A test says whether there is a difference. A margin says how large a difference 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from sfumato.text import did_you_mean, short
@@ -50,7 +50,7 @@ class Margins:
             _amount(name, getattr(self, name))
 
     @classmethod
-    def parse(cls, text: str | None) -> Margins:
+    def parse(cls, text: str | None, default: Margins | None = None) -> Margins:
         """Read margins as the command line has them, ``accuracy=0.5,nll=2%,eaurc=5%``; those left out keep defaults.
 
         Raises:
@@ -68,7 +68,7 @@ class Margins:
             if name in given:
                 raise ValueError(f"the margin of {name} is given twice")
             given[name] = value.replace(" ", "")
-        return cls(**given)
+        return replace(default or cls(), **given)
 
     def of(self, metric: str) -> tuple[float, float]:
         """The margin of a headline metric as a number and a part of the base: ``number + part·base``.

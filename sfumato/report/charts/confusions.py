@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from sfumato.report.arms import arm_titles, line_names, places
-from sfumato.report.charts.drawing import INK, RULE, Chart, axes, look, style
+from sfumato.report.arms import arm_titles
+from sfumato.report.charts.drawing import RULE, Chart, axes, looks, style_with_legend
 from sfumato.runs.read import Floats, Run
 from sfumato.text import short
 
@@ -32,21 +32,16 @@ def plot_confusions(run: Run) -> Chart:
     names = [" → ".join(short(run.class_name(label), 14, end="…") for label in pair) for pair in pairs]
     drawn = [np.array([count[pair] for pair in pairs]) for count in counts]
     longest = max(map(len, names), default=0)
-    above = 0.1 + 0.2 * -(-len(titles) // 2)  # inches of names, two a line
-    ax = axes(0.6 + above + 0.24 * max(len(pairs), 2), left=0.42 + 0.075 * longest, top=above)
+    ax = axes(1.25 + 0.24 * max(len(pairs), 2), left=0.42 + 0.075 * longest)
     place = np.arange(len(pairs))
     if pairs:
         ax.hlines(place, np.min(drawn, axis=0), np.max(drawn, axis=0), color=RULE, lw=2.0, zorder=1)
-    for arm, count in zip(places(run.arms), drawn, strict=True):
-        colour, mark = look(arm)
-        ax.plot(count, place, ls="", marker=mark, ms=5, color=colour, clip_on=False)
+    for title, (colour, mark), count in zip(titles, looks(len(titles)), drawn, strict=True):
+        ax.plot(count, place, ls="", marker=mark, ms=5, color=colour, label=title, clip_on=False)
     ax.set(xlabel="test rows per seed (mean)", ylabel="label → answer", xlim=(0, None))
     ax.set_yticks(place, names)
     ax.set_ylim(max(len(pairs), 1) - 0.5, -0.5)
-    style(ax)
-    corner = (-ax.get_position().x0 / ax.get_position().width, 1)
-    ax.legend(ax.lines, line_names(run), ncols=2, loc="lower left", bbox_to_anchor=corner, frameon=False, fontsize=9,
-              labelcolor=INK, handlelength=1, columnspacing=1.4, borderaxespad=0, handletextpad=0.4)  # fmt: skip
+    style_with_legend(ax)
     rows = np.bincount(run.labels, minlength=k)[[label for label, _ in pairs]]
     parts = [
         f"{name} ({', '.join(f'{title} {count[i]:.1f}' for title, count in zip(titles, drawn, strict=True))} "
