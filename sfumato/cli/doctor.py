@@ -16,7 +16,7 @@ SCHEMA = "sfumato.doctor/1"
 
 
 @app.command(usage="Usage: sfumato doctor [DATA] [OPTIONS]")
-@with_options("data", "label", "text", "split", "drop", "keep", "model", "device")
+@with_options("data", "label", "text", "split", "drop", "keep", "drop_unlabelled", "model", "device")
 def doctor(options: Options, *, json: Annotated[Flag, Parameter(group=GROUPS["Output"])] = False) -> int:
     """Show versions, threads and which kernel is used, and where runs may go.
 

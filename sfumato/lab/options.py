@@ -214,6 +214,7 @@ class Options:
         "Columns that are learnt from although each row has another value in them, names or patterns.",
         example='"ticket"',
     )
+    drop_unlabelled: bool = _option("Leave out the rows of a table that have no label.", default=False)
     image_size: int | None = _option(
         "Side in pixels to which a folder's images are brought.",
         _in("from 8 to 512 pixels", lambda side: 8 <= side <= 512),
@@ -413,7 +414,10 @@ class Options:
         """Which column of the data is for what."""
         from sfumato.lab.data.roles import Roles
 
-        alike = {name: getattr(self, name) for name in ("label", "text", "split", "weight", "group", "image_size")}
+        alike = {
+            name: getattr(self, name)
+            for name in ("label", "text", "split", "weight", "group", "drop_unlabelled", "image_size")
+        }
         lists: dict[str, Any] = {name: _names(getattr(self, name)) for name in ("label_probs", "drop", "keep")}
         source, _, folder = (self.model or "").partition(":")
         return Roles(**alike, **lists, tokenizer=folder if source == "hf" else None)

@@ -31,7 +31,7 @@ def test_what_is_not_asked_for_has_the_default_of_the_docs_or_none():
     assert given == {
         "data": "digits", "eps": 0.1, "over": "others", "margin": "accuracy=0.5,nll=2%,eaurc=5%",
         "device": "cpu", "learning_rate": 0.001, "weight_decay": 0.0, "accumulate": 1, "precision": "float32",
-        "weights": "best",
+        "weights": "best", "drop_unlabelled": False,
     }  # fmt: skip
 
 
@@ -156,8 +156,11 @@ def test_texts_are_split_by_the_tokenizer_of_a_model_of_transformers_alone(model
 
 def test_each_role_of_a_column_comes_from_the_option_of_its_name():
     named = {"label": "a", "text": "b", "split": "c", "weight": "d", "group": "e"}
-    roles = Options("t.csv", **named, image_size=32, label_probs="f, g", drop="h", keep="i*,j").roles()
+    roles = Options(
+        "t.csv", **named, image_size=32, label_probs="f, g", drop="h", keep="i*,j", drop_unlabelled=True
+    ).roles()
     assert {name: getattr(roles, name) for name in named} == named
+    assert roles.drop_unlabelled
     assert (roles.image_size, roles.label_probs, roles.drop, roles.keep) == (32, ("f", "g"), ("h",), ("i*", "j"))
 
 

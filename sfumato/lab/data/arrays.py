@@ -12,7 +12,15 @@ from sfumato.evaluate.scores.soft_labels import SOFT, SoftLabels
 from sfumato.io.arrays import MAX_BYTES, Archive, ArchiveError
 from sfumato.lab.data.encoding import Numbers
 from sfumato.lab.data.images import Images
-from sfumato.lab.data.labels import check_classes, check_soft, order_classes, parts_of, warn_of_classes, weights_of
+from sfumato.lab.data.labels import (
+    check_classes,
+    check_soft,
+    order_classes,
+    parts_of,
+    unlabelled_note,
+    warn_of_classes,
+    weights_of,
+)
 from sfumato.lab.data.roles import Roles
 from sfumato.lab.data.table import DataError, Features, Table
 from sfumato.lab.data.text import Texts
@@ -56,7 +64,7 @@ def read_npz(path: str, *, file: str, name: str, roles: Roles, max_bytes: int = 
             extra = {role: read(key) for role, key in asked.items() if key is not None}
     except ArchiveError as error:
         raise DataError(_refusal(file, error)) from error
-    return from_arrays(x, y, extra, file=file, name=name, kind="npz", tokenizer=roles.tokenizer, soft=soft)
+    return from_arrays(x, y, extra, file=file, name=name, kind="npz", roles=roles, soft=soft)
 
 
 def from_arrays(
@@ -67,7 +75,7 @@ def from_arrays(
     file: str,
     name: str,
     kind: str,
-    tokenizer: str | None = None,
+    roles: Roles | None = None,
     notes: tuple[Note, ...] = (),
     soft: np.ndarray | None = None,
 ) -> Table:
@@ -82,6 +90,10 @@ def from_arrays(
         raise DataError(f"{file}: X has shape {x.shape}; it needs at least one row and one feature")
     if soft is not None and len(soft) != len(x):
         raise DataError(f"{file}: X has {len(x)} rows but the soft labels have {len(soft)}; they must be as many")
+    roles = roles or Roles()
+    if roles.drop_unlabelled and soft is None and y.ndim and len(y) == len(x) and (missing := _unlabelled(y)).any():
+        x, y, extra = x[~missing], y[~missing], {name: values[~missing] for name, values in extra.items()}
+        notes += (unlabelled_note(int(missing.sum()), "y"),)
     if soft is not None and y is not soft:
         labels, class_names = _beside(file, y, soft), tuple(str(k) for k in range(soft.shape[1]))
     elif y.ndim == 2 and y.shape[1] > 1 and y.dtype.kind in "biuf":
@@ -105,9 +117,17 @@ def from_arrays(
         weight = weights_of(weight.astype(np.float64), lambda row: f"{file}: row {row}", "weight")
     way_out = "Add rows, or merge or drop the class"
     check_classes(file, labels, class_names, where="y", way_out=way_out, least=3 if part is None else 1)
-    features = _features(file, x, tokenizer)
+    features = _features(file, x, roles.tokenizer)
     many = () if soft is not None else warn_of_classes(labels, class_names, "y")
     return Table(name, kind, features, labels, class_names, soft, weight, group, part, notes, warnings=many, file=file)
+
+
+def _unlabelled(y: np.ndarray) -> np.ndarray:
+    """(N,) which labels are missing: NaN or empty text."""
+    if y.dtype.kind == "f":
+        return np.isnan(y.reshape(len(y), -1)).all(axis=1)
+    texts = y.tolist() if y.dtype.kind in "UT" else ["label"] * len(y)
+    return np.array([not (isinstance(text, str) and text.strip()) for text in texts])
 
 
 def _beside(file: str, y: np.ndarray, soft: np.ndarray) -> np.ndarray:
@@ -163,12 +183,14 @@ def _classes(file: str, y: np.ndarray, name: str = "y") -> tuple[np.ndarray, lis
         if len(odd := np.flatnonzero(~(np.isfinite(y) & (y == np.rint(y))))):
             measured = name == "y" and np.isfinite(y[odd]).any()
             way_out = "; cut numbers to predict into a few classes first" if measured else ""
+            way_out = "; --drop-unlabelled leaves out rows without a label" if np.isnan(y[odd[0]]) else way_out
             held = f"{name}[{odd[0]}] is {y[odd[0]]}"
             raise DataError(f"{file}: {held}; labels are whole numbers, booleans or text{way_out}")
     elif y.dtype.kind in "SU":
         y = np.char.strip(y)
         if len(empty := np.flatnonzero(np.char.str_len(y) == 0)):
-            raise DataError(f"{file}: {name}[{empty[0]}] is empty; give it a label or drop the row")
+            way_out = ", or all rows without one with --drop-unlabelled" if name == "y" else ""
+            raise DataError(f"{file}: {name}[{empty[0]}] is empty; give it a label or drop the row{way_out}")
     elif y.dtype.kind not in "biu":
         raise DataError(f"{file}: {name} has type {y.dtype}; labels are whole numbers, booleans or text")
     values, codes = np.unique(y, return_inverse=True)

@@ -1,6 +1,7 @@
 """The one way from columns to a table of examples, whatever file they came from."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,13 +23,16 @@ NO_LABEL = ("", "nan", "<na>", "#n/a", "null")
 def assemble(frame: Frame, roles: Roles) -> Table:
     """A table from columns."""
     assigned = assign(frame.file, frame.header, roles)
+    notes: list[Note] = []
+    if roles.drop_unlabelled and assigned.target is not None:
+        frame = _labelled(frame, assigned.target, notes)
     group = _codes(frame, assigned.others["group"], "group") if "group" in assigned.others else None
     part = weight = None
     if "split" in assigned.others:
         part = given.parts_of(*_codes(frame, assigned.others["split"], "part"), frame.where, roles.split or "")
     if "weight" in assigned.others:
         weight = given.weights_of(_number(frame, assigned.others["weight"]), frame.where, roles.weight or "")
-    notes = [
+    notes += [
         Note(code="label-left-out", text=f'Column "{short(frame.header[j])}" is {why}.')
         for j, why in assigned.dropped.items()
         if "--label-probs" in why
@@ -95,8 +99,33 @@ def _labels(frame: Frame, assigned: Assigned, least: int) -> tuple[np.ndarray, t
     return labels, names, soft
 
 
+def _labelled(frame: Frame, j: int, notes: list[Note]) -> Frame:
+    """The rows that have a label."""
+    missing = _coded(frame, j, "label")[2]
+    if not missing.any():
+        return frame
+    kept = np.flatnonzero(~missing)
+    if not len(kept):
+        raise DataError(f'{frame.file}: column "{short(frame.header[j])}" has no label in any row')
+    notes.append(given.unlabelled_note(int(missing.sum()), frame.header[j]))
+    columns = [column.filter(pa.array(~missing)) for column in frame.columns]
+    return replace(frame, columns=columns, where=lambda row: frame.where(int(kept[row])))
+
+
 def _codes(frame: Frame, j: int, noun: str = "label") -> tuple[np.ndarray, list[str]]:
     """Codes and distinct values of a column that has no missing, whole numbers as text."""
+    codes, values, missing = _coded(frame, j, noun)
+    if missing.any():
+        row, others = int(np.argmax(missing)), given.more(int(missing.sum()) - 1)
+        way_out = f"give it a {noun} or drop the row"
+        if noun == "label":
+            way_out = "give it a label, or leave out all rows without one with --drop-unlabelled"
+        raise DataError(f'{frame.where(row)}: column "{short(frame.header[j])}" is empty{others}; {way_out}')
+    return codes, values
+
+
+def _coded(frame: Frame, j: int, noun: str) -> tuple[np.ndarray, list[str], np.ndarray]:
+    """Codes of a column, its distinct values, whole numbers as text, and in which rows it has none."""
     column, name = plain_type(frame.columns[j].combine_chunks()), short(frame.header[j])
     if pa.types.is_boolean(column.type):
         column = pc.if_else(column, "True", "False")
@@ -120,11 +149,7 @@ def _codes(frame: Frame, j: int, noun: str = "label") -> tuple[np.ndarray, list[
         ) from error
     encoded = trimmed(column.fill_null("")).dictionary_encode()
     codes, values = encoded.indices.to_numpy().astype(np.int64), encoded.dictionary.to_pylist()
-    missing = np.array([value.lower() in NO_LABEL for value in values], bool)[codes]
-    if missing.any():
-        row, others = int(np.argmax(missing)), given.more(int(missing.sum()) - 1)
-        raise DataError(f'{frame.where(row)}: column "{name}" is empty{others}; give it a {noun} or drop the row')
-    return codes, values
+    return codes, values, np.array([value.lower() in NO_LABEL for value in values], bool)[codes]
 
 
 def _number(frame: Frame, j: int) -> np.ndarray:

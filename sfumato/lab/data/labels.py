@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from sfumato.io.tables import read_csv
 from sfumato.lab.data.table import DataError, DataWarning
+from sfumato.messages import Note
 from sfumato.text import did_you_mean, joined, listing, plural, short
 from sfumato.theory.noise import distribution_fault
 
@@ -99,6 +100,12 @@ def warn_of_classes(labels: np.ndarray, class_names: Sequence[str], column: str)
         text = f"Classes of `{column}` are written alike: {'; '.join(alike[:_MAX_NAMED])}{more}."
         found.append(DataWarning("classes-alike", column, f"{text} If these are the same, write them the same way."))
     return tuple(found)
+
+
+def unlabelled_note(rows: int, column: str) -> Note:
+    """That rows without a label are left out."""
+    text = f'{plural(rows, "row")} without a label in "{short(column)}" left out (--drop-unlabelled).'
+    return Note(code="unlabelled-left-out", text=text)
 
 
 def part_number(name: str) -> int | None:

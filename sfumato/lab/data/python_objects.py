@@ -54,7 +54,7 @@ def read_function(source: str, *, roles: Roles) -> Table:
         return assemble(from_arrow(frame, **how), roles)
     roles.refuse(source, "names a column of a table, but {file} returns arrays; leave it out", *TABLE_OPTIONS)
     x, y, extra, notes = as_arrays(source, result)
-    return from_arrays(x, y, extra, **how, tokenizer=roles.tokenizer, notes=tuple(notes))
+    return from_arrays(x, y, extra, **how, roles=roles, notes=tuple(notes))
 
 
 def find_callable(source: str) -> Any:
@@ -264,9 +264,7 @@ def table_in_memory(x: Any, y: Any, roles: Roles, extra: Mapping[str, Any]) -> T
     source = "the data given"
     features, labels, more, notes = as_arrays(source, x if y is None else (x, y))
     more |= {name: as_array(source, value, name) for name, value in extra.items()}
-    return from_arrays(
-        features, labels, more, file=source, name="data", kind="memory", tokenizer=roles.tokenizer, notes=tuple(notes)
-    )
+    return from_arrays(features, labels, more, file=source, name="data", kind="memory", roles=roles, notes=tuple(notes))
 
 
 def _with_columns(frame: Any, y: Any, roles: Roles, extra: Mapping[str, Any]) -> tuple[Any, Roles]:

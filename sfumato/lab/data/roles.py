@@ -24,6 +24,7 @@ class Roles:
     group: str | None = None  # equal values may not be split
     drop: tuple[str, ...] | None = None  # left out; names or patterns
     keep: tuple[str, ...] | None = None  # used even where they name the rows; names or patterns
+    drop_unlabelled: bool = False  # whether rows without a label are left out
     image_size: int | None = None  # side in pixels to which a folder's images are brought
     tokenizer: str | None = None  # folder of a language model, whose tokens replace the text
 
@@ -33,7 +34,7 @@ class Roles:
         return {
             f"--{name.replace('_', '-')}": ",".join(value) if isinstance(value, tuple) else str(value)
             for name, value in given.items()
-            if value is not None
+            if value not in (None, False)
         }
 
     def refuse(self, file: str, why: str, *names: str) -> None:

@@ -21,8 +21,8 @@ NOTES = ({"code": "a", "text": "note"},)
 
 
 def made(x=X, y=Y, soft=None, tokenizer=None, **extra):
-    given = {"file": "f.npz", "name": "f", "kind": "npz", "tokenizer": tokenizer, "notes": NOTES, "soft": soft}
-    return from_arrays(np.asarray(x), np.asarray(y), extra, **given)
+    given = {"file": "f.npz", "name": "f", "kind": "npz", "notes": NOTES, "soft": soft}
+    return from_arrays(np.asarray(x), np.asarray(y), extra, **given, roles=Roles(tokenizer=tokenizer))
 
 
 refusal = partial(refused, made)

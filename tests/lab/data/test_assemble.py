@@ -11,6 +11,7 @@ from pyarrow import parquet
 
 from sfumato import messages
 from sfumato.lab.data import DataError, Roles, load, prepare
+from sfumato.lab.data.python_objects import table_in_memory
 from tests.lab.data import refused
 from tests.limits import examples
 
@@ -256,3 +257,27 @@ def test_a_column_that_says_which_rows_are_for_what_is_warned_of_unless_it_has_a
     read = load(write({**table, "words": [f"rain {i}" for i in numbers]}), Roles(**roles))
     found = [(each.column, each.text) for each in read.warnings if each.code == "parts-unused"]
     assert found == ([("fold", told)] if told else [])
+
+
+@pytest.mark.parametrize("mark", ["", " ", "nan", "NaN", "<NA>", "null", "#N/A"])
+def test_rows_without_a_label_are_left_out_where_that_is_asked_for_and_lines_are_those_of_the_file(tmp_path, mark):
+    lines = [f"{i % 5},{mark if i in (0, 7) else 'ab'[i % 2]}" for i in range(40)]
+    (tmp_path / "t.csv").write_text("\n".join(["x,label", *lines]) + "\n")
+    table = load(str(tmp_path / "t.csv"), Roles(drop_unlabelled=True))
+    assert (len(table.labels), table.class_names) == (38, ("a", "b"))
+    assert [note["code"] for note in table.notes] == ["unlabelled-left-out"]
+    assert table.features.values[0].tolist() == [1.0]
+    assert refused(load, str(tmp_path / "t.csv")) == (
+        't.csv, line 2: column "label" is empty (as in 1 more row); give it a label, or leave out all rows without one '
+        "with --drop-unlabelled"
+    )
+    (tmp_path / "t.csv").write_text("\n".join(["x,label", *lines, "far,a"]) + "\n")
+    assert refused(load, str(tmp_path / "t.csv"), Roles(drop_unlabelled=True)).startswith("t.csv, line 42: ")
+
+
+@pytest.mark.parametrize("y", [[np.nan, *[0.0, 1.0] * 10], ["", *"ab" * 10]])
+def test_rows_of_arrays_without_a_label_are_left_out_too(y):
+    x = np.arange(21.0)[:, None]
+    table = table_in_memory(x, np.array(y), Roles(drop_unlabelled=True), {"weight": x[:, 0] + 1})
+    assert (len(table.labels), table.features.values[0, 0], table.weight[0]) == (20, 1, 2)
+    assert "--drop-unlabelled" in refused(table_in_memory, x, np.array(y), Roles(), {})
