@@ -72,7 +72,7 @@ GLOSSARY: dict[str, Entry] = {
     ),
     "adjusted-p": Entry(
         "adjusted p",
-        "How often chance alone would show so large a difference, corrected for the number of tests (Holm); below .05 "
+        "How often chance alone would show so large a difference, corrected for the number of tests (Holm); below 0.05 "
         "the difference counts as real.",
         ("adjusted p",),
     ),

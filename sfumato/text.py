@@ -1,6 +1,6 @@
 """Words and numbers as every message, table and page writes them.
 
-Numbers have few digits and real minus signs, and a share has no zero before its point. Each form stands here once.
+Numbers have few digits and real minus signs. Each form is defined here once.
 """
 
 import math
@@ -83,14 +83,12 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def number(value: float | None, digits: int = 3, *, sign: bool = False, zero: bool = False) -> str:
+def number(value: float | None, digits: int = 3, *, sign: bool = False, zero: bool = True) -> str:
     """A number as tables print it."""
     if value is None or math.isnan(value):
         return NOT_APPLICABLE
     size = abs(value)
     text = "∞" if math.isinf(value) else f"{size:.{digits}f}" if size < _WHOLE else f"{size:.3g}"
-    if text.startswith("0.") and not zero:
-        text = text[1:]
     if not text.strip(".0"):  # the number rounds to nothing, and neither sign would be true
         return text
     return ("−" if value < 0 else "+" if sign else "") + text
@@ -102,14 +100,14 @@ def percent(value: float | None) -> str:
 
 
 def temperature(value: float | None) -> str:
-    """A temperature as tables print it: ``1.62``, ``0.001``. It keeps its leading zero: it is a factor and no share."""
+    """A temperature as tables print it: ``1.62``, ``0.001``."""
     if value is None or math.isnan(value):
         return NOT_APPLICABLE
     return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
 def decimal(value: float, *, sign: bool = False) -> str:
-    """A number as sentences print it: ``.069``, ``−.079``, ``1.31``; small ones get more digits, large ones fewer."""
+    """A number as sentences print it: ``0.069``, ``−0.079``, ``1.31``; small ones get more digits, large ones fewer."""
     if math.isnan(value):
         return "not known"
     size = abs(value)
@@ -118,7 +116,7 @@ def decimal(value: float, *, sign: bool = False) -> str:
 
 
 def between(low: float, high: float, *, sign: bool = False) -> str:
-    """The ends of an interval: ``.061 to .077``."""
+    """The ends of an interval: ``0.061 to 0.077``."""
     return f"{decimal(low, sign=sign)} to {decimal(high, sign=sign)}"
 
 

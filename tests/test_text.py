@@ -28,8 +28,8 @@ from sfumato.text import (
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (0.0, ".000"), (0.5, ".500"), (0.01, ".010"), (0.009, ".0090"), (0.00996, ".0100"), (1.0, "1.000"),
-        (9.9994, "9.999"), (10.0, "10.00"), (12.345, "12.35"), (-0.079, "−.079"), (-0.00004, ".0000"),
+        (0.0, "0.000"), (0.5, "0.500"), (0.01, "0.010"), (0.009, "0.0090"), (0.00996, "0.0100"), (1.0, "1.000"),
+        (9.9994, "9.999"), (10.0, "10.00"), (12.345, "12.35"), (-0.079, "−0.079"), (-0.00004, "0.0000"),
         (9_999_999.0, "9999999.00"), (1e7, "1e+07"), (-8.3086838e28, "−8.31e+28"),
         (math.nan, "not known"), (math.inf, "∞"), (-math.inf, "−∞"),
     ],
@@ -39,8 +39,8 @@ def test_a_decimal(value, text):
 
 
 def test_a_sign_is_written_where_it_is_asked_for():
-    assert [decimal(value, sign=True) for value in (0.1, -0.1, 0.0)] == ["+.100", "−.100", ".000"]
-    assert between(-0.02, 0.3, sign=True) == "−.020 to +.300"
+    assert [decimal(value, sign=True) for value in (0.1, -0.1, 0.0)] == ["+0.100", "−0.100", "0.000"]
+    assert between(-0.02, 0.3, sign=True) == "−0.020 to +0.300"
 
 
 @pytest.mark.parametrize(
@@ -88,9 +88,9 @@ def test_a_temperature_is_never_told_as_0(value, text):
         (one_line(KeyError()), "KeyError"), (duration(4), "4 s"), (duration(250), "4 min"), (duration(9000), "2.5 h"),
         (wrapped("Keep one-hot labels: smoothing makes no difference.", 40, rest="  "),
          "Keep one-hot labels: smoothing makes no\n  difference."),
-        (number(0.1724), ".172"), (number(-0.118), "−.118"), (number(1.31), "1.310"), (number(-0.0001), ".000"),
-        (number(math.inf), "∞"), (number(math.nan), "–"), (number(None), "–"), (number(0.019, sign=True), "+.019"),
-        (number(-0.002, sign=True), "−.002"), (number(0.0, sign=True), ".000"),
+        (number(0.1724), "0.172"), (number(-0.118), "−0.118"), (number(1.31), "1.310"), (number(-0.0001), "0.000"),
+        (number(math.inf), "∞"), (number(math.nan), "–"), (number(None), "–"), (number(0.019, sign=True), "+0.019"),
+        (number(-0.002, sign=True), "−0.002"), (number(0.0, sign=True), "0.000"),
         (number(0.6, 1, sign=True, zero=True), "+0.6"), (percent(0.9612), "96.1 %"), (percent(None), "–"),
     ],
 )  # fmt: skip

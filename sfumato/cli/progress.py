@@ -208,12 +208,13 @@ def _before_training(plan: Setup) -> Iterator[str]:
         yield f"read   {columns_in_short(columns_of(plan.data))}"
     yield from (f"warn   {warning.text}" for warning in plan.data.warnings)
     softened = [arm for arm in plan.arms if not arm.is_one_hot]
-    if len(softened) == 1 and len(plan.arms) == 2 and softened[0].penalty is None:
-        yield f"arms   one-hot; {softened[0].name}, {softened[0].describe(classes)}"
-    else:
-        for arm in plan.arms:
-            told = arm.describe(classes)
-            yield f"arm    {arm.name}" + (f"{' ' if told[0] == '(' else ', '}{told}" if arm in softened else "")
+    told = [arm.describe(classes) if arm in softened else "" for arm in plan.arms]
+    shown = [
+        f"{arm.name}{'' if each[:1] in ('', '(') else ','} {each}".rstrip()
+        for arm, each in zip(plan.arms, told, strict=True)
+    ]
+    few = len(shown) == 2 and len(softened) == 1 and softened[0].penalty is None
+    yield from [f"arms   {'; '.join(shown)}"] if few else (f"arm    {each}" for each in shown)
     steps, processes = -(-rows[0] // plan.plan.batch_size), plural(plan.workers, "process")
     yield f"plan   {len(plan.arms)} arms × {times} × {epochs} epochs of {steps:,} steps, {processes}"
     if plan.finished:

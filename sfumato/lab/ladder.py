@@ -58,12 +58,12 @@ class LadderChoice:
     def describe(self) -> str:
         """The choice in a sentence or two."""
         tried = ", ".join(f"{candidate.arm.strength:g}" for candidate in self.candidates)
-        where = "the other classes" if self.compared.over == "others" else "all classes"
+        where = " over the other classes" if self.compared.over == "others" else ""
         why = "which is best there"
         if self.chosen != self.best:
             why = f"the smallest that cannot be told from the best there ({self.best.strength:g}) by one standard error"
         text = (
-            f"Of ε = {tried} over {where}, the validation rows choose {self.chosen.strength:g}, {why}, by log loss "
+            f"Of ε = {tried}{where}, the validation rows choose {self.chosen.strength:g}, {why}, by log loss "
             "after a cross-fitted temperature; the test rows were read after that."
         )
         if self.chosen == self.candidates[-1].arm:

@@ -230,7 +230,7 @@ class Options:
         "Strength of the smoothing.", _in("above 0 and at most 1", lambda eps: 0 < eps <= 1), default=0.1
     )
     over: Literal["others", "all"] = _option(
-        "What the strength is spread over: the wrong classes (others), or all as torch does.", default="others"
+        "What the strength is spread over: all classes, as in PyTorch, or the others without the label.", default="all"
     )
     ladder: str | None = _option(
         "Strengths to choose from instead of --eps, such as 0,0.02,0.05,0.1,0.2: chosen on the validation rows by "

@@ -72,7 +72,12 @@ def processor() -> str:
 
 
 def summary_of(
-    folder: Path, run: str, ready: Prepared, arms: Sequence[Arm], records: Sequence[RunRecord], looks: list[Look]
+    folder: Path,
+    run: str,
+    ready: Prepared,
+    arms: Sequence[Arm],
+    records: Sequence[RunRecord],
+    looks: Sequence[Look] = (),
 ) -> tuple[Summary, dict[str, Any]]:
     """The summary, and what of ``env.json`` follows from the logits."""
     table, split, classes, folds = ready.data.table, ready.data.split, ready.classes, ready.data.folds
@@ -115,7 +120,7 @@ def summary_of(
         "columns": columns_of(ready.data),
     }
     if looks:
-        summary["looks"] = looks
+        summary["looks"] = list(looks)
     distinct = results[0].metrics["accuracy"].values.shape[1]
     extra: dict[str, Any] = {
         "temperatures": {

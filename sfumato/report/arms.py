@@ -13,21 +13,25 @@ from sfumato.text import number
 
 
 def arm_title(arm: ArmSummary, *, strength: bool = True) -> str:
-    """What to call an arm: ``one-hot``, ``smoothed 0.1 (others)`` or, without ``strength``, ``smoothed``."""
+    """What to call an arm: ``one-hot``, ``smoothed 0.1``, or without ``strength``, ``smoothed``.
+
+    What ε is spread over is named where it is not all classes: ``smoothed 0.1 (others)``.
+    """
     if "description" in arm:
         return arm["description"]["title"]
     name, over, eps = arm["name"], arm["over"], f"{arm['eps'] or 0:g}"
     if not arm["eps"] or over is None or (eps in name and over.removesuffix("s") in name):
         return name
-    if eps in name:  # an ε is never shown without what it is spread over
-        return f"{name} ({over})"
-    return f"{name} {eps} ({over})" if strength else name
+    where = "" if over == "all" else f" ({over})"
+    if eps in name:
+        return f"{name}{where}"
+    return f"{name} {eps}{where}" if strength else name
 
 
 def spread(run: Run) -> str:
-    """What ε is spread over in a run, for the label of an axis: ``over the others``, ``over all``."""
+    """What ε is spread over in a run, for the label of an axis, where it is not all classes: ``over the others``."""
     overs = {arm["over"] for arm in run.arms if arm["eps"] and arm["over"]}
-    return {"others": "over the others", "all": "over all"}.get(str(overs.pop()), "") if len(overs) == 1 else ""
+    return "over the others" if overs == {"others"} else ""
 
 
 def torch_strength(arm: ArmSummary, num_classes: int) -> float | None:

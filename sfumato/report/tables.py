@@ -177,11 +177,11 @@ def class_tables(summary: Summary) -> list[ResultsTable]:
 
 
 def p_value(p: float | None) -> str:
-    """A p-value as ``.031``, ``< .001`` or a dash."""
+    """A p-value as ``0.031``, ``< 0.001`` or a dash."""
     if p is None or math.isnan(p):
         return NOT_APPLICABLE
     if p < 0.001:
-        return "< .001"
+        return "< 0.001"
     return "1" if p >= 0.9995 else number(p)
 
 

@@ -36,22 +36,24 @@ def compared_arm(arm: ArmSummary, num_classes: int) -> ComparedArm:
 
 
 def smoothing_in_words(eps: float, over: str | None, num_classes: int) -> str:
-    """The strength of plain smoothing, with torch's argument for it.
+    """The strength of plain smoothing: PyTorch's argument, and what ε is spread over where it is not all classes.
 
+    >>> smoothing_in_words(0.1, "all", 10)
+    '(label_smoothing=0.1 in PyTorch)'
     >>> smoothing_in_words(0.1, "others", 10)
-    'ε = 0.1 over the other classes (label_smoothing=0.1111 in torch)'
+    'ε = 0.1 over the other classes (label_smoothing=0.1111 in PyTorch)'
     """
     from sfumato import theory
 
+    if over == "all":
+        return f"(label_smoothing={eps:g} in PyTorch)"
     try:
         in_all = theory.convert_eps(eps, num_classes, frm=cast("Over", over), to="all")
-        in_torch = f"label_smoothing={in_all:.4g} in torch"
+        in_torch = f"label_smoothing={in_all:.4g} in PyTorch"
     except ValueError:
-        in_torch = "torch's label_smoothing cannot express it"
-    others, everyone = "the other classes", f"all {num_classes} classes"
-    if num_classes == 2:
-        others, everyone = "the other class", "both classes"
-    return f"ε = {eps:g} over {others if over == 'others' else everyone} ({in_torch})"
+        in_torch = "PyTorch's label_smoothing cannot express it"
+    others = "the other class" if num_classes == 2 else "the other classes"
+    return f"ε = {eps:g} over {others} ({in_torch})"
 
 
 def call(function: str, *arguments: str) -> str:

@@ -170,13 +170,14 @@ def _action(decision: Decision) -> str:
     base, other = decision.base.arm, decision.other.arm
     if not other.method:
         return _of_judged(decision)
-    doing = f"{other.method}{' with' if other.method == 'smoothing' else ''} {other.strength}"
+    bare = other.method != "smoothing" or other.strength.startswith("(")
+    doing = f"{other.method}{'' if bare else ' with'} {other.strength}"
     state = STATES[decision.state]
     if decision.verdict == "base" and not base.one_hot:
         state = f"Keep {base.name}"
     state += decision.aim
     if decision.verdict == "other":
-        start = {"smoothing": "use label smoothing,", "soft labels": "train on the soft labels"}
+        start = {"smoothing": f"use label smoothing{'' if bare else ','}", "soft labels": "train on the soft labels"}
         by = divisor(decision.other)
         then = "" if by is None else f", and temperature-scale the logits (T = {by}, fitted on validation rows)"
         return f"{state}: {start.get(other.method, f'train with {other.method}')} {other.strength}{then}."

@@ -26,7 +26,15 @@ import sfumato as sf
 OUT = Path(__file__).with_name("runs.json")
 METRICS = ("accuracy", "nll", "nll_after_temperature", "eaurc", "ece", "temperature", "logit_gap")
 CNN = {"model": "cnn", "epochs": 4, "learning_rate": 0.001}
-SHORT = {"seeds": 3, "model": "linear", "epochs": 40, "learning_rate": 0.01, "workers": 1, "quiet": True}
+SHORT = {
+    "over": "others",
+    "seeds": 3,
+    "model": "linear",
+    "epochs": 40,
+    "learning_rate": 0.01,
+    "workers": 1,
+    "quiet": True,
+}
 
 
 def everything() -> dict[str, Callable[[Path], Any]]:

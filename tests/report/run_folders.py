@@ -23,7 +23,7 @@ METRICS = [
 
 SENTENCES = (
     "Smooth: use label smoothing, ε = 0.1, and temperature-scale the logits (T = 0.61).",
-    "Log loss after temperature scaling: better (.139 → .128; −.011, 95 % interval −.019 to −.004).",
+    "Log loss after temperature scaling: better (0.139 → 0.128; −0.011, 95 % interval −0.019 to −0.004).",
 )
 
 

@@ -100,8 +100,8 @@ def test_numbers_stand_with_their_intervals_and_a_dash_where_a_temperature_chang
     assert table.heads == ("as it is", "95 % interval", "with T", "95 % interval")
     rows = {row.label: [cell.text for cell in row.cells] for row in table.rows}
     assert rows["accuracy"] == ["60.0 %", "50.0 to 70.0 %", "–", ""]
-    assert rows["log loss (NLL), nats"] == ["1.250", "1.000 to 1.500", ".750", ".500 to 1.000"]
-    assert rows["spread within the classes (NC1)"] == [".250", "", "–", ""]
+    assert rows["log loss (NLL), nats"] == ["1.250", "1.000 to 1.500", "0.750", "0.500 to 1.000"]
+    assert rows["spread within the classes (NC1)"] == ["0.250", "", "–", ""]
     assert table.rows[0].cells[0].value == 0.6
 
 
@@ -115,7 +115,7 @@ def test_without_a_temperature_there_are_two_columns():
 def test_a_metric_known_only_with_a_temperature_has_its_row():
     metrics = {"nll_after_temperature": TOLD["metrics"]["nll_after_temperature"]}
     (row,) = numbers_table(told(metrics=metrics)).rows
-    assert [cell.text for cell in row.cells] == ["–", "", ".750", ".500 to 1.000"]
+    assert [cell.text for cell in row.cells] == ["–", "", "0.750", "0.500 to 1.000"]
 
 
 def test_differences_have_signs_and_those_of_shares_are_points():
@@ -129,9 +129,9 @@ def test_differences_have_signs_and_those_of_shares_are_points():
     table = differences_table(told(differences=differences))
     rows = {row.label: [cell.text for cell in row.cells[:2]] for row in table.rows}
     assert rows["accuracy, points"] == ["−3.1", "−6.0 to +0.4"]
-    assert rows["log loss (NLL), nats"] == ["+.125", ".000 to +.250"]
-    assert rows["log loss (NLL), nats with T"] == ["−.125", "−.250 to .000"]
-    assert rows["confidence − accuracy"] == ["+.020", "−.010 to +.050"]
+    assert rows["log loss (NLL), nats"] == ["+0.125", "0.000 to +0.250"]
+    assert rows["log loss (NLL), nats with T"] == ["−0.125", "−0.250 to 0.000"]
+    assert rows["confidence − accuracy"] == ["+0.020", "−0.010 to +0.050"]
     assert rows["spread within the classes (NC1)"] == ["–", ""]
     assert "this − other" in as_letter(told(differences=differences), [])
     assert "this − other" not in as_letter(told(), [])
@@ -182,7 +182,7 @@ def test_over_seeds_each_arm_has_its_mean_and_its_deviation():
     assert table.heads == ("one-hot", "±", "smoothed", "±")
     assert [[cell.text for cell in row.cells] for row in table.rows] == [
         ["50.0 %", "6.2", "50.0 %", ""],
-        ["1.250", ".062", "1.250", ""],
+        ["1.250", "0.062", "1.250", ""],
     ]
 
 

@@ -339,7 +339,7 @@ def test_changed_rows_are_counted_by_who_is_right(spoken):
 
 
 def short(value):
-    return f"{value:.3f}".removeprefix("0")
+    return f"{value:.3f}"
 
 
 def test_sentences_about_figures_give_each_arm_its_own_numbers(folder, page):

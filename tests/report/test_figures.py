@@ -119,7 +119,7 @@ def test_excess_is_loss_minus_floor(run, drawn):
         )
         np.testing.assert_allclose(excess, losses - floor, atol=1e-12)
     legend = [text.get_text() for text in chart.ax.get_legend().get_texts()]
-    assert legend == ["one-hot, floor 0", "smoothed 0.1 (others), floor .545"]
+    assert legend == ["one-hot, floor 0", "smoothed 0.1 (others), floor 0.545"]
 
 
 def test_one_epoch_still_shows_a_decade_and_whole_epochs(tmp_path):

@@ -62,11 +62,11 @@ def difference(metric, mean, low, high, p, finding):
 FOUR = """\
                               one-hot   one-hot, T=1.62   smoothed 0.1 (others)   smoothed, T=0.61
 accuracy                       96.1 %            96.1 %                  96.7 %             96.7 %
-log loss (NLL)                   .172              .139                    .231               .128
-Brier score                      .062              .060                    .081               .057
-calibration error (ECE)          .021              .012                    .118               .010
-calibration error by chance      .009                 –                    .020                  –
-confidence − accuracy           +.019             −.002                   −.118              +.001
+log loss (NLL)                  0.172             0.139                   0.231              0.128
+Brier score                     0.062             0.060                   0.081              0.057
+calibration error (ECE)         0.021             0.012                   0.118              0.010
+calibration error by chance     0.009                 –                   0.020                  –
+confidence − accuracy          +0.019            −0.002                  −0.118             +0.001
 ranking of mistakes              3.10              3.00                    2.40               2.10
   (E-AURC × 1000)
 temperature                         –              1.62                       –               0.61
@@ -76,27 +76,27 @@ closed form of the gap              ∞                 –                    4
 label_smoothing in torch            0                 –                  0.1111                  –"""
 
 DIFFERENCES = """\
-                                      difference    95 % interval   adjusted p      finding   margin
+                                     difference     95 % interval  adjusted p     finding   margin
 smoothed 0.1 (others) − one-hot
-accuracy, points                            +0.6     −0.3 to +1.5         .200   equivalent    ± 0.5
-log loss after temperature (NLL)           −.011   −.019 to −.004       < .001       better   ± .003
-ranking of mistakes (E-AURC × 1000)        +0.70   +0.10 to +1.30         .031        worse        –"""
+accuracy, points                           +0.6      −0.3 to +1.5       0.200  equivalent    ± 0.5
+log loss after temperature (NLL)         −0.011  −0.019 to −0.004     < 0.001      better  ± 0.003
+ranking of mistakes (E-AURC × 1000)       +0.70    +0.10 to +1.30       0.031       worse        –"""
 
 NARROW = """\
-                              difference     95 % interval
+                              difference       95 % interval
 smoothed 0.1 (others) − one-hot
-accuracy, points                    +0.6      −0.3 to +1.5
-log loss after temperature         −.011    −.019 to −.004
+accuracy, points                    +0.6        −0.3 to +1.5
+log loss after temperature        −0.011    −0.019 to −0.004
   (NLL)
-ranking of mistakes                +0.70    +0.10 to +1.30
+ranking of mistakes                +0.70      +0.10 to +1.30
   (E-AURC × 1000)
 
-                            adjusted p     finding  margin
+                            adjusted p     finding   margin
 smoothed 0.1 (others) − one-hot
-accuracy, points                  .200  equivalent   ± 0.5
-log loss after temperature      < .001      better  ± .003
+accuracy, points                 0.200  equivalent    ± 0.5
+log loss after temperature     < 0.001      better  ± 0.003
   (NLL)
-ranking of mistakes               .031       worse       –
+ranking of mistakes              0.031       worse        –
   (E-AURC × 1000)"""
 
 
@@ -135,17 +135,17 @@ def test_an_arm_and_its_temperature_stand_side_by_side_however_narrow_the_termin
             assert arms == with_temperature or arms + with_temperature == 1, width
 
 
-def test_every_strength_in_a_title_says_what_it_is_spread_over():
+def test_a_title_says_what_a_strength_is_spread_over_where_it_is_not_all_classes():
     heads = four_columns(summary(arm("smoothed-0.2", 0.2, 3.58, 3.5)))
     assert heads.heads[-2:] == ("smoothed-0.2 (others)", "smoothed-0.2 (others), T=–")
-    assert arm_title(arm("smoothed", 0.1, 1, 1, over="all")) == "smoothed 0.1 (all)"
+    assert arm_title(arm("smoothed", 0.1, 1, 1, over="all")) == "smoothed 0.1"
     assert arm_title(arm("prior", 0.1, 1, 1, over=None)) == "prior"
 
 
 def test_intervals_stand_in_the_cells():
     cells = {row.label: row.cells for row in four_columns(summary()).rows}
     assert cells["accuracy"][0].interval == "95.1 to 97.1 %"
-    assert cells["confidence − accuracy"][0].interval == "+.009 to +.029"
+    assert cells["confidence − accuracy"][0].interval == "+0.009 to +0.029"
     assert cells["calibration error by chance"][1].interval == ""
     assert cells["log loss (NLL)"][2].value == 0.231
 
@@ -158,7 +158,7 @@ def test_a_metric_that_a_run_lacks_is_a_dash():
 
 
 def test_a_p_value_is_never_zero():
-    assert [p_value(p) for p in (0.0002, 0.031, 1.0, None)] == ["< .001", ".031", "1", "–"]
+    assert [p_value(p) for p in (0.0002, 0.031, 1.0, None)] == ["< 0.001", "0.031", "1", "–"]
 
 
 def test_strength_for_torch_is_converted_or_none():

@@ -247,16 +247,16 @@ def several(**means):
 
 BETTER, WORSE, MIXED = {"accuracy": 0.92}, {"accuracy": 0.85}, {"accuracy": 0.92, "eaurc": 0.016}
 THREE = [  # two softened arms, the favourite of the validation rows, the choice, how the verdict starts and ends
-    (BETTER, BETTER, "all-0.2", "all-0.2", "Smooth: use label smoothing, ε = 0.2 over all", [
+    (BETTER, BETTER, "all-0.2", "all-0.2", "Smooth: use label smoothing (label_smoothing=0.2", [
         "Against one-hot: all-0.1 makes accuracy better.",
         "The choice between all-0.2 and all-0.1 was made on the validation rows, not by a test."]),
-    (MIXED, BETTER, "all-0.1", "all-0.2", "Smooth: use label smoothing, ε = 0.2 over all", [
+    (MIXED, BETTER, "all-0.1", "all-0.2", "Smooth: use label smoothing (label_smoothing=0.2", [
         "Against one-hot: all-0.1 makes accuracy better and the ranking of mistakes worse."]),
-    (WORSE, {}, "all-0.1", "one-hot", "Keep one-hot: smoothing with ε = 0.2 over all 10 classes", [
+    (WORSE, {}, "all-0.1", "one-hot", "Keep one-hot: smoothing (label_smoothing=0.2", [
         "Against one-hot: all-0.1 makes accuracy worse."]),
-    (WORSE, WORSE, "all-0.2", "one-hot", "Keep one-hot: smoothing with ε = 0.2 over all 10 classes", [
+    (WORSE, WORSE, "all-0.2", "one-hot", "Keep one-hot: smoothing (label_smoothing=0.2", [
         "Against one-hot: all-0.1 makes accuracy worse."]),
-    ({}, {}, "all-0.1", "one-hot", "Keep one-hot: smoothing with ε = 0.1 over all 10 classes", [
+    ({}, {}, "all-0.1", "one-hot", "Keep one-hot: smoothing (label_smoothing=0.1", [
         "Against one-hot: all-0.2 makes no difference to rely on."]),
 ]  # fmt: skip
 

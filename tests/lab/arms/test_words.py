@@ -74,7 +74,7 @@ def test_kinds_without_a_single_best_gap_say_why_and_a_gap_below_the_margin_too(
         ("negative:-0.2", "(r = −0.2)"),
         ("cosine:0:0.2", "ε from 0 to 0.2 on half a cosine over the steps, spread over all 3 classes (sf.schedules.c"),
         ("drop_late:0.1:0.75", "ε = 0.1 for the first 75 % of the steps and 0 after them, spread over all 3 classes"),
-        ("others:0.12", "ε = 0.12 over the other classes (label_smoothing=0.18 in torch)"),
+        ("others:0.12", "ε = 0.12 over the other classes (label_smoothing=0.18 in PyTorch)"),
     ],
 )
 def test_a_strength_is_described_with_what_gives_it(spec, told, made):

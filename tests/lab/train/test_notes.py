@@ -113,7 +113,7 @@ def test_a_validation_loss_that_turns_upwards_is_noted_and_is_no_sign_of_too_lit
         assert [note["code"] for note in notes_on_training(plan, made)] == codes
         assert len(not_trained_to_the_end(plan, default_arms(0.1, "others"), 10, made)) == warned
     rising = notes_on_training(plan, [{"arm": "a", "seed": 0, "kept_epoch": 2, "epochs": risen}])[1]
-    assert "in 1 of 1 run: from .300 at its least to .600 at the end" in rising["text"]
+    assert "in 1 of 1 run: from 0.300 at its least to 0.600 at the end" in rising["text"]
 
 
 @pytest.mark.parametrize(
