@@ -59,6 +59,11 @@ class ModelFit:
     uniform: bool  # and every class too
     nll: Column
 
+    @property
+    def level(self) -> float:
+        """The correlation in the reading that fits best."""
+        return self.given.correlation if self.better is None else self.better.correlation
+
     def is_below(self, other: LabelFit) -> bool:
         """Whether this model fits worse than in another reading, by more than these rows show by chance."""
         return (other.effect - self.given.effect) * np.sqrt(self.rows / 2) > SIGNIFICANT
@@ -89,9 +94,11 @@ def fit_of(name: str, logits: Any, labels: npt.NDArray[np.int64], predicted: npt
         LabelFit(*sums.fit(sums.excess(place)), float(np.mean(predicted == column)), *what)
         for place, (what, column) in enumerate(others.items(), 1)
     ]
-    if (order := sums.order()) is not None:
-        gain = sums.gain(order)
-        accuracy = float(np.mean((predicted == order[labels])[half == 1]))
+    if (order := sums.order(0)) is not None:
+        again = sums.order(1)
+        tested = [1] if again is None or (again != order).any() else [0, 1]  # by rows that did not choose it
+        gain = sums.gain(order, tested)
+        accuracy = float(np.mean((predicted == order[labels])[np.isin(half, tested)]))
         readings.append(LabelFit(*sums.fit(sums.excess(0) + gain), accuracy, "permuted", _order_in_words(order)))
     if source.classes > 2 and given.effect * np.sqrt(groups.effective) < -SIGNIFICANT:
         turned = _Sums.over(source, [labels], labels, half, sign=-1)
@@ -169,12 +176,12 @@ class _Sums:
         counts = self.counts[half]
         return self.by_class[half] - np.outer(counts, self.by_class[half].sum(axis=0) / max(counts.sum(), 1))
 
-    def order(self) -> npt.NDArray[np.int64] | None:
-        """The column of each class that fits the rows of the first half best; None where that is its own."""
+    def order(self, half: int) -> npt.NDArray[np.int64] | None:
+        """The column of each class that fits the rows of a half best; None where that is its own."""
         if not self.by_class.size:
             return None
-        excess, own = self._excess(0), np.arange(len(self.mean))
-        chance = np.sqrt(np.outer(self.counts[0], np.maximum(self.mean * (1 - self.mean), 0.0)))
+        excess, own = self._excess(half), np.arange(len(self.mean))
+        chance = np.sqrt(np.outer(self.counts[half], np.maximum(self.mean * (1 - self.mean), 0.0)))
         gain = excess - 2 * chance
         gain[own, own] = excess[own, own]
         if (gain.argmax(axis=1) == own).all():
@@ -185,10 +192,10 @@ class _Sums:
         order = np.asarray(linear_sum_assignment(gain, maximize=True)[1])
         return None if (order == own).all() else order
 
-    def gain(self, order: npt.NDArray[np.int64]) -> float:
-        """By how much the excess of the other half grows with the classes in this order."""
-        excess, own = self._excess(1), np.arange(len(order))
-        return float((excess[own, order] - excess[own, own]).sum()) / max(int(self.counts[1].sum()), 1)
+    def gain(self, order: npt.NDArray[np.int64], halves: Sequence[int]) -> float:
+        """By how much the excess of these halves grows with the classes in this order."""
+        excess, own = np.sum([self._excess(half) for half in halves], axis=0), np.arange(len(order))
+        return float((excess[own, order] - excess[own, own]).sum()) / max(int(self.counts[halves].sum()), 1)
 
 
 def _move_in_words(by: int) -> str:
@@ -224,33 +231,33 @@ def _cause(fit: ModelFit, sisters: Sequence[ModelFit], arms: Arms) -> tuple[str,
     if fit.constant:
         lone = not all(each.constant for each in sisters) or (fit.uniform and not all(e.constant for e in others))
         return ("constant", "") if lone else ()
-    best = max((each.given.correlation for each in others), default=0.0)
-    if fit.better is not None and fit.better.correlation >= (best / 2 if best > 0.1 else 0.2):
-        own, better = fit.given.correlation, fit.better
+    usual, best = _usual_level(fit, sisters, arms), max((each.level for each in others), default=0.0)
+    own, better = fit.given.correlation, fit.better
+    if better is not None and better.correlation >= max(0.6 * (usual or best), 0.2 if best < 0.1 else 0.0):
         moved = better.cause in ("shifted", "reversed")
         unlike = any(each.better is None for each in sisters)
         if not moved or unlike or own < better.correlation / 4:  # a forecast may repeat the label of the row before
             return better.cause, better.how
-    return ("unknown", "") if _is_outlier(fit, sisters, arms) else ()
-
-
-def _is_outlier(fit: ModelFit, sisters: Sequence[ModelFit], arms: Arms) -> bool:
-    """Whether a model fits its rows far worse than the other models of its arm, of which there are two or more."""
-    own, rest = fit.given.correlation, [each.given.correlation for each in sisters if each is not fit]
-    if len(rest) < 2:
-        return False
-    middle = float(np.median(rest))
-    ranked = sorted((each.given for each in sisters if each is not fit), key=lambda each: each.correlation)
-    top = ranked[-1] if len(rest) == 2 else ranked[len(ranked) // 2]
-    if fit.given.effect * np.sqrt(fit.rows) < 3 and own < top.correlation / 4 and fit.is_below(top):
-        return True
-    apart = [abs(value - middle) for value in rest]
+    if usual is None or not fit.is_below(sorted((each.given for each in sisters), key=lambda e: e.correlation)[-1]):
+        return ()
+    at_chance = fit.given.effect * np.sqrt(fit.rows) < 3 and own < usual / 4
+    apart = [np.abs(np.array([each.level for each in sisters if each is not fit]) - usual)]
     for _, fits in arms:
-        if fits is not sisters and len(fits) > 2:
-            values = [each.given.correlation for each in fits]
-            apart += np.abs(np.array(values) - np.median(values)).tolist()
-    spread = max(1.4826 * float(np.median(apart)), 0.5 / float(np.sqrt(fit.rows)))
-    return own < middle / 2 and middle - own > 8 * spread and fit.is_below(top)
+        levels = np.array([each.level for each in fits if fits is not sisters])
+        apart += [np.abs(levels - np.median(levels))] if len(levels) > 2 else []
+    spread = max(1.4826 * float(max(np.median(apart[0]), np.median(np.concatenate(apart)))), 0.5 / np.sqrt(fit.rows))
+    return ("unknown", "") if at_chance or (own < usual / 2 and usual - own > 8 * spread) else ()
+
+
+def _usual_level(fit: ModelFit, sisters: Sequence[ModelFit], arms: Arms) -> float | None:
+    """The level of sound models of this arm: that of most others, or of the best where those of other arms have it."""
+    levels = np.array([each.level for each in sisters if each is not fit])
+    if len(levels) < 2:
+        return None
+    usual = float(levels.max() if len(levels) == 2 else np.median(levels))
+    elsewhere = [each.level for _, fits in arms if fits is not sisters for each in fits]
+    shared = 2 * np.count_nonzero(np.abs(levels - usual) <= 0.3 * usual) > len(levels)
+    return usual if shared or (elsewhere and abs(np.median(elsewhere) - usual) <= 0.15 * usual) else None
 
 
 def _described(
@@ -268,13 +275,13 @@ def _described(
         rows = "Its training may have failed" if trained_here else "Its rows may be in another order than the labels"
         text += f" {rows}." if trained_here else f" {rows}, or its training may have failed."
     else:
-        likely = {
-            "shifted": "rows are probably shifted against the labels",
-            "reversed": "rows are probably in reverse order",
-            "permuted": "classes are probably in another order than the labels count them",
-            "negated": "scores probably have the wrong sign",
+        as_if = {
+            "shifted": "the rows were shifted against the labels",
+            "reversed": "the rows were in reverse order",
+            "permuted": "the classes were in another order than the labels count them",
+            "negated": "the scores had the wrong sign",
         }[cause]
-        text += f" With {better.how}, the accuracy is {100 * better.accuracy:.1f} %: the {likely}."
+        text += f" With {better.how}, the accuracy is {100 * better.accuracy:.1f} %, as if {as_if}."
     way_out = "save the scores again, or leave these models out, and judge again"
     if trained_here:
         way_out = "look at how these models were trained (--learning-rate, --epochs)"
