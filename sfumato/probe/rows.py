@@ -126,15 +126,18 @@ def read_rows(z: Tensor, g: Tensor, *, max_rows: int | None = None) -> ReadRows:
         max_rows = MAX_ROWS if z.shape[1] <= MANY else MAX_ROWS_OF_MANY
     rows = _read(z, g, form_of(z, g), max_rows)
     is_known = np.isfinite(rows.misfit)
-    readable = rows.form is Form.LOGITS and not rows.coarse and 3 < rows.classes <= MANY
-    if not readable or not is_known.any() or np.median(rows.misfit[is_known]) < 1e-4:
+    readable = rows.form is Form.LOGITS and not rows.coarse and rows.classes <= MANY
+    if not readable or not is_known.any() or (np.median(rows.misfit[is_known]) < 2e-6 and _agree(rows)):
         return rows
     some = _spread_out(torch.from_numpy(np.flatnonzero(is_known)).to(z.device), 48)
     twice = _read(*_after_a_softmax(z[some], g[some]), Form.TWO_SOFTMAXES, max_rows)
     fits = twice.eps[np.isfinite(twice.eps) & (twice.misfit < 3e-6)]
     # A squared error of nearly equal probabilities looks alike, but as if its rows had no label.
-    if 2 * len(fits) > len(some) and np.percentile(fits, 90) < min(np.percentile(fits, 10) + 1e-2, 0.9):
+    fits_most = 2 * len(fits) > len(some) and np.percentile(fits, 90) < min(np.percentile(fits, 10) + 1e-2, 0.9)
+    if fits_most and (rows.classes > 3 or (len(some) > 3 and _agree(twice))):  # any row of three classes has a line
         return _read(*_after_a_softmax(z, g), Form.TWO_SOFTMAXES, max_rows)
+    if rows.classes < 4 or np.median(rows.misfit[is_known]) < 1e-4:
+        return rows
 
     def misfit(t: float) -> float:
         p = (z[some].double() / t).softmax(1)
@@ -148,6 +151,15 @@ def read_rows(z: Tensor, g: Tensor, *, max_rows: int | None = None) -> ReadRows:
     rows = _read(z.double() / t, g.double(), Form.LOGITS, max_rows)  # g is by the logits, and t·g by the quotients
     by_quotients = {name: getattr(rows, name) * t for name in ("factor", "sum_gp", "sum_g", "g_label")}
     return replace(rows, **by_quotients, divisor=t)
+
+
+def _agree(rows: ReadRows) -> bool:
+    """Whether the strengths of the rows differ by no more than rounding."""
+    known = np.isfinite(rows.eps) & np.isfinite(rows.doubt)
+    if not known.any():
+        return True
+    low, high = np.percentile(rows.eps[known], [10, 90])
+    return bool(high - low < 1e-6 + 20 * float(np.median(rows.doubt[known])))
 
 
 def temperature_of(misfit: Callable[[float], float]) -> float | None:

@@ -78,6 +78,19 @@ def test_outputs_after_a_softmax_are_known_and_read(form):
     assert np.median(found.eps[found.live]) == pytest.approx(0.1, abs=1e-3)
 
 
+@pytest.mark.parametrize("size", [1.0, 0.02], ids=["", "fresh"])
+@pytest.mark.parametrize("softmaxes", [1, 2])
+@pytest.mark.parametrize("classes", [2, 3, 4, 6])
+def test_a_softmax_before_the_loss_is_told_from_none_at_few_classes_too(classes, softmaxes, size):
+    draw = torch.Generator().manual_seed(classes)
+    z = (size * torch.randn(24, classes, generator=draw)).requires_grad_()
+    y = torch.randint(0, classes, (24,), generator=draw)
+    F.cross_entropy(z if softmaxes == 1 else z.softmax(1), y, label_smoothing=0.1).backward()
+    found = read_rows(z.detach(), z.grad)
+    assert found.form == (Form.LOGITS if softmaxes == 1 else Form.TWO_SOFTMAXES)
+    assert np.median(found.eps) == pytest.approx(0.1, abs=1e-3)
+
+
 @pytest.mark.parametrize("classes", [600, 9])
 def test_of_many_rows_a_part_is_read_and_every_label_is_told(classes):
     z, y, g = rows(classes, 0.1, count=210)
