@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from sfumato.evaluate.scores import block_scan
 from sfumato.evaluate.scores.column_checks import Column
@@ -41,10 +42,9 @@ RULED_OUT = 0.02  # "no sign" says that there was no smoothing by this or more
 # closed form, so that the gap of ε = 0.02 fits a quarter of it, and batch normalisation and dropout read a quarter low.
 _RULED_OUT_BY_GAP, _RULED_OUT_BY_ALL_ROWS = RULED_OUT / 8, RULED_OUT * 3 / 4
 # The most that the gap may vary between rows (MAD over median), and that wrong classes may vary within a row (deviation
-# over gap). Measured on MLPs: docs/audit.md. With few classes the wrong ones say too little, so the gap alone decides.
+# over gap). Measured on MLPs: docs/audit.md.
 _MOST_VARIED = {"train": 0.21, "heldout": 0.30}
 _MOST_SPREAD = {"train": 0.19, "heldout": 0.175}
-_FEW_CLASSES = 5
 # The most of the sum of both, each divided by its bound. On held-out rows, one-hot with batch normalisation, stopped
 # after two epochs, comes near to both bounds; smoothed models come near to one of them at most.
 _MOST_TOGETHER = {"train": 2.0, "heldout": 1.67}
@@ -55,6 +55,16 @@ _MOST_AT_ODDS = {"train": 0.9, "heldout": 1.08}
 # smoothed loss makes their probabilities equal, and holds them there the harder the larger ε is. Models with batch
 # normalisation that learn noise by heart, stopped before the end, have the shape of smoothing but not this.
 _MOST_APART, _MOST_APART_FOR_EPS = 0.76, 0.029
+# Boosting with small steps, early stops and penalties leave gaps that agree as well. But they hold back the easy rows
+# alone, so that few gaps are far above the median and many far below: the least ratio of the distances of the 98 % and
+# the 2 % quantile from the median.
+_LEAST_UPWARDS = {"train": 0.5, "heldout": 0.45}
+# And they leave the wrong classes that resemble the label above the others, in all rows of a label alike, which is what
+# smoothing takes away. Either the part of the variation that rows of a label share is small, or, from 4 classes on, the
+# skewness within a row and 6 times that part are bounded together; held-out gaps must then not stop at one height.
+_HARDLY_SHARED, _MOST_ALIKE, _SHARED_COUNTS, _ENOUGH_CLASSES = 0.06, 1.06, 6.0, 4
+_EVEN = 0.005  # gaps or wrong classes that differ by less than this part of the gap are equal, and show nothing
+_SAMPLE = 1 << 22  # logits at which the wrong classes are looked at
 # The share of its length by which the interval reaches further up than down: held-out rows give too small an ε.
 _READS_LOW = {"train": 0.0, "heldout": 0.25}
 _AT_ODDS = 3.0  # if single rows give so many times the ε of all rows together, their labels were not learnt
@@ -63,11 +73,11 @@ _STRONGEST_DECAY = 0.03  # weight decay beyond this trains nothing
 
 @dataclass(frozen=True)
 class Smoothing:
-    """A strength of label smoothing read off logits.
+    """The strength of label smoothing that fits logits, if none of the ``explanations`` does.
 
     ``eps_all`` is ε spread over all K classes, as torch's ``label_smoothing``, with the interval ``low`` to ``high``;
     ``eps_others`` is that of the same target spread over the K − 1 wrong classes. ``rows`` are the rows it was read
-    from, ``"train"`` or ``"heldout"``, and ``explanations`` what else fits these logits as well, a sentence each.
+    from, ``"train"`` or ``"heldout"``, and ``explanations`` what else fits these logits, a sentence each.
     """
 
     eps_all: float
@@ -93,7 +103,8 @@ class Evidence:
     @property
     def sentence(self) -> str:
         """The reason as a sentence of its own, or several."""
-        return f"{self.reason[0].upper()}{self.reason[1:]}."
+        scaled = " Logits that were divided by a temperature would hide it." if self.answer == "no sign" else ""
+        return f"{self.reason[0].upper()}{self.reason[1:]}.{scaled}"
 
 
 SOFT_LABELS = Evidence(
@@ -159,8 +170,10 @@ def judge(rows: Rows, classes: int, kind: RowKind) -> Evidence:
     logs = np.log(np.maximum(ratio, 1e-12))
     disagreement = _deviation(logs)
     whole = _of_all_rows(rows, over_others) if kind == "train" else None
-    unlike = _unlike_smoothing(shape, classes, kind, disagreement) or (
-        _labels_not_learnt(rows, whole, float(np.median(ratio))) if whole is not None else ""
+    unlike = (
+        _unlike_smoothing(shape, kind, disagreement)
+        or (_labels_not_learnt(rows, whole, float(np.median(ratio))) if whole is not None else "")
+        or _held_back_otherwise(rows, keep, shape, classes, kind)
     )
     if unlike:
         return _without_strength(shape, unlike, whole, classes)
@@ -175,7 +188,7 @@ def judge(rows: Rows, classes: int, kind: RowKind) -> Evidence:
     if value < LEAST_EPS:
         small = f"{shape.alike}, but their size leaves ε = {value:.2g} over all, which is none to speak of"
         return Evidence("no sign", None, small, *measured)
-    if (loose := _wrong_classes_apart(shape, classes, value)) and whole is not None:
+    if (loose := _wrong_classes_apart(shape, value)) and whole is not None:
         return _without_strength(shape, loose, whole, classes)
     if value < LEAST_NAMED:
         passing = f"{shape.alike}, but a model without smoothing passes through so small an ε, {value:.2g} over all"
@@ -190,7 +203,7 @@ def judge(rows: Rows, classes: int, kind: RowKind) -> Evidence:
         low=ends[0] / reach ** (1 - _READS_LOW[kind]),
         high=min(ends[1] * reach ** (1 + _READS_LOW[kind]), 1.0),
         rows=kind,
-        explanations=tuple(_explanations(rows, classes, kind, value / over_others)),
+        explanations=tuple(_explanations(rows, shape, classes, kind, value / over_others)),
     )
     return Evidence("strength", smoothing, shape.alike, *measured)
 
@@ -235,10 +248,10 @@ def _of_all_rows(rows: Rows, over_others: float) -> float:
     return float(-rows.slope[finite].sum() / total * over_others) if total > 0 else 0.0
 
 
-def _unlike_smoothing(shape: _Shape, classes: int, kind: RowKind, disagreement: float) -> str:
+def _unlike_smoothing(shape: _Shape, kind: RowKind, disagreement: float) -> str:
     """What of the shape is not as smoothing leaves it; empty where all is."""
     parts = [shape.varied / _MOST_VARIED[kind]]
-    if shape.spread is not None and classes >= _FEW_CLASSES:
+    if shape.spread is not None:
         parts.append(shape.spread / _MOST_SPREAD[kind])
     if max(parts) > 1 or sum(parts) > _MOST_TOGETHER[kind]:
         return f"the logits vary as much between rows as those of a model without smoothing: {shape.says}"
@@ -247,9 +260,58 @@ def _unlike_smoothing(shape: _Shape, classes: int, kind: RowKind, disagreement: 
     return ""
 
 
-def _wrong_classes_apart(shape: _Shape, classes: int, eps: float) -> str:
+def _held_back_otherwise(rows: Rows, keep: npt.NDArray[np.bool_], shape: _Shape, classes: int, kind: RowKind) -> str:
+    """Signs of boosting, an early stop or a penalty in logits that vary as little as smoothing leaves them; or ""."""
+    low, middle, high = np.quantile(rows.gap[keep], [0.02, 0.5, 0.98])
+    upwards, few = (high - middle) / max(middle - low, 1e-300), classes < _ENOUGH_CLASSES
+    one_height = high - low > _EVEN * middle and upwards < _LEAST_UPWARDS[kind]
+    if one_height and (few or kind == "train"):
+        return (
+            f"{shape.alike}, but their gaps reach only {upwards:.2g} times as far above the median as below, as with "
+            "boosting in small steps or an early stop, where easy rows stop at one height and others lag behind"
+        )
+    if shape.spread is None or shape.spread < _EVEN or rows.of_classes is None:
+        return ""
+    skewness, shared = _wrong_classes(rows, rows.of_classes.source, keep)
+    alike = not few and not one_height and skewness + _SHARED_COUNTS * shared <= _MOST_ALIKE
+    if alike or shared <= _HARDLY_SHARED:
+        return ""
+    return (
+        f"{shape.alike}, but some wrong classes are above the others, with {share(shared)} of their variation the same "
+        "in all rows of a label, as with boosting, an early stop or a penalty, and smoothing makes them equal"
+    )
+
+
+def _wrong_classes(rows: Rows, source: ScoreMatrix, keep: npt.NDArray[np.bool_]) -> tuple[float, float]:
+    """Of the wrong logits of a row, the median skewness, at least 0, and the part of the variation that labels share.
+
+    That part is estimated without bias: the mean of n rows of a label has 1/n of the variation by chance alone.
+    """
+    step = max(1, source.rows * source.classes // _SAMPLE)
+    sample, keep, label = ScoreMatrix(**{source.name: source.part(step)}), keep[::step], rows.label[::step]
+    present, own = np.unique(label, return_inverse=True)
+    sums, squares = np.zeros((len(present), source.classes)), np.zeros(len(label))
+    cubes = np.zeros(len(label))
+    for at, z in sample:
+        place, kept = (np.arange(len(z)), label[at]), keep[at]
+        with np.errstate(invalid="ignore"):  # rows with a class at −inf are not kept
+            off = z - ((z.sum(axis=1) - z[place]) / (source.classes - 1))[:, None]
+        off[place] = 0.0
+        off[~kept] = 0.0
+        squares[at], cubes[at] = np.square(off).sum(axis=1), (off**3).sum(axis=1)
+        np.add.at(sums, own[at], off)
+    count, varies = np.bincount(own[keep], minlength=len(present)), keep & (squares > 0)
+    total = np.bincount(own, weights=squares)
+    several = count > 1
+    common = (np.square(sums[several]).sum(axis=1) - total[several]) / (count[several] - 1)
+    shared = float(common.sum() / total[several].sum()) if total[several].any() else 0.0
+    skewness = cubes[varies] * np.sqrt(source.classes - 1) / squares[varies] ** 1.5
+    return max(float(np.median(skewness)), 0.0) if varies.any() else 0.0, max(shared, 0.0)
+
+
+def _wrong_classes_apart(shape: _Shape, eps: float) -> str:
     """That wrong classes of a row differ more than smoothing by ε leaves them; empty where they do not."""
-    if shape.spread is None or classes < _FEW_CLASSES:
+    if shape.spread is None:
         return ""
     apart = shape.spread * shape.gap
     if apart <= _MOST_APART and eps * apart**2 <= _MOST_APART_FOR_EPS:
@@ -297,7 +359,10 @@ def _without_strength(shape: _Shape, unlike: str, whole: float | None, classes: 
     return Evidence("cannot tell", None, why, *measured)
 
 
-def _explanations(rows: Rows, classes: int, kind: RowKind, eps_others: float) -> Iterator[str]:
+def _explanations(rows: Rows, shape: _Shape, classes: int, kind: RowKind, eps_others: float) -> Iterator[str]:
+    told = classes >= _ENOUGH_CLASSES and shape.spread is not None and shape.spread >= _EVEN
+    boosting = "" if told else ", or boosting in small steps on rows that are easy to fit,"
+    yield f"a confidence penalty or mixup{boosting} fits as well as label smoothing"
     each = len(rows) / classes
     decay = eps_others / ((classes - 1) * np.sqrt(each))
     if kind == "train" and decay <= _STRONGEST_DECAY:

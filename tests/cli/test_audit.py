@@ -102,7 +102,7 @@ def test_a_smoothed_model_is_said_to_be_one_with_its_strength_and_no_teacher(her
     assert told["inferred_smoothing"]["eps_all"] == pytest.approx(0.1, rel=0.02)
     assert told["inferred_smoothing"]["low"] < 0.1 < told["inferred_smoothing"]["high"]
     finding = next(each for each in told["findings"] if each["code"] == "smoothed")
-    said = re.search(r"ε = ([\d.]+) over all classes .* which is ([\d.]+) over the others", finding["text"])
+    said = re.search(r"ε is ([\d.]+) over all classes .* or ([\d.]+) over the others", finding["text"])
     assert float(said[1]) == pytest.approx(0.1, rel=0.02)
     assert float(said[2]) == pytest.approx(0.09, rel=0.02)
     assert "Do not use it as a teacher at raised temperature" in finding["advice"]

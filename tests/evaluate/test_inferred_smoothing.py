@@ -9,12 +9,21 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from scipy.special import ndtri
-from sklearn.datasets import load_digits
+from scipy.special import ndtri, softmax
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.datasets import load_breast_cancer, load_digits, load_wine
+from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
+from sklearn.svm import SVC
 
 import sfumato.evaluate as ev
 from sfumato import theory
 from sfumato.evaluate.inferred_smoothing import _mode, judge
+from sfumato.evaluate.scores import block_scan
 from sfumato.evaluate.scores.per_row import empty_rows
 
 
@@ -219,12 +228,93 @@ def test_the_shape_of_smoothing_has_the_bounds_that_the_page_names(rows, varied,
     assert found.answer == ("strength" if sign else "cannot tell")
 
 
+def logits_of(classes, *, upwards=1.0, shared=0.0, skewed=False, n=4000, eps=0.1):
+    """Logits near the optimum whose gaps reach so much further up than down, and whose wrong classes vary by 6 %.
+
+    A part of that variation is ``shared`` by the rows of a label; ``skewed`` lets a few wrong classes stand out.
+    """
+    rng = np.random.default_rng(1)
+    y, gap = np.arange(n) % classes, gap_of(eps, classes)
+    own = rng.exponential(size=(n, classes)) - 1.0 if skewed else rng.normal(size=(n, classes))
+    label = rng.normal(size=(classes, classes))
+    for each in (own, label):
+        each[np.arange(len(each)), y[: len(each)]] = 0
+        each -= each.sum(axis=1, keepdims=True) / (classes - 1)
+    label /= np.sqrt(np.square(label).sum(axis=1, keepdims=True) / (classes - 1))
+    z = 0.06 * gap * (np.sqrt(shared) * label[y] + np.sqrt(1 - shared) * own)
+    off = np.abs(rng.normal(size=n)) * np.where(rng.random(n) < 0.5, upwards, -1.0)
+    z[np.arange(n), y] = gap * (1 + 0.05 * off)
+    return z, y
+
+
+@pytest.mark.parametrize(
+    ("rows", "classes", "how", "sign"),
+    [
+        ("train", 10, {}, True), ("heldout", 10, {}, True), ("train", 3, {}, True), ("heldout", 2, {}, True),
+        # gaps that stop at one height: 0.5 of training rows, 0.45 of held-out rows of 2 or 3 classes
+        ("train", 10, {"upwards": 0.55}, True), ("train", 10, {"upwards": 0.45}, False),
+        ("train", 2, {"upwards": 0.45}, False), ("heldout", 2, {"upwards": 0.5}, True),
+        ("heldout", 3, {"upwards": 0.4}, False), ("heldout", 10, {"upwards": 0.2}, True),
+        ("heldout", 10, {"upwards": 0.2, "shared": 0.05}, True),
+        ("heldout", 10, {"upwards": 0.2, "shared": 0.08}, False),
+        # wrong classes that rows of a label share: 0.06, or 1.06 for 6 times that part and the skewness
+        ("train", 10, {"shared": 0.16}, True), ("train", 10, {"shared": 0.2}, False),
+        ("heldout", 10, {"shared": 0.16}, True), ("heldout", 10, {"shared": 0.2}, False),
+        ("train", 3, {"shared": 0.05}, True), ("heldout", 3, {"shared": 0.08}, False),
+        ("train", 10, {"skewed": True}, True), ("train", 10, {"skewed": True, "shared": 0.1}, False),
+    ],
+)  # fmt: skip
+def test_logits_held_back_by_something_else_have_another_shape(rows, classes, how, sign):
+    logits, labels = logits_of(classes, **how)
+    for divisor in (1.0, 0.8):  # a temperature changes none of this
+        evidence = judge(ev.per_row(logits=logits / divisor, labels=labels), classes, rows)
+        assert (evidence.answer == "strength") == sign
+        assert ("as with boosting" in evidence.reason) != sign
+
+
+@pytest.mark.parametrize("scores", ["logits", "probabilities"])
+def test_logits_read_in_blocks_show_the_same_wrong_classes(scores, monkeypatch):
+    logits, labels = logits_of(100, shared=0.3)
+    logits = logits.astype(np.float32)
+    monkeypatch.setattr(block_scan, "MANY", 1)
+    given = {"logits": logits} if scores == "logits" else {"probs": softmax(logits.astype(np.float64), axis=1)}
+    reason = ev.audit(**given, labels=labels, rows="train").evidence.reason
+    assert float(reason.partition(" above the others, with ")[2].split()[0]) == pytest.approx(30, abs=1.5)
+
+
+UNSMOOTHED = {
+    "30 rounds": HistGradientBoostingClassifier(max_iter=30, random_state=0),
+    "slow rounds": HistGradientBoostingClassifier(max_iter=50, learning_rate=0.05, max_leaf_nodes=8, random_state=0),
+    "few trees": GradientBoostingClassifier(n_estimators=20, max_features="sqrt", random_state=0),
+    "Platt": CalibratedClassifierCV(SVC(C=10), ensemble=False),
+    "Platt, folds": CalibratedClassifierCV(SVC(), cv=3),
+    "forest": RandomForestClassifier(50, min_samples_leaf=3, random_state=0),
+    "neighbours": KNeighborsClassifier(15),
+    "naive Bayes": GaussianNB(var_smoothing=0.1),
+    "penalty": LogisticRegression(C=0.01),
+    "decay": MLPClassifier((32,), alpha=3.0, max_iter=60, random_state=0),
+}
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("load", [load_digits, load_wine, load_breast_cancer])
+@pytest.mark.parametrize("name", UNSMOOTHED)
+def test_models_of_other_families_are_not_taken_for_smoothed_ones(name, load):
+    x, y = load(return_X_y=True)
+    x, y = x[:900] / x.std(axis=0).clip(1e-3), y[:900]
+    fit = np.arange(len(y)) % 5 < 3
+    model = clone(UNSMOOTHED[name]).fit(x[fit], y[fit])
+    for rows, part in (("train", fit), ("heldout", ~fit)):
+        logits = np.log(model.predict_proba(x[part]).clip(1e-6))
+        assert ev.infer_smoothing(logits=logits, labels=y[part], rows=rows) is None
+
+
 @pytest.mark.parametrize(
     ("rows", "apart", "eps", "classes", "sign"),
     [
         ("train", 0.75, 0.04, 10, True), ("train", 0.77, 0.04, 10, False), ("train", 0.53, 0.1, 10, True),
         ("train", 0.545, 0.1, 10, False), ("train", 0.375, 0.2, 10, True), ("train", 0.385, 0.2, 10, False),
-        ("train", 0.77, 0.04, 4, True), ("heldout", 0.77, 0.04, 10, True),
+        ("train", 0.77, 0.04, 4, False), ("train", 0.77, 0.04, 3, False), ("heldout", 0.77, 0.04, 10, True),
     ],
 )  # fmt: skip
 def test_on_training_rows_wrong_classes_may_differ_by_so_many_nats(rows, apart, eps, classes, sign):

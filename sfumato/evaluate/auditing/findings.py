@@ -314,10 +314,11 @@ def _smoothing(found: Measured, evidence: Evidence, by_name: Mapping[str, Metric
     needs_temperature = found.fitted is not None and found.fitted.value < 1 and not found.fitted.at_bound
     yield Finding(
         "smoothed",
-        f"The model looks trained with smoothed targets: read as {which} rows, they fit ε = {own.eps_all:.3g} over "
-        f"all classes ({own.low:.3g} to {own.high:.3g}), which is {own.eps_others:.3g} over the others. The "
-        f"reason is that {evidence.reason}; the median gap is {number(evidence.gap, 2, zero=True)} nats. "
-        + " ".join(f"{text[0].upper()}{text[1:]}." for text in own.explanations),
+        f"The logits have the shape that training with smoothed targets leaves: {evidence.reason}, and the median gap "
+        f"is {number(evidence.gap, 2, zero=True)} nats. "
+        + " ".join(f"{text[0].upper()}{text[1:]}." for text in own.explanations)
+        + f" If it was label smoothing, ε is {own.eps_all:.3g} over all classes ({own.low:.3g} to {own.high:.3g}), or "
+        f"{own.eps_others:.3g} over the others, as far as {which} rows show.",
         "Do not use it as a teacher at raised temperature, where its soft labels say little of which classes are "
         "alike; train the teacher with one-hot targets. "
         + (

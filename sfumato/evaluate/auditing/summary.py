@@ -197,9 +197,9 @@ def _no_finding_about_probabilities(
     stands = f"The model's probabilities can be used as they are: {_says_and_is(by_name)}."
     if "smoothed" in by_code:
         return [
-            f"{stands[:-1]}, but it looks as if it was trained with softened labels.",
-            "Do not use it to teach another model: its label smoothing, the finding below, has removed what soft "
-            "labels say of which classes are alike.",
+            f"{stands[:-1]}, but its logits have the shape that training with softened labels leaves.",
+            "Do not use it to teach another model: its probabilities say little of which classes are alike, as the "
+            "finding below explains.",
         ]
     if "tied-scores" in by_code:
         return [stands, by_code["tied-scores"].advice]

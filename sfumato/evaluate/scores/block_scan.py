@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sfumato.evaluate.metrics.classwise import ClasswiseSums, SumsOfBlock
-from sfumato.evaluate.scores.per_row import Rows, empty_rows
+from sfumato.evaluate.scores.per_row import ClassScores, Rows, empty_rows
 from sfumato.evaluate.scores.score_matrix import GROUPS, MANY, SHORT_ROW, Column, ScoreMatrix, group_of, multipliers
 from sfumato.kernel import library
 
@@ -67,7 +67,8 @@ def scan(
     expansion = None if beta is None else Expansion(beta, source.rows)
     hashes = np.empty(source.rows, dtype=np.uint64) if by_class is not None else None
     deficit, centre = np.empty((2, source.rows))
-    result = Scan(source, empty_rows(labels), deficit, centre, expansion, hashes, by_class, weights)
+    rows = empty_rows(labels, of_classes=ClassScores(source, np.broadcast_to(1.0, source.rows)))
+    result = Scan(source, rows, deficit, centre, expansion, hashes, by_class, weights)
     step = max(1, BLOCK // source.classes)
     own = threading.local()
 

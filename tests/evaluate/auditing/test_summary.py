@@ -97,7 +97,7 @@ CASES = {
     "smoothed, good": (
         good_teacher(),
         "The model's probabilities can be used as they are: ",
-        "Do not use it to teach another model: its label smoothing",
+        "Do not use it to teach another model: its probabilities say little of which classes are alike",
     ),
 }
 
