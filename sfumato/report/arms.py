@@ -1,6 +1,8 @@
 """What pages take of the arms of a run: names, colours, strengths, closed forms, and what each model makes of a row."""
 
+import itertools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -9,7 +11,7 @@ from sfumato.evaluate.scores.per_row import scan
 from sfumato.evaluate.scores.score_matrix import ScoreMatrix
 from sfumato.runs.read import Floats, Run
 from sfumato.runs.schema import ArmSummary
-from sfumato.text import number
+from sfumato.text import short
 
 
 def arm_title(arm: ArmSummary, *, strength: bool = True) -> str:
@@ -26,12 +28,6 @@ def arm_title(arm: ArmSummary, *, strength: bool = True) -> str:
     if eps in name:
         return f"{name}{where}"
     return f"{name} {eps}{where}" if strength else name
-
-
-def spread(run: Run) -> str:
-    """What ε is spread over in a run, for the label of an axis, where it is not all classes: ``over the others``."""
-    overs = {arm["over"] for arm in run.arms if arm["eps"] and arm["over"]}
-    return "over the others" if overs == {"others"} else ""
 
 
 def torch_strength(arm: ArmSummary, num_classes: int) -> float | None:
@@ -60,16 +56,22 @@ def arm_titles(run: Run) -> list[str]:
     return [arm_title(arm) for arm in run.arms]
 
 
+def line_names(run: Run) -> list[str]:
+    """The arms as figures call them at the ends of lines: without a strength where the name is enough."""
+    return [short(arm_title(arm, strength=False), 22, end="…") for arm in run.arms]
+
+
+def places(arms: Sequence[ArmSummary]) -> list[int]:
+    """The place of each arm's colour: 0, slate, for one-hot or the first of models trained elsewhere; else from 1."""
+    trained_here = any(arm["eps"] is not None or "description" in arm for arm in arms)
+    slate = [arm for arm in arms if arm["eps"] == 0 and "description" not in arm] if trained_here else arms[:1]
+    others = itertools.count(1)
+    return [0 if arm in slate[:1] else next(others) for arm in arms]
+
+
 def finite(value: float) -> str:
     """A closed form in words."""
     return "none" if np.isnan(value) else f"{value:.2f}" if np.isfinite(value) else "infinite"
-
-
-def in_nats(value: float) -> str:
-    """A floor of a loss: 0 where it is exactly that, and none where the loss has no floor."""
-    if np.isnan(value):
-        return "none"
-    return "0" if value == 0 else number(value) if abs(value) >= 0.0005 else f"{value:.1g}"
 
 
 def rows_of(run: Run, arm: str, seed: int, *, scaled: bool = False, temperature: float = 1.0) -> evaluate.Rows:

@@ -1,7 +1,4 @@
-"""The audit as a letter for the terminal and as one page: findings first, then the numbers they rest on.
-
-Both are made from the object that ``audit --json`` prints and, for the page, from the columns of its three figures.
-"""
+"""The audit as a letter for the terminal and as a page, from what ``audit --json`` prints: the state, then numbers."""
 
 from __future__ import annotations
 
@@ -15,20 +12,20 @@ import numpy as np
 from sfumato.evaluate.metrics.registry import FEATURE_LABELS, METRICS, SOFT_WORDS
 from sfumato.messages import texts
 from sfumato.report.charts.confidence import Curve, RiskCurve, plot_reliability, plot_risk_coverage
+from sfumato.report.charts.differences import Panel, in_words, plot_differences, plot_panels
 from sfumato.report.charts.drawing import Chart, figure
 from sfumato.report.charts.gaps import plot_gap_histogram
+from sfumato.report.code_to_copy import divided
 from sfumato.report.tables import Cell, ResultsTable, Row, Show, as_text, between, classes_table, in_columns, shown
 from sfumato.report.template import as_script, rendered, with_units_held, write
+from sfumato.report.top import Top, tiles
 from sfumato.runs.read import Floats
-from sfumato.text import NOT_APPLICABLE, joined, number, percent, plural, wrapped
+from sfumato.text import NOT_APPLICABLE, factor, joined, number, percent, plural, wrapped
 from sfumato.theory import optimal_gap
 
 
 def as_letter(told: Mapping[str, Any], read: Sequence[str], width: int = 100) -> str:
-    """The audit in paragraphs: how things stand and what to do, what was read, findings, notes, tables of numbers.
-
-    ``told`` is what ``audit --json`` prints, ``read`` are sentences on what was read, and ``width`` is in columns.
-    """
+    """The audit in paragraphs, from what ``audit --json`` prints and sentences on what was read."""
     found: list[dict[str, str]] = told["findings"]
     parts = [_paragraph(" ".join(told["summary"]), width), _paragraph(" ".join(read), width)]
     if not found:
@@ -108,20 +105,26 @@ def what_seeds_say(told: Mapping[str, Any]) -> list[str]:
 
 
 def render_audit(told: Mapping[str, Any], figures: Mapping[str, Any], read: Sequence[str], path: Path) -> Path:
-    """Write the page to ``path``, and return that; the same audit gives the same bytes.
-
-    ``figures`` are those of :class:`sfumato.evaluate.Audit`; ``told`` and ``read`` are as for :func:`as_letter`.
-    """
-    soft = "agreement" in told["metrics"]
+    """Write the page to ``path``, and return that; ``figures`` are those of :class:`sfumato.evaluate.Audit`."""
+    soft, colour = "agreement" in told["metrics"], int(told["smoothing_evidence"]["answer"] == "strength")
     charts = {
-        "reliability": _reliability(figures, soft),
-        "risk-coverage": _risk_coverage(figures, soft),
-        **({"gap-histogram": _gaps(figures["gap"], told)} if figures.get("gap") else {}),
+        "confidence": _confidence(told, colour),
+        **({"differences": _differences(told, colour)} if told.get("differences") else {}),
+        "reliability": _reliability(figures, soft, colour),
+        "risk-coverage": _risk_coverage(figures, soft, colour),
+        **({"gap-histogram": _gaps(figures["gap"], told, colour)} if figures.get("gap") else {}),
     }
+    top = _top(told, colour)
+    temperature = told["metrics"].get("temperature")
+    by = "" if temperature is None else factor(temperature["value"])
     page = rendered(
         "audit.html.jinja",
+        top=top,
         told=told,
         read=read,
+        uses=[{"title": "this model", "snippets": divided(by)}] if by and f"by {by}" in " ".join(top.more) else [],
+        findings=[finding for finding in told["findings"] if finding["code"] != top.state],
+        columns=["1fr", "2fr", "1fr", "2fr"],
         numbers=numbers_table(told),
         by_class=[classes_table([_in_words(each) for each in told.get("by_class", ())], {"": ""})],
         differences=differences_table(told) if told.get("differences") else None,
@@ -129,12 +132,62 @@ def render_audit(told: Mapping[str, Any], figures: Mapping[str, Any], read: Sequ
         how_over_seeds=OVER_SEEDS,
         seeds_say=what_seeds_say(told) if told.get("arms") else [],
         figures={name: figure(chart, name) for name, chart in charts.items()},
-        smoothing=_what_the_gap_says(told["smoothing_evidence"]),
         right="agreement" if soft else "accuracy",
         soft=soft,
         json=as_script(told),
     )
     return write(path, page)
+
+
+STATES = {
+    "over-confident": "Over-confident",
+    "under-confident": "Under-confident",
+    "well-calibrated": "Well calibrated",
+    "look-first": "Look first",
+}
+"""What an audit finds of the confidence of a model, and the word for it."""
+LOOK_FIRST = frozenset({"no-better-than-commonest", "infinite-loss", "miscalibrated", "poor-ranking"})
+"""Findings by which the probabilities cannot be used as they are, whatever the mean confidence is."""
+ENOUGH = 0.05
+"""The difference between confidence and accuracy that the rows of a well calibrated model could have shown."""
+
+
+def state_of(told: Mapping[str, Any]) -> str:
+    """The state of an audit, by its findings, and by whether its rows could have shown a difference."""
+    codes, gap = {finding["code"] for finding in told["findings"]}, told["metrics"]["signed_gap"]
+    if codes & {"no-better-than-commonest", "infinite-loss"} or told["metrics"]["accuracy"]["value"] == 1:
+        return "look-first"
+    shown = gap["high"] is not None and gap["high"] - gap["low"] <= 2 * ENOUGH and not codes & LOOK_FIRST
+    calibrated = "well-calibrated" if shown else "look-first"
+    return next((state for state in ("over-confident", "under-confident") if state in codes), calibrated)
+
+
+def _top(told: Mapping[str, Any], colour: int) -> Top:
+    """The block on top of the page; its small line has the part of the rows, if they were those of training."""
+    state, metrics = state_of(told), {name: {"mean": each["value"]} for name, each in told["metrics"].items()}
+    training = "training row" if told.get("assumed_rows") == "train" else "row"
+    groups = [plural(told["groups"], "group")] if told.get("groups") else []
+    about = ["Audit", plural(told["rows"], training), *groups, plural(told["classes"], "class")]
+    heading, *more = [text for text in told["summary"] if not text.startswith("Below stand ")]
+    shown = tiles([("this model", {"metrics": metrics})], [colour], "as it is")
+    return Top(about, state, STATES[state], heading, more, shown)
+
+
+def _confidence(told: Mapping[str, Any], colour: int) -> Chart:
+    """Mean confidence minus accuracy, as it is and with a temperature, with intervals."""
+    named = {"as it is": "signed_gap", "with T": "signed_gap_after_temperature"}
+    gaps = {name: told["metrics"][key] for name, key in named.items() if key in told["metrics"]}
+    keys = {"mean": "value", "low": "low", "high": "high", "margin": "margin"}
+    ends = {end: 100 * np.array([gap.get(key) for gap in gaps.values()], np.float64) for end, key in keys.items()}
+    label = SOFT_WORDS["signed_gap"] if "agreement" in told["metrics"] else METRICS["signed_gap"].label
+    rows = [(name, colour) for name in gaps]
+    panel = Panel(f"{label}, points", 1, rows, ends, [""] * len(gaps), hint="over-confident →")
+    return Chart(plot_panels([panel]), {"ends": ends}, f"{in_words([panel])}, with 95 % intervals.")
+
+
+def _differences(told: Mapping[str, Any], colour: int) -> Chart:
+    entries: list[Any] = [{"metric": name, "mean": each["value"], **each} for name, each in told["differences"].items()]
+    return plot_differences([("this − other", colour, entries)])
 
 
 def _in_words(each: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,35 +196,32 @@ def _in_words(each: Mapping[str, Any]) -> dict[str, Any]:
     return {"name": str(each["class"]), "rows": each["rows"], **rates}
 
 
-def _reliability(figures: Mapping[str, Any], soft: bool) -> Chart:
+def _reliability(figures: Mapping[str, Any], soft: bool, colour: int = 0) -> Chart:
     curves = list[Curve]()
-    for name, title in (("reliability", "as it is"), ("reliability_after", "with temperature")):
-        if name in figures:
-            rows = np.array(figures[name]["count"], dtype=np.int64)  # of one model, so each row is distinct
-            confidence, accuracy, low, high = (
-                _column(figures[name], key) for key in ("confidence", "accuracy", "low", "high")
-            )
-            scaled = name != "reliability"
-            curves.append(Curve(title, rows, rows, confidence, accuracy, low, high, scaled=scaled))
+    for name in (name for name in ("reliability", "reliability_after") if name in figures):
+        rows = np.array(figures[name]["count"], dtype=np.int64)  # of one model, so each row is distinct
+        columns = (_column(figures[name], key) for key in ("confidence", "accuracy", "low", "high"))
+        curves.append(Curve("this model", colour, rows, rows, *columns, scaled=name != "reliability"))
     of = f"of {plural(int(curves[0].rows.sum()), 'row')} in {len(curves[0].rows)} bins"
     return plot_reliability(curves, of=of, soft=soft)
 
 
-def _risk_coverage(figures: Mapping[str, Any], soft: bool) -> Chart:
+def _risk_coverage(figures: Mapping[str, Any], soft: bool, colour: int = 0) -> Chart:
     coverage, risk = (_column(figures["risk"], name) for name in ("coverage", "risk"))
     places = np.arange(1, 101) / 100
     best = figures["risk"].get("best")  # of risks that are 0 or 1 it follows from their mean
     best = np.maximum(0.0, (places - 1 + risk[-1]) / places) if best is None else np.array(best)
-    return plot_risk_coverage([RiskCurve("as it is", coverage, risk)], of="rows", best=(places, best), soft=soft)
+    curve = RiskCurve("this model", colour, coverage, risk)
+    return plot_risk_coverage([curve], of="rows", best=(places, best), soft=soft)
 
 
-def _gaps(gap: Mapping[str, Any], told: Mapping[str, Any]) -> Chart:
+def _gaps(gap: Mapping[str, Any], told: Mapping[str, Any], colour: int = 0) -> Chart:
     closed = math.inf
     if told["inferred_smoothing"] is not None:
         closed = float(optimal_gap(told["inferred_smoothing"]["eps_all"], told["classes"], over="all"))
     counts, edges = np.array(gap["count"]), np.array(gap["edges"])
     mean = told["metrics"]["logit_gap"]["value"]
-    return plot_gap_histogram(["as it is"], [counts], edges, [mean], [closed], of="rows")
+    return plot_gap_histogram(["this model"], [colour], [counts], edges, [mean], [closed], of="rows")
 
 
 def _column(table: Mapping[str, Any], name: str) -> Floats:
@@ -218,17 +268,3 @@ def _signed(show: Show) -> Show:
         return text if not text.strip(".0 %") else ("−" if value < 0 else "+") + text
 
     return signed
-
-
-def _what_the_gap_says(evidence: Mapping[str, Any]) -> str:
-    """The answer on smoothing, as a sentence below the gaps."""
-    if evidence["answer"] == "strength":
-        return "The line is the gap at the optimum of the smoothing inferred."
-    if evidence["answer"] == "no sign":
-        return "The gaps show no sign of smoothing."
-    if evidence["eps_of_gap"] is None:
-        return f"These rows cannot tell whether the model was smoothed. {evidence['reason']}"
-    return (
-        "These rows cannot tell whether the model was smoothed; if every row had reached its optimum, ε would be about "
-        f"{evidence['eps_of_gap']:.2g} over all."
-    )

@@ -4,24 +4,20 @@ An arm's answer for a row is the one that most of its seeds give; its probabilit
 after each seed's temperature.
 """
 
-import base64
-import binascii
-import re
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Annotated, Any, Literal, NamedTuple
 
+import msgspec
 import numpy as np
 
-from sfumato.report.arms import arm_title, probabilities
-from sfumato.runs.read import Floats, Ints, ReportError, Run, load_run, read_object
+from sfumato.report.arms import arm_title, places, probabilities
+from sfumato.runs.read import Floats, Ints, ReportError, Run, load_run
 from sfumato.runs.schema import ArmSummary
 from sfumato.text import number
 
 MAX_ROWS = 8  # that a list shows
-KINDS = ("image", "text", "table")
-_PNG = "data:image/png;base64,"
+_PNG = r"\Adata:image/png;base64,iVBORw0KGgo[\w+/]*={0,2}\Z"
 _HELD = "\N{NO-BREAK SPACE}"
-_MAX_THUMBNAIL = 400_000  # characters of a thumbnail: the page stays below 1 MB
 
 
 class ChangedRow(NamedTuple):
@@ -104,13 +100,13 @@ def what_changed(run: Run) -> dict[str, Any] | None:
         return None
     found, examples = changes(run, *pair), load_examples(run.folder)
     names = [arm_title(arm, strength=False) for arm in pair]
-    places = [run.arms.index(arm) for arm in pair]
+    colours = [places(run.arms)[run.arms.index(arm)] for arm in pair]
 
     def card(row: ChangedRow) -> dict[str, Any]:
         answers = [
             {
                 "arm": names[i],
-                "place": places[i],
+                "place": colours[i],
                 "answer": run.class_name(row.answers[i]),
                 "right": row.answers[i] == row.label,
                 "votes": "" if votes == run.times else f"{votes} of {run.times}".replace(" ", _HELD),
@@ -118,8 +114,10 @@ def what_changed(run: Run) -> dict[str, Any] | None:
             }
             for i, votes in enumerate(row.votes)
         ]
-        example = examples.get(row.row, {})
-        return {"row": f"{row.row:,}", "label": run.class_name(row.label), "example": example, "answers": answers}
+        example = examples.rows.get(str(row.row), Example())
+        values = {name: _shown(cell) for name, cell in (example.values or {}).items()}
+        label = run.class_name(row.label)
+        return {"row": f"{row.row:,}", "label": label, "example": example, "values": values, "answers": answers}
 
     lists = (
         (f"Only {names[1]} is right", found.gained, found.counts[0]),
@@ -129,14 +127,14 @@ def what_changed(run: Run) -> dict[str, Any] | None:
     )
     are = [f"{count:,}" if count else "none" for count in found.counts]
     verbs = ["are" if count > 1 else "is" for count in found.counts]
-    shown = [kind for row in found.shown for kind in examples.get(row.row, {})]
     return {
+        "rows": f"{len(run.labels):,}",
         "total": sum(found.counts),
         "gained": f"{are[0]} {verbs[0]} right only with {names[1]}",
         "lost": f"{are[1]} only with {names[0]}",
         "swapped": f"{are[2]} {verbs[2]} wrong with both, but differently",
         "names": names,
-        "kind": shown[0] if shown else "none",
+        "kind": examples.kind,
         "lists": [
             {"title": title, "count": count, "cards": [card(each) for each in rows]}
             for title, rows, count in lists
@@ -145,45 +143,31 @@ def what_changed(run: Run) -> dict[str, Any] | None:
     }
 
 
-def load_examples(folder: Path) -> dict[int, dict[str, Any]]:
-    """Examples of a run by row number: a ``thumbnail`` (data URI), a ``text``, or ``values`` by name."""
+class Example(msgspec.Struct):
+    """What a row looks like, in one of three ways."""
+
+    thumbnail: Annotated[str, msgspec.Meta(pattern=_PNG, max_length=400_000)] | None = None  # a data URI
+    text: str | None = None
+    values: dict[str, float | str] | None = None
+
+
+class Examples(msgspec.Struct):
+    """What ``examples.json`` holds: rows by their number in the data."""
+
+    kind: Literal["image", "text", "table", "none"] = "none"
+    rows: dict[Annotated[str, msgspec.Meta(pattern=r"\A[0-9]{1,18}\Z")], Example] = {}
+
+
+def load_examples(folder: Path) -> Examples:
+    """Examples of a run; none where it has no such file."""
     path = folder / "examples.json"
     if not path.exists():
-        return {}
-    content = read_object(path)
-    kind, rows = content.get("kind"), content.get("rows")
-    if kind not in KINDS or not isinstance(rows, dict):
-        raise ReportError(f"{path} should hold a kind ({', '.join(KINDS)}) and rows, got kind {kind!r}")
-    for key in cast(dict[str, Any], rows):
-        if not re.fullmatch(r"[0-9]{1,18}", key):
-            raise ReportError(f"{path}: {key!r} is not the number of a row")
-    return {int(key): _example(f"{path} row {key}", value) for key, value in cast(dict[str, Any], rows).items()}
-
-
-def _example(where: str, entry: Any) -> dict[str, Any]:
-    match entry:
-        case {"thumbnail": str(uri)}:
-            return {"thumbnail": _thumbnail(where, uri)}
-        case {"text": str(text)}:
-            return {"text": text}
-        case {"values": dict(values)}:
-            cells = cast(dict[str, Any], values).items()
-            return {"values": {name: _shown(cell) for name, cell in cells}}
-        case _:
-            raise ReportError(f"{where} has no thumbnail, text or values")
-
-
-def _thumbnail(where: str, uri: str) -> str:
+        return Examples()
     try:
-        start = base64.b64decode(uri.removeprefix(_PNG), validate=True)[:8] if uri.startswith(_PNG) else b""
-    except binascii.Error:
-        start = b""
-    if start != b"\x89PNG\r\n\x1a\n":
-        raise ReportError(f"{where}: the thumbnail is not a PNG as {_PNG}…")
-    if len(uri) > _MAX_THUMBNAIL:
-        raise ReportError(f"{where}: the thumbnail has {len(uri):,} characters; at most {_MAX_THUMBNAIL:,} are shown")
-    return uri
+        return msgspec.json.decode(path.read_bytes(), type=Examples)
+    except msgspec.DecodeError as error:
+        raise ReportError(f"{path}: {error}") from None
 
 
-def _shown(cell: Any) -> str:
-    return f"{cell:.4g}".replace("-", "−") if isinstance(cell, float | int) else str(cell)
+def _shown(cell: float | str) -> str:
+    return cell if isinstance(cell, str) else f"{cell:.4g}".replace("-", "−")

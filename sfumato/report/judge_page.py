@@ -1,4 +1,4 @@
-"""The page of a judgement: the verdict, the differences against their margins, and every number, in one file."""
+"""The page of a judgement: that of a comparison, without what is known of training alone; and its folder."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ from pathlib import Path
 
 from sfumato.io.atomic import WriteError, make_folder, write_text
 from sfumato.messages import texts
+from sfumato.report.card import write_card
 from sfumato.report.charts.confidence import Curve, plot_reliability
 from sfumato.report.charts.differences import plot_differences
 from sfumato.report.charts.drawing import Chart, figure
-from sfumato.report.tables import as_text, class_tables, differences_table, four_columns, in_columns, unsaid_warnings
-from sfumato.report.template import as_script, rendered
+from sfumato.report.code_to_copy import divided
+from sfumato.report.tables import as_text, differences_table, four_columns, unsaid_warnings
+from sfumato.report.template import rendered
+from sfumato.report.top import Top, difference_rows, top_of, verdict_context
 from sfumato.runs.folder import RunError
-from sfumato.text import wrapped
+from sfumato.runs.read import chosen_of
+from sfumato.text import plural, wrapped
 from sfumato.verdict.judge import Judgement
 from sfumato.verdict.read_arms import RESULT
 from sfumato.verdict.wording import divisor
@@ -33,10 +37,7 @@ def refuse_taken(out: Path | None) -> None:
 
 
 def write(judgement: Judgement, out: Path | None = None) -> Path:
-    """Write the page and the JSON file into a new folder, which is whole or absent, and return its path.
-
-    Without ``out`` the folder is named after what was judged; a folder of the same judgement is left as it is.
-    """
+    """Write page, card and JSON into a new folder, whole or not at all; one of the same judgement is left as it is."""
     text = json.dumps(judgement.to_dict(), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
     refuse_taken(out)
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", judgement.summary["run"])[:60].strip("-.") or "models"
@@ -57,6 +58,7 @@ def _written(judgement: Judgement, text: str, place: Path) -> Path:
         scratch.mkdir()
         write_text(scratch / RESULT, text)
         write_text(scratch / PAGE, page_of(judgement))
+        write_card(top(judgement), difference_rows(judgement.summary), scratch)
         os.rename(scratch, place)
     except OSError as error:
         raise WriteError(f"cannot write {place}: {error.strerror or error}") from None
@@ -65,28 +67,36 @@ def _written(judgement: Judgement, text: str, place: Path) -> Path:
     return place
 
 
+def top(judgement: Judgement) -> Top:
+    """The block on top of the page."""
+    summary = judgement.summary
+    data, counts = summary["data"], [arm.get("seeds", 1) for arm in summary["arms"]]
+    models = plural(counts[0], "model") + " per arm" if len(set(counts)) == 1 else plural(sum(counts), "model")
+    groups = [plural(count, "group")] if (count := data.get("groups")) else []
+    about = [summary["run"], plural(data["test"], "test row"), *groups, plural(data["classes"], "class"), models]
+    return top_of(summary, about)
+
+
 def page_of(judgement: Judgement) -> str:
     """The page as text; the same judgement gives the same bytes."""
-    summary = judgement.summary
-    first, soft = judgement.arms[0], _soft(judgement)
-    figures = {"differences": figure(_differences(judgement), "differences")}
-    for place, how in enumerate(first.reliability):
-        figures[how] = figure(_reliability(judgement, how, scaled=place > 0), f"reliability-{place}")
+    summary, chosen = judgement.summary, chosen_of(judgement.summary)
+    result = next((each for each in judgement.arms if chosen and each.arm.name == chosen["name"]), None)
+    by = None if result is None else divisor(result)
+    figures = {"differences": figure(plot_differences(difference_rows(summary)), "differences")}
+    figures["reliability"] = figure(_reliability(judgement), "reliability")
     return rendered(
-        "judge.html.jinja",
-        judgement=judgement,
-        verdict=judgement.verdict["sentences"],
-        use=_use(judgement),
-        soft=soft,
-        right="agreement" if soft else "accuracy",
-        json=as_script(summary),
-        tables=in_columns(four_columns(summary)),
-        differences=differences_table(summary),
-        by_class=class_tables(summary),
-        warnings=unsaid_warnings(summary),
-        files=[(arm["name"], arm.get("files"), arm.get("temperature")) for arm in summary["arms"]],
+        "compare.html.jinja",
+        **verdict_context(summary, top(judgement)),
+        title=f"{summary['run']}: models judged",
+        uses=[{"title": result.arm.name, "snippets": divided(by)}] if result and by else [],
+        soft="agreement" in judgement.arms[0].metrics,
+        notes=[],
+        cautions=texts(judgement.notes),
+        files=[
+            (arm["name"], [*zip(arm.get("files", ()), arm.get("temperature", ()), strict=True)])
+            for arm in summary["arms"]
+        ],
         figures=figures,
-        curves=list(first.reliability),
     )
 
 
@@ -100,28 +110,13 @@ def as_terminal(judgement: Judgement, width: int) -> str:
     return "\n".join([*lines, "", *notes, "", tables[0], "", tables[1]])
 
 
-def _soft(judgement: Judgement) -> bool:
-    return "agreement" in judgement.arms[0].metrics
-
-
-def _use(judgement: Judgement) -> dict[str, str] | None:
-    """The arm to take, and its mean temperature; None where the verdict takes none or no division helps it."""
-    chosen = next((result for result in judgement.arms if result.arm.name == judgement.verdict["choice"]), None)
-    if chosen is None or (temperature := divisor(chosen)) is None:
-        return None
-    return {"name": chosen.arm.name, "temperature": temperature}
-
-
-def _differences(judgement: Judgement) -> Chart:
-    names = [result.arm.name for result in judgement.arms]
-    rows = [(name, i, [d for d in judgement.differences if d["arm"] == name]) for i, name in enumerate(names)]
-    return plot_differences(rows[1:])
-
-
-def _reliability(judgement: Judgement, how: str, *, scaled: bool) -> Chart:
+def _reliability(judgement: Judgement) -> Chart:
+    """The first arm and the one that was chosen, or else the second, as they are and after temperature."""
+    chosen = [place for place, result in enumerate(judgement.arms) if result.arm.name == judgement.verdict["choice"]]
+    other = chosen[0] if chosen and chosen[0] else 1
     curves = [
-        Curve(result.arm.name, bins.count, bins.count, bins.confidence, bins.accuracy, bins.low, bins.high, scaled)
-        for result in judgement.arms
-        for bins in [result.reliability[how]]
+        Curve(judgement.arms[place].arm.name, place, b.count, b.count, b.confidence, b.accuracy, b.low, b.high, scaled)
+        for place in (0, other)
+        for scaled, b in zip((False, True), judgement.arms[place].reliability.values(), strict=True)
     ]
-    return plot_reliability(curves, of=f"{how}, models of an arm pooled", soft=_soft(judgement))
+    return plot_reliability(curves, of="of the models of an arm, pooled", soft="agreement" in judgement.arms[0].metrics)

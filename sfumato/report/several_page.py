@@ -1,4 +1,4 @@
-"""Several runs on one page: their verdicts, their headline differences on common axes, and each run's own table."""
+"""Several runs on one page: a chip for each, their differences on common axes, and what else differs between them."""
 
 import os
 from collections.abc import Sequence
@@ -9,17 +9,15 @@ from sfumato.messages import texts
 from sfumato.report.arms import arm_title
 from sfumato.report.charts.differences import plot_differences
 from sfumato.report.charts.drawing import figure
-from sfumato.report.compare_page import date
-from sfumato.report.tables import differences_table, four_columns, in_columns
+from sfumato.report.compare_page import date, top
 from sfumato.report.template import refuse_other_file, rendered, write
+from sfumato.report.top import difference_rows, verdict_context
 from sfumato.runs.read import ReportError, Run, load_run
+from sfumato.text import plural
 
 
 def render_merged(folders: Sequence[str | Path], out: str | Path) -> Path:
-    """Write a page ``out`` that sets several finished comparisons side by side, in their order, and return its path.
-
-    A page that an earlier call wrote is written over.
-    """
+    """Write a page that sets several finished comparisons side by side, over one of an earlier call alone."""
     out = Path(out)
     paths = [Path(folder) for folder in folders]
     if len(paths) < 2:
@@ -32,20 +30,12 @@ def render_merged(folders: Sequence[str | Path], out: str | Path) -> Path:
         raise ReportError(f"there is no folder {out.parent} for {out.name}")
     runs = [load_run(path) for path in paths]
     names = distinct_names(runs)
-    several = any(len(run.arms) > 2 for run in runs)
-    rows = [
-        (
-            f"{name}\n{arm_title(arm)}" if several else name,
-            place,
-            [each for each in run.summary["differences"] if each["arm"] == arm["name"]],
-        )
-        for name, run in zip(names, runs, strict=True)
-        for place, arm in enumerate(run.arms)
-        if place > 0
-    ]
+    days = sorted(run.env["started"] for run in runs)
+    rows = [row for name, run in zip(names, runs, strict=True) for row in difference_rows(run.summary, name)]
     page = rendered(
         "several.html.jinja",
         runs=[_words(run, name, out) for run, name in zip(runs, names, strict=True)],
+        about=[plural(len(runs), "run"), " to ".join(dict.fromkeys((date(days[0]), date(days[-1]))))],
         settings=_settings(runs, names),
         figures={"differences": figure(plot_differences(rows), "differences")} if rows else {},
     )
@@ -63,20 +53,15 @@ def distinct_names(runs: Sequence[Run]) -> list[str]:
 
 
 def _words(run: Run, name: str, out: Path) -> dict[str, Any]:
-    summary, page = run.summary, run.folder / "report.html"
-    state, _, why = summary["verdict"]["sentences"][0].partition(": ")
+    page = run.folder / "report.html"
     return {
+        **verdict_context(run.summary, top(run)),
         "name": name,
         "folder": str(run.folder),
         "page": Path(os.path.relpath(page, out.resolve().parent)).as_posix() if page.exists() else None,
         "date": date(run.env["started"]),
-        "state": state,
-        "why": f"{why[:1].upper()}{why[1:]} {' '.join(summary['verdict']['sentences'][1:2])}",
-        "sentences": summary["verdict"]["sentences"],
-        "cautions": texts([*summary.get("warnings", []), *run.env.get("notes", [])]),
-        "equal": summary["paired"]["equal"],
-        "tables": in_columns(four_columns(summary)),
-        "differences": differences_table(summary),
+        "cautions": texts(run.env.get("notes", [])),
+        "equal": run.summary["paired"]["equal"],
         "command": run.env["command"],
     }
 

@@ -58,11 +58,7 @@ def between(ends: Mapping[str, Any], show: Callable[[float | None], str]) -> str
 
 
 def four_columns(summary: Summary) -> ResultsTable:
-    """The comparison: two columns an arm, as it is and with its temperature.
-
-    The column with a temperature repeats the accuracy, which a temperature cannot change. What is known of the training
-    stands below, where anything is.
-    """
+    """The comparison: two columns an arm, as it is and with its temperature; below, what is known of the training."""
     arms, classes = summary["arms"], int(summary["data"]["classes"])
     heads: list[str] = []
     for arm in arms:
@@ -112,12 +108,7 @@ def _compared(arms: Sequence[ArmSummary]) -> list[tuple[str, str | None]]:
 
 
 def in_columns(table: ResultsTable, columns: int = 4) -> list[ResultsTable]:
-    """A table cut into tables of so many columns, each with all its rows: four are two arms, which fit a page.
-
-    >>> rows = (Row("accuracy", (Cell("1"), Cell("2"), Cell("3"))),)
-    >>> [part.heads for part in in_columns(ResultsTable(("a", "b", "c"), rows), 2)]
-    [('a', 'b'), ('c',)]
-    """
+    """A table cut into tables of so many columns, each with all its rows: four are two arms, which fit a page."""
     return [
         ResultsTable(
             table.heads[start : start + columns],
@@ -128,10 +119,7 @@ def in_columns(table: ResultsTable, columns: int = 4) -> list[ResultsTable]:
 
 
 def differences_table(summary: Summary) -> ResultsTable:
-    """The headline differences between arms, with their intervals, adjusted p-values and findings.
-
-    A heading row names the two arms; accuracy is in points, E-AURC in thousandths.
-    """
+    """The headline differences between arms, with intervals, adjusted p-values and findings, under their two names."""
     titles = {arm["name"]: arm_title(arm) for arm in summary["arms"]}
     by_pair: dict[tuple[str, str], dict[str, ArmDifference]] = {}
     for each in summary["differences"]:

@@ -38,10 +38,7 @@ def environment() -> "Environment":
 
 
 def rendered(template: str, **values: Any) -> str:
-    """A page made of a template, with its contents, its terms linked, and the glossary that explains them.
-
-    Beside the values, a template knows the metrics in words, by name, as ``called``.
-    """
+    """A page made of a template and values, among them ``called``, the metrics in words, by name."""
     called = {name: defined.words for name, defined in METRICS.items()}
     return finished(environment().get_template(template).render(values, called=called))
 
@@ -99,17 +96,16 @@ _VOID = frozenset(("br", "img", "input", "meta", "link", "hr"))
 
 
 def with_links(page: str) -> tuple[str, list[str]]:
-    """The page with the first occurrence of each term in each ``<section>`` linked, and the terms that were found."""
-    parts, place, used = list[str](), 0, list[str]()
-    seen: set[str] | None = None  # None outside of a section
+    """The page with the first occurrence of each term in its sections linked, and the terms that were found."""
+    parts, place, used, in_section = list[str](), 0, list[str](), False
     left_alone = list[str]()  # an element that is left alone, and those of its name inside it
     for tag in _TAG.finditer(page):
         text = page[place : tag.start()]
-        parts += [text if seen is None or left_alone else _linked(text, seen, used), tag[0]]
+        parts += [_linked(text, used) if in_section and not left_alone else text, tag[0]]
         place = tag.end()
         closing, name = tag[2], tag[3]
         if name == "section":
-            seen = None if closing else set()
+            in_section = not closing
         elif left_alone:
             if name == left_alone[-1]:
                 left_alone = left_alone[:-1] if closing else [*left_alone, name]
@@ -128,12 +124,13 @@ def glossary(terms: Iterable[str]) -> str:
         entries.append(f'<dt id="term-{term}">{html.escape(title)}</dt><dd>{html.escape(text)}</dd>')
     if not entries:
         return ""
-    return "\n".join(["<section>\n<h2>Glossary</h2>", '<dl class="glossary">', *entries, "</dl>\n</section>"])
+    summary = f'<details><summary>{len(entries)} terms of this page</summary>\n<dl class="glossary">'
+    return "\n".join(["<section>\n<h2>Glossary</h2>", summary, *entries, "</dl></details>\n</section>"])
 
 
 def with_contents(page: str) -> str:
-    """The page with an anchor of its own at each ``<h2>``, and links to them where :data:`CONTENTS_HERE` stands."""
-    links, anchors = list[str](), set(_ID_ELSEWHERE.findall(page))
+    """The page with an anchor at each ``<h2>``, and its contents, as links and a select, at :data:`CONTENTS_HERE`."""
+    links, options, anchors = list[str](), list[str](), set(_ID_ELSEWHERE.findall(page))
 
     def with_anchor(heading: re.Match[str]) -> str:
         title = re.sub(r"<[^>]*>", "", heading[2]).strip()
@@ -143,10 +140,13 @@ def with_contents(page: str) -> str:
             anchor += "-more"
         anchors.add(anchor)
         links.append(f'<li><a href="#{anchor}">{title}</a></li>')
+        options.append(f'<option value="#{anchor}">{title}</option>')
         return f'<h2 id="{anchor}">{heading[2]}</h2>'
 
     page = _HEADING.sub(with_anchor, page)
-    contents = "\n".join(['<nav class="contents" aria-label="Contents">\n<ul>', *links, "</ul>\n</nav>"])
+    select = '<select aria-label="Contents" onchange="location.hash = this.value"><option value="">Contents</option>'
+    nav = ['<nav class="contents" aria-label="Contents">\n<ul>', *links, "</ul>", select, *options, "</select>\n</nav>"]
+    contents = "\n".join(nav)
     return page.replace(CONTENTS_HERE, contents if links else "")
 
 
@@ -165,15 +165,14 @@ _WORDS = sorted(
 _ANY_WORD = re.compile(rf"(?<![\w-])(?:{'|'.join(f'({_pattern(word)})' for word, _ in _WORDS)})(?![\w-])")
 
 
-def _linked(text: str, seen: set[str], used: list[str]) -> str:
-    """A text with the terms that are not in ``seen`` linked; they are added to ``seen`` and to ``used``."""
+def _linked(text: str, used: list[str]) -> str:
+    """A text with the terms that are not in ``used`` linked; they are added to it."""
 
     def link(match: re.Match[str]) -> str:
         assert match.lastindex is not None  # every word is a group
         term = _WORDS[match.lastindex - 1][1]
-        if term in seen:
+        if term in used:
             return match[0]
-        seen.add(term)
         used.append(term)
         return f'<a class="term" href="#term-{term}">{match[0]}</a>'
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from sfumato.runs.schema import ArmSummary
     from sfumato.theory import Over
 
-WIDTH = 48  # characters of a line of code
+WIDTH = 72  # characters of a line of code
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,8 @@ def test_a_folder_is_judged_in_words_with_a_page_and_a_json_file(here, capsys):
     assert (code, err) == (OK, "")
     assert out.startswith("Take the smoothed models: they are better than the one-hot models.\n")
     assert out.endswith("wrote scores-judged/report.html\n")
-    assert {each.name for each in (here / "scores-judged").iterdir()} == {"report.html", "judgement.json"}
+    cards = {f"{name}.{end}" for name in ("card", "card-dark") for end in ("svg", "png")}
+    assert {each.name for each in (here / "scores-judged").iterdir()} == {"report.html", "judgement.json", *cards}
     code, out, err = run(capsys, "scores", "--json")
     assert json.loads(out) == json.loads((here / "scores-judged" / "judgement.json").read_text(encoding="utf-8"))
     assert err == "wrote scores-judged/report.html\n"

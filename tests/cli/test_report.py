@@ -23,7 +23,7 @@ def test_report_makes_the_page_of_a_run_again(folder, capsys):
     (folder / "report.html").write_text("an older page")
     assert main(["report", "run"]) == OK
     assert capsys.readouterr().out == "run/report.html\n"
-    assert "Was it a fair comparison?" in (folder / "report.html").read_text(encoding="utf-8")
+    assert "The arms had the same weights and batches in" in (folder / "report.html").read_text(encoding="utf-8")
     assert (folder / "figures" / "gap.svg").exists()
 
 
@@ -37,7 +37,7 @@ def test_report_of_several_runs_is_one_page(folder, tmp_path, capsys):
     shutil.copytree(folder, tmp_path / "other")
     assert main(["report", "run", "other"]) == OK
     assert capsys.readouterr().out == "comparison.html\n"
-    assert "<h1>2 comparisons</h1>" in (tmp_path / "comparison.html").read_text(encoding="utf-8")
+    assert "<h1>2 comparisons of training targets</h1>" in (tmp_path / "comparison.html").read_text(encoding="utf-8")
     assert not (folder / "report.html").exists()
 
 

@@ -214,7 +214,7 @@ def text_of(page, *folders):
 
 def words(folder):
     """The page of a run without its figures, which take most of the time, and without links to the glossary."""
-    return without_terms(compose(load_run(folder), {}, {}))
+    return without_terms(compose(load_run(folder), {}))
 
 
 def digest(text):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from sfumato.report.audit_page import (
+    LOOK_FIRST,
     _gaps,
     _reliability,
     _risk_coverage,
@@ -19,6 +20,7 @@ from sfumato.report.audit_page import (
     numbers_table,
     render_audit,
     seeds_table,
+    state_of,
 )
 from tests.report.run_folders import text_of
 from tests.snapshots import assert_snapshot
@@ -31,15 +33,17 @@ TOLD = {
         "accuracy": {"value": 0.6, "low": 0.5, "high": 0.7},
         "nll": {"value": 1.25, "low": 1.0, "high": 1.5},
         "nll_after_temperature": {"value": 0.75, "low": 0.5, "high": 1.0},
+        "signed_gap": {"value": 0.11, "low": 0.08, "high": 0.14},
+        "signed_gap_after_temperature": {"value": -0.01, "low": -0.04, "high": 0.02},
         "aurc": {"value": 0.15, "low": 0.1, "high": 0.2},
         "logit_gap": {"value": 3.0, "low": 2.5, "high": 3.5},
         "nc1": {"value": 0.25, "low": None, "high": None},
     },
     "inferred_smoothing": {"eps_all": 0.1, "eps_others": 0.09, "low": 0.08, "high": 0.12, "explanations": []},
     "smoothing_evidence": {"answer": "strength", "reason": "The logits vary little.", "eps_of_gap": 0.1},
-    "summary": ["The model is surer than it should be.", "Divide its logits by 2."],
+    "summary": ["The model is surer than it should be.", "Divide its logits by 2.", "Below stand 2 findings."],
     "findings": [
-        {"code": "confidence", "text": "It is right less often than it says.", "advice": "Divide the logits by 2."},
+        {"code": "over-confident", "text": "It is right less often than it says.", "advice": "Divide the logits by 2."},
         {"code": "ties", "text": "Rows are tied.", "advice": "Save them in float32."},
     ],
     "notes": [{"code": "copies", "text": "Two rows are equal."}],
@@ -139,7 +143,7 @@ def test_differences_have_signs_and_those_of_shares_are_points():
 
 def test_the_figures_have_the_columns_of_the_audit():
     curves = _reliability(FIGURES, soft=False).numbers["curves"]
-    assert [(curve.title, curve.scaled) for curve in curves] == [("as it is", False), ("with temperature", True)]
+    assert [(curve.title, curve.scaled) for curve in curves] == [("this model", False), ("this model", True)]
     assert curves[0].rows.tolist() == FIGURES["reliability"]["count"]
     for name in ("confidence", "accuracy", "low", "high"):
         np.testing.assert_array_equal(getattr(curves[0], name), np.array(FIGURES["reliability"][name], float))
@@ -186,12 +190,46 @@ def test_over_seeds_each_arm_has_its_mean_and_its_deviation():
     ]
 
 
-def test_a_page_without_gaps_has_two_figures_and_the_same_object_as_the_json(tmp_path):
+@pytest.mark.parametrize(
+    ("codes", "high", "accuracy", "state"),
+    [
+        ((), 0.14, 0.6, "well-calibrated"),
+        ((), 0.21, 0.6, "look-first"),  # too few rows to show a difference
+        ((), 0.14, 1.0, "look-first"),  # no row is wrong
+        (("over-confident", "ties"), 0.21, 0.6, "over-confident"),
+        (("under-confident", "smoothed"), 0.14, 0.6, "under-confident"),
+        (("smoothed",), 0.14, 0.6, "well-calibrated"),
+        *(((code,), 0.14, 0.6, "look-first") for code in sorted(LOOK_FIRST)),
+        (("over-confident", "infinite-loss"), 0.14, 0.6, "look-first"),
+        (("over-confident", "poor-ranking"), 0.14, 0.6, "over-confident"),
+    ],
+)
+def test_the_state_follows_from_the_findings_and_from_what_the_rows_could_show(codes, high, accuracy, state):
+    metrics = {"accuracy": {"value": accuracy}, "signed_gap": {"value": 0.09, "low": 0.04, "high": high}}
+    assert state_of(told(findings=[{"code": code} for code in codes], metrics=metrics)) == state
+
+
+@pytest.mark.parametrize("divides", [True, False])
+def test_code_is_shown_where_the_audit_says_to_divide_and_no_finding_is_said_twice(tmp_path, divides):
+    metrics = TOLD["metrics"] | {"temperature": {"value": 1.5, "low": 1.2, "high": 1.8}}
+    summary = ["The model is surer than it should be.", f"Divide its logits by {'1.50' if divides else '1.4'}."]
+    audit = told(metrics=metrics, summary=summary)
+    page = render_audit(audit, FIGURES, [], tmp_path / "audit.html").read_text("utf-8").partition("<script")[0]
+    assert ("(logits / 1.50).softmax" in page) == divides
+    assert '<p class="chip over-confident">Over-confident</p>' in page
+    assert "It is right less often than it says." not in page
+    assert "Rows are tied." in page
+
+
+def test_a_page_without_gaps_has_three_figures_and_the_same_object_as_the_json(tmp_path):
     hostile = told(notes=[{"code": "hostile", "text": "</script><b>"}])
     path = render_audit(hostile, FIGURES | {"gap": None}, ["15 rows."], tmp_path / "new" / "audit.html")
     page = path.read_text("utf-8")
-    assert page.count("<svg") == 2
-    assert json.loads(re.search(r"<pre><code>(.*?)</code>", page, re.DOTALL)[1]) == hostile
+    assert page.count("<svg") == 3
+    assert (
+        json.loads(re.search(r'<script type="application/json" id="audit">(.*?)</script>', page, re.DOTALL)[1])
+        == hostile
+    )
     assert "<b>" not in page
 
 

@@ -1,5 +1,6 @@
 """The page of a comparison: its structure, its numbers, what of the data goes into it, and its words, pinned once."""
 
+import html
 import json
 import re
 import shutil
@@ -9,13 +10,14 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from sfumato.report.changed_rows import rows_to_show
-from sfumato.report.compare_page import FIGURES, _calibration, compose, render
+from sfumato.report.charts import drawing
+from sfumato.report.compare_page import compose, render
 from sfumato.runs.read import ReportError, load_run
 from tests.report.run_folders import (
     log_softmax,
-    nll,
     text_of,
     thumbnail,
     without_terms,
@@ -44,7 +46,7 @@ def page(written):
 
 
 def test_page_is_one_small_file_that_refers_to_nothing_outside(folder, written):
-    assert (folder / "report.html").stat().st_size < 1_000_000
+    assert (folder / "report.html").stat().st_size < 400_000
     assert "http" not in written
     assert set(re.findall(r'src="([^"]*)"', written)) == {thumbnail()}
     assert "@import" not in written
@@ -62,12 +64,10 @@ def test_the_same_run_gives_the_same_bytes(folder, written, tmp_path):
 def test_nothing_half_written_is_left(folder, page):
     assert sorted(path.name for path in (folder / "figures").iterdir()) == [
         "confusions.svg",
-        "excess.svg",
+        "differences.svg",
         "gap-histogram.svg",
         "gap.svg",
         "ladder.svg",
-        "projection.svg",
-        "reliability-temperature.svg",
         "reliability.svg",
         "risk-coverage.svg",
         "temperature-sweep.svg",
@@ -86,16 +86,15 @@ def test_identifiers_are_unique(written):
 def test_the_contents_link_every_section_in_its_order(written):
     contents = re.search(r'<nav class="contents" aria-label="Contents">.*?</nav>', written, re.DOTALL)[0]
     headings = re.findall(r'<h2 id="(.*?)">(.*?)</h2>', written)
-    assert len(headings) == written.count("<h2") > 10
+    assert len(headings) == written.count("<h2") == 6
     assert re.findall(r'<a href="#(.*?)">(.*?)</a>', contents) == headings
 
 
-def test_terms_lead_to_the_glossary_of_the_page_once_a_section(written):
-    sections = re.findall(r"<section.*?</section>", written, re.DOTALL)
-    linked = [re.findall(r'class="term" href="#term-([\w-]+)"', section) for section in sections]
-    assert all(len(terms) == len(set(terms)) for terms in linked)
+def test_terms_lead_to_the_glossary_of_the_page_at_their_first_use(written):
+    linked = re.findall(r'class="term" href="#term-([\w-]+)"', written)
+    assert len(linked) == len(set(linked))
     explained = re.findall(r'<dt id="term-([\w-]+)">', written)
-    assert set(explained) == {term for terms in linked for term in terms}
+    assert set(explained) == set(linked)
     wanted = {
         "arm",
         "one-hot",
@@ -108,15 +107,15 @@ def test_terms_lead_to_the_glossary_of_the_page_once_a_section(written):
         "eaurc",
         "temperature",
     }
-    assert wanted | {"logit_gap", "closed-form", "floor", "over", "interval", "margin", "adjusted-p"} <= set(explained)
-    table = re.search(r'aria-label="Results of each arm">.*?</table>', written, re.DOTALL)[0]
+    assert wanted | {"logit_gap", "closed-form", "over", "interval", "margin", "adjusted-p"} <= set(explained)
+    table = re.search(r'aria-label="Test metrics">.*?</table>', written, re.DOTALL)[0]
     assert ">log loss (NLL)</a>" in table
 
 
 def test_words_of_the_data_are_not_taken_for_terms(tmp_path):
     folder = write_run(tmp_path / "run", seeds=1, epochs=2, test=50, class_names=["arm", "seed", *map(str, range(8))])
     write_examples(folder, rows_to_show(folder), "text")
-    page = compose(load_run(folder), {}, {})
+    page = compose(load_run(folder), {})
     assert "<dd>10: arm, seed, 0" in page
     cards = re.findall(r'<ul class="cards.*?</ul>', page, re.DOTALL)
     assert cards
@@ -149,7 +148,7 @@ def test_names_from_the_data_are_text(tmp_path, hostile):
 def test_names_in_other_scripts_are_drawn_without_a_warning(tmp_path):
     names = ["日本語", "한국어", "ไทย", *map(str, range(3, 10))]
     folder = write_run(tmp_path / "run", class_names=names, name="日本語", seeds=1, epochs=2, test=50)
-    assert "日本語" in render(folder, figures=["projection"]).read_text(encoding="utf-8")
+    assert "日本語" in render(folder, figures=ONE).read_text(encoding="utf-8")
 
 
 def test_no_strength_stands_without_what_it_is_spread_over(tmp_path):
@@ -180,24 +179,15 @@ def test_rendering_imports_neither_torch_nor_pyplot(folder):
 def test_a_choice_is_matched_as_a_whole_word(tmp_path):
     folder = write_run(tmp_path / "run", smoothed=(0.1, 0.15), choice="smoothed-0.15, T", seeds=1, epochs=2, test=50)
     page = words(folder)
-    assert "The verdict’s choice is smoothed-0.15 (others)." in page
+    assert "<legend>Code for smoothed-0.15 (others)</legend>" in page
 
 
 def test_four_arms_are_tables_of_four_columns(tmp_path):
     page = words(write_run(tmp_path / "run", smoothed=(0.02, 0.05, 0.1), seeds=1, epochs=2, test=50))
-    tables = re.findall(r'aria-label="Results of each arm[^"]*">.*?</table>', page, re.DOTALL)
-    assert [len(re.findall(r"<th scope=\"col\">", table)) for table in tables] == [5, 5]
+    tables = re.findall(r'aria-label="Test metrics[^"]*">.*?</table>', page, re.DOTALL)
+    assert [len(re.findall(r"<th scope=\"col\">", table)) for table in tables] == [4, 4]
     assert "arm-2" in tables[1]
     assert "arm-0" not in tables[1]
-
-
-def test_a_run_without_weights_says_why_there_is_no_projection(tmp_path):
-    folder = write_run(tmp_path / "run", seeds=1, epochs=2, test=50)
-    for path in (folder / "weights").iterdir():
-        path.unlink()
-    page = render(folder, figures=["projection"]).read_text()
-    assert "The run kept no weights: there is no picture of them." in page
-    assert not (folder / "figures" / "projection.svg").exists()
 
 
 def test_only_a_page_of_a_run_is_written_over(folder, tmp_path):
@@ -215,8 +205,29 @@ def test_only_a_page_of_a_run_is_written_over(folder, tmp_path):
 def test_the_page_can_be_written_elsewhere_and_leaves_the_run_as_it_was(folder, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     out = render(folder, tmp_path / "page.html")
-    assert "Was it a fair comparison?" in out.read_text(encoding="utf-8")
+    assert "had the same weights and batches in 3 of 3 runs" in out.read_text(encoding="utf-8")
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_a_card_is_written_beside_the_page_by_day_and_by_night(folder, written):
+    for name, paper in (("card", drawing.LIGHT["paper"]), ("card-dark", drawing.DARK["paper"])):
+        with Image.open(folder / f"{name}.png") as image:
+            assert image.size == (1200, 630)
+            assert bytes(image.convert("RGB").getpixel((3, 3))).hex() == paper[1:]
+        text = html.unescape(re.sub(r"<[^>]*>", "\n", (folder / f"{name}.svg").read_text(encoding="utf-8")))
+        for word in ("Smooth", "one-hot", "better →", "accuracy", "log loss", "calibration error"):
+            assert word in text
+        assert "Use label smoothing, ε = 0.1, and temperature-scale" in text
+
+
+def test_the_verdict_and_its_figure_come_first_and_the_rest_is_said_once(folder, page):
+    top, rest = page.split("</header>", 1)
+    assert re.findall(r'<p class="chip (.*?)">(.*?)</p>', top) == [("smooth", "Smooth")]
+    assert "<h1>Use label smoothing, ε\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}0.1" in top
+    assert page.index('id="differences') < page.index("<h2")
+    said = load_run(folder).summary["verdict"]["sentences"][1].partition(":")[0]
+    assert said not in top
+    assert rest.count(f"<p>{said}:") == 1
 
 
 def edited(folder, file="env.json", **changes):
@@ -320,9 +331,6 @@ def test_the_code_divides_by_a_temperature_that_helps_on_test_rows_and_by_no_oth
     mean = next(arm["metrics"]["temperature"]["mean"] for arm in load_run(folder).arms if arm["name"] == choice)
     assert (f"probabilities = (logits / {mean:.2f}).softmax(dim=1)" in page) == divides
     assert ("probabilities = " in page) == divides
-    assert ("A temperature did not lower its log loss on test rows reliably" in page) != divides
-    if choice == "one-hot":
-        assert (f"and divide the logits by {mean:.2f}" in page) == divides
 
 
 def test_changed_rows_are_counted_by_who_is_right(spoken):
@@ -338,37 +346,6 @@ def test_changed_rows_are_counted_by_who_is_right(spoken):
     ) in page
 
 
-def short(value):
-    return f"{value:.3f}"
-
-
-def test_sentences_about_figures_give_each_arm_its_own_numbers(folder, page):
-    run = load_run(folder)
-    text = re.sub(r"<[^>]*>", " ", page.replace("\N{NO-BREAK SPACE}", " "))
-    wanted = round(0.8 * len(run.labels))
-    for arm, title in (("one-hot", "one-hot"), ("smoothed", "smoothed 0.1 (others)")):
-        fitted = np.exp(np.mean([np.log(run.temperature(arm, seed)) for seed in run.seeds]))
-        one, best = (
-            np.mean([nll(run.test[arm, seed].logits / t, run.labels) for seed in run.seeds]) for t in (1.0, fitted)
-        )
-        assert f"{title} {short(one)} as trained, {short(best)} at T = {fitted:.2f}" in text
-        risks = [np.mean([risk(run, arm, seed, wanted, scaled) for seed in run.seeds]) for scaled in (False, True)]
-        said = re.search(rf"{re.escape(title)} (\d+\.\d) %, with its temperature (\d+\.\d) %", text).groups()
-        assert [float(value) for value in said] == pytest.approx([100 * value for value in risks], abs=0.3)
-    clouds = FIGURES["projection"](run).numbers["clouds"]
-    for train, test in zip(clouds[::2], clouds[1::2], strict=True):
-        assert (train.part, test.part) == ("train", "test")
-        shown = [f"{cloud.spread:.2f}".removeprefix("0") for cloud in (train, test)]
-        assert f"{train.arm} {shown[0]} on training rows and {shown[1]} on test rows" in text
-
-
-def risk(run, arm, seed, answered, scaled):
-    """Share of wrong answers among so many rows, the most confident first."""
-    z = run.test[arm, seed].logits / (run.temperature(arm, seed) if scaled else 1.0)
-    confidence, wrong = log_softmax(z).max(axis=1), z.argmax(axis=1) != run.labels
-    return wrong[np.argsort(-confidence)][:answered].mean()
-
-
 def test_uneven_classes_are_a_warning_and_each_class_has_its_recall_and_precision(tmp_path):
     folder = write_run(tmp_path / "run", seeds=2, epochs=2, test=60)
     path = folder / "summary.json"
@@ -379,12 +356,12 @@ def test_uneven_classes_are_a_warning_and_each_class_has_its_recall_and_precisio
     rates = {arm["name"]: number for arm in summary["arms"]}
     summary["by_class"] = [{"name": "<i>", "rows": 1, "recall": rates, "precision": dict.fromkeys(rates, none)}]
     path.write_text(json.dumps(summary), encoding="utf-8")
-    page = without_terms(compose(load_run(folder), {}, {}))
+    page = without_terms(compose(load_run(folder), {}))
     assert "75.0&nbsp;%" in page or "75.0 %" in page
     assert "<b>" not in page
     table = re.search(r'aria-label="Recall and precision of classes">.*?</table>', page, re.DOTALL)[0]
-    assert '<span translate="no">&lt;i&gt;</span> <span class="unit">1 row</span>' in table
-    cells = re.findall(r"<td.*?</td>", table.replace("&nbsp;", " "))
+    assert '<th scope="row" translate="no">&lt;i&gt; <span class="unit">1 row</span>' in table
+    cells = re.findall(r"<td.*?</td>", table.partition("<tbody>")[2].replace("&nbsp;", " "))
     assert cells == 2 * ["<td>50.0 %<small>25.0 to 100.0 %</small></td>", '<td class="none">–</td>']
 
 
@@ -399,10 +376,3 @@ def soften(folder):
         metrics = arm["metrics"]
         metrics |= {"agreement": metrics["accuracy"], "kl": metrics["nll"], "kl_after_temperature": metrics["nll"]}
     (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
-
-
-def test_less_than_a_point_of_confidence_has_its_zero():
-    numbers = {"signed_gap": -0.003, "signed_gap_after_temperature": 0.0004}
-    metrics = {name: {"mean": mean, "low": mean, "high": mean} for name, mean in numbers.items()}
-    arm = {"name": "smoothed", "eps": 0.1, "over": "others", "metrics": metrics}
-    assert _calibration(arm) == "smoothed 0.1 (others) −0.3 points, with its temperature 0.0"

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 import sfumato as sf
-from sfumato.report.judge_page import _differences, _reliability, page_of, write
+from sfumato.report.charts.differences import plot_differences
+from sfumato.report.judge_page import _reliability, page_of, write
+from sfumato.report.top import difference_rows
 from sfumato.runs.folder import RunError, WriteError
 from tests.report.run_folders import text_of
 from tests.snapshots import assert_snapshot
@@ -30,17 +32,18 @@ def judged(factor):
 
 def test_the_figures_have_the_numbers_of_the_judgement():
     found = judged(1.0)
-    drawn = _differences(found).numbers
+    drawn = plot_differences(difference_rows(found.summary)).numbers
     for metric, factor in (("accuracy", 100), ("nll_after_temperature", 1), ("eaurc", 1000)):
         row = next(row for row in found.differences if row["metric"] == metric)
         for end in ("mean", "low", "high", "margin"):
             assert drawn[metric][end] == pytest.approx([factor * row[end]])
-    for scaled, how in enumerate(found.arms[0].reliability):
-        curves = _reliability(found, how, scaled=bool(scaled)).numbers["curves"]
-        for curve, result in zip(curves, found.arms, strict=True):
-            assert (curve.title, curve.scaled) == (result.arm.name, scaled)
-            assert curve.accuracy is result.reliability[how].accuracy
-    assert page_of(found).count("<svg role=") == 3
+    curves = iter(_reliability(found).numbers["curves"])
+    for place, result in enumerate(found.arms):
+        for scaled, bins in enumerate(result.reliability.values()):
+            curve = next(curves)
+            assert (curve.title, curve.place, curve.scaled) == (result.arm.name, place, scaled)
+            assert curve.accuracy is bins.accuracy
+    assert page_of(found).count("<svg role=") == 2
 
 
 @pytest.mark.parametrize(("factor", "helps"), [(1.0, False), (3.0, True)])
@@ -49,7 +52,7 @@ def test_a_temperature_is_advised_where_the_verdict_advises_it(factor, helps):
     said, page = " ".join(found.verdict["sentences"]), page_of(found)
     assert found.verdict["choice"] == "smoothed"
     assert ("ividing the smoothed logits by 3.0" in said and "lowers their log loss" in said) == helps
-    by = re.findall(r"torch\.softmax\(logits / ([\d.]+), dim=-1\)", page)
+    by = re.findall(r"\(logits / ([\d.]+)\)\.softmax\(dim=1\)", page)
     assert len(by) == helps
     assert all(f"{float(each):.2f}" in said for each in by)
 
@@ -79,7 +82,7 @@ def test_confidence_is_held_against_what_the_labels_are(soft):
     page = page_of(sf.judge({"one-hot": [models(0)], "smoothed": [models(1)]}))
     assert ("agreement (share of annotators)" in page) == soft
     assert ("accuracy (share of rows)" in page) != soft
-    assert ("of the annotators should agree" in page) == soft
+    assert ("Does confidence match agreement?" in page) == soft
 
 
 def test_the_words_of_the_page():

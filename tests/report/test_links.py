@@ -15,10 +15,10 @@ def section(text):
     return f"<section>{text}</section>"
 
 
-def test_the_first_occurrence_in_each_section_is_linked():
+def test_the_first_occurrence_on_the_page_is_linked():
     page = section("<p>An arm and an arm.</p>") + section("<p>No other.</p><p>Two arms, one arm.</p>")
     linked, used = with_links(page)
-    assert links(page) == [("arm", "arm"), ("arm", "arms")]
+    assert links(page) == [("arm", "arm")]
     assert 'An <a class="term" href="#term-arm">arm</a> and an arm.' in linked
     assert used == ["arm"]
 
@@ -81,6 +81,7 @@ def test_the_contents_list_each_section_with_an_anchor_of_its_own():
     assert listed == [("use-it", "Use it"), ("run-1", "Use &amp; it"), ("use-it-more", "Use it"), ("section", "∞")]
     assert re.findall(r'<h2 id="(.*?)">(.*?)</h2>', page) == listed
     assert '<nav class="contents" aria-label="Contents">' in page
+    assert re.findall(r'<option value="#(.+?)">(.*?)</option>', page) == listed
 
 
 def test_no_anchor_is_one_that_another_element_has():

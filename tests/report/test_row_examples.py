@@ -82,27 +82,27 @@ def test_what_the_lab_writes_the_report_reads(tmp_path):
     features = np.arange(640, dtype=float).reshape(10, 64)
     names = ("first", *(f"column {j}" for j in range(1, 64)))
     show(tmp_path, [4, 9], Numbers(features, names, (8, 8), image=True))
-    found = load_examples(tmp_path)
-    assert sorted(found) == [4, 9]
-    assert pixels(found[4]["thumbnail"]).shape == (8, 8)
+    found = load_examples(tmp_path).rows
+    assert sorted(found) == ["4", "9"]
+    assert pixels(found["4"].thumbnail).shape == (8, 8)
     show(tmp_path, [2], Numbers(features, names, (64,)))
-    assert load_examples(tmp_path)[2]["values"]["column 1"] == "129"
+    assert load_examples(tmp_path).rows["2"].values["column 1"] == 129
 
 
 def test_a_run_without_examples_has_none(tmp_path):
-    assert load_examples(tmp_path) == {}
+    assert (load_examples(tmp_path).kind, load_examples(tmp_path).rows) == ("none", {})
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"kind": "sound", "rows": {}}, "should hold a kind (image, text, table) and rows, got kind 'sound'"),
-        ({"kind": "text", "rows": {"-1": {"text": ""}}}, "'-1' is not the number of a row"),
-        ({"kind": "text", "rows": {"1": {}}}, "row 1 has no thumbnail, text or values"),
-        ({"kind": "image", "rows": {"1": {"thumbnail": "https://example.org/x.png"}}}, "is not a PNG as data:image"),
-        ({"kind": "image", "rows": {"1": {"thumbnail": "data:image/png;base64,AAAA"}}}, "is not a PNG as data:image"),
-        ({"kind": "image", "rows": {"1": {"thumbnail": thumbnail() + '"><script>'}}}, "is not a PNG as data:image"),
-        ({"kind": "image", "rows": {"1": {"thumbnail": thumbnail()[:-4] + "A" * 400_000}}}, "at most 400,000"),
+        ({"kind": "sound", "rows": {}}, "Invalid enum value 'sound' - at `$.kind`"),
+        ({"kind": "text", "rows": {"-1": {"text": ""}}}, "Expected `str` matching regex"),
+        ({"kind": "text", "rows": {"1": {"text": 1}}}, "Expected `str | null`, got `int`"),
+        ({"kind": "image", "rows": {"1": {"thumbnail": "https://example.org/x.png"}}}, "matching regex"),
+        ({"kind": "image", "rows": {"1": {"thumbnail": "data:image/png;base64,AAAA"}}}, "matching regex"),
+        ({"kind": "image", "rows": {"1": {"thumbnail": thumbnail() + '"><script>'}}}, "matching regex"),
+        ({"kind": "image", "rows": {"1": {"thumbnail": thumbnail()[:-4] + "A" * 400_000}}}, "length <= 400000"),
     ],
 )
 def test_examples_that_do_not_fit_are_named(tmp_path, content, message):

@@ -95,7 +95,7 @@ def test_a_run_of_another_version_may_lack_what_is_not_required_and_know_more(fo
     run = load_run(folder)
     assert run.env["later"] == {"unknown": [None]}
     assert (run.class_name(3), run.ladder) == ("3", ())
-    assert "3 epochs of batches of 64 rows, the same in every arm" in compose(run, {}, {})
+    assert "3 epochs of batches of 64 rows, the same in every arm" in compose(run, {})
 
 
 def saved(folder, name, **changes):

@@ -1,73 +1,135 @@
-"""The headline differences of one run, several runs or a judgement, with their intervals and margins."""
+"""The figure of the verdict: differences with their intervals and margins, better to the right."""
 
-from collections.abc import Sequence
-from typing import Any, cast
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 
 from sfumato.evaluate.metrics.registry import HEADLINE, METRICS
 from sfumato.evaluate.statistics.margins import RELIABLE
-from sfumato.report.charts.drawing import INK, PAPER, RULE, Chart, axes, look, style
+from sfumato.report.charts.drawing import LIGHT, Axes, Chart, axes, look, style
+from sfumato.runs.read import Floats
 from sfumato.runs.schema import ArmDifference
 from sfumato.text import number, short
 
 ENDS = ("mean", "low", "high", "margin")
+WIDTH = 4.9  # inches
+
+DifferenceRow: TypeAlias = tuple[str, int, Sequence[ArmDifference]]
+"""A name of one line or two, the place of its arm, which gives its colour, and the differences from the first arm."""
 
 
-def plot_differences(rows: Sequence[tuple[str, int, Sequence[ArmDifference]]]) -> Chart:
-    """Headline differences from the first arm: a panel per metric, a row per arm.
+class Panel(NamedTuple):
+    """One number of several rows, in the unit of the axis: mean, ends of the interval and margin, NaN where missing."""
 
-    A row has a name of one line or two, the place of its arm, which gives its colour, and the differences. Lines are
-    unadjusted 95 % intervals, the band is the margin, and filled marks are findings. In the numbers, what a row lacks
-    is NaN, in the unit of the axis.
-    """
+    title: str
+    digits: int
+    rows: Sequence[tuple[str, int]]  # the name and the place of each arm
+    ends: Mapping[str, Floats]
+    findings: Sequence[str]
+    flipped: bool = False  # whether less is to the right
+    hint: str = ""  # which way is right
+
+    def in_words(self, row: int) -> tuple[str, str]:
+        """The mean, and the interval."""
+        mean, low, high = (
+            number(float(self.ends[end][row]), self.digits, sign=True, zero=True) for end in ("mean", "low", "high")
+        )
+        return mean, f"{low} to {high}"
+
+
+def difference_panels(rows: Sequence[DifferenceRow]) -> dict[str, Panel]:
+    """Headline differences from the first arm: a panel per metric, a row per arm."""
     by_metric = [{entry["metric"]: cast(dict[str, Any], entry) for entry in entries} for _, _, entries in rows]
-    numbers: dict[str, Any] = {"rows": [name.replace("\n", ": ") for name, _, _ in rows]}
-    lines = [[short(line, 24, end="…") for line in name.split("\n")] for name, _, _ in rows]
-    longest = max(len(line) for row in lines for line in row)
-    said = max((len(each["finding"] or "") for row in by_metric for each in row.values()), default=0)
-    tall = (0.42 if any(len(row) > 1 for row in lines) else 0.3) * len(rows)  # inches of a panel
-    pitch = tall + 0.5  # with its ticks and their label
-    ax = axes(0.1 + len(HEADLINE) * pitch, left=0.2 + 0.075 * longest, right=0.15 + 0.068 * said, bottom=0, top=0.1)
-    ax.set_axis_off()
-    place = np.arange(len(rows))
-    colours = [look(arm)[0] for _, arm, _ in rows]
-    for i, metric in enumerate(HEADLINE):
-        shown = METRICS[metric].shown
-        entries = [row.get(metric, {}) for row in by_metric]
-        findings = [entry.get("finding") for entry in entries]
-        mean, low, high, margin = (
-            np.array([np.nan if e.get(end) is None else shown.scale * e[end] for e in entries]) for end in ENDS
-        )
-        reliable = [finding in RELIABLE for finding in findings]
-        numbers[metric] = {"mean": mean, "low": low, "high": high, "margin": margin, "reliable": reliable}
-        panel = ax.inset_axes(
-            (0.0, 1 - (i * pitch + tall) / (len(HEADLINE) * pitch), 1.0, tall / pitch / len(HEADLINE))
-        )
-        panel.barh(place, 2 * margin, left=-margin, height=1, color=RULE, alpha=0.7, lw=0, zorder=0.3)
-        panel.axvline(0, color=INK, lw=0.7, zorder=0.5)
-        panel.hlines(place, low, high, color=colours, lw=1.4)
-        for row, (_, arm, _) in enumerate(rows):
-            colour, mark = look(arm)
-            face = colour if reliable[row] else PAPER
-            panel.plot(mean[row], row, ls="", marker=mark, ms=5, color=colour, mfc=face)
-            where: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
-            panel.annotate(findings[row] or "", (1.0, row), (4, 0), va="center", color=INK, fontsize=9, **where)
-        panel.set_xlabel(f"{METRICS[metric].heading}, {shown.unit or 'points'}", loc="right")
-        panel.set_yticks(place, ["\n".join(row) for row in lines])
-        panel.set_ylim(len(rows) - 0.5, -0.5)
-        style(panel)
-    parts = [
-        f"{name}: {', '.join(_in_words(numbers[metric], metric, i) for metric in HEADLINE)}"
-        for i, name in enumerate(numbers["rows"])
-    ]
-    return Chart(ax, numbers, f"Differences from the first arm with 95 % intervals. {'; '.join(parts)}.")
+    panels = dict[str, Panel]()
+    for metric in HEADLINE:
+        defined, entries = METRICS[metric], [row.get(metric, {}) for row in by_metric]
+        ends = {
+            end: np.array([np.nan if e.get(end) is None else defined.shown.scale * e[end] for e in entries])
+            for end in ENDS
+        }
+        title = f"{defined.heading}{'' if defined.shown.unit else ', points'}"
+        findings = [entry.get("finding") or "" for entry in entries]
+        named = [(name, place) for name, place, _ in rows]
+        hint = "" if panels else "better →"
+        panels[metric] = Panel(title, defined.shown.digits, named, ends, findings, defined.better == "lower", hint)
+    return panels
 
 
-def _in_words(drawn: dict[str, Any], metric: str, row: int) -> str:
-    defined = METRICS[metric]
-    mean, low, high = (
-        number(float(drawn[end][row]), defined.shown.digits, sign=True, zero=metric != "nll_after_temperature")
-        for end in ENDS[:3]
+def plot_differences(rows: Sequence[DifferenceRow]) -> Chart:
+    """:func:`difference_panels`, drawn. Lines are unadjusted 95 % intervals, and the band is the margin."""
+    panels = difference_panels(rows)
+    return Chart(
+        plot_panels([*panels.values()]),
+        {metric: {**panel.ends, "findings": panel.findings} for metric, panel in panels.items()},
+        f"Differences from the first arm with 95 % intervals. {in_words([*panels.values()])}.",
     )
-    return f"{defined.heading}, {defined.shown.unit or 'points'} {mean} ({low} to {high})"
+
+
+def plot_panels(panels: Sequence[Panel]) -> Axes:
+    """Panels in a figure of their own."""
+    names = [line for panel in panels for name, _ in panel.rows for line in _lines(name)]
+    single = len(panels[0].rows) == 1
+    lines = max(name.count("\n") for name, _ in panels[0].rows) + 1
+    tall = 0.25 + len(panels) * (0.62 if single else 0.5 + (0.28 + 0.06 * lines) * len(panels[0].rows))
+    left = 1.4 if single else 0.2 + 0.07 * max(map(len, names))
+    ax = axes(tall, width=WIDTH, left=left, right=1.48, bottom=0.02, top=0.02)
+    draw_panels(ax, panels)
+    return ax
+
+
+def draw_panels(ax: Axes, panels: Sequence[Panel], *, size: float = 9, scheme: Mapping[str, str] = LIGHT) -> None:
+    """Draw panels into the frame of an axis, with text of so many points; a single row is named by its panel."""
+    from matplotlib.ticker import MaxNLocator
+
+    line = 1.3 * size / ax.get_window_extent().height  # of text, as a part of the axis
+    pitch = (1 - 1.3 * line) / len(panels)
+    ax.set_axis_off()
+    for i, panel in enumerate(panels):
+        single, ink = len(panel.rows) == 1, scheme["ink"]
+        bottom = 1 - 1.3 * line - (i + 1) * pitch + 1.6 * line  # above the ticks
+        sub = ax.inset_axes((0.0, bottom, 1.0, pitch - line * (1.6 if single else 3)))
+        above: dict[str, Any] = {
+            "xycoords": "axes fraction", "textcoords": "offset points", "color": ink, "fontsize": size,
+        }  # fmt: skip
+        mean, low, high, margin = (panel.ends[end] for end in ENDS)
+        place = np.arange(len(mean))
+        sub.barh(place, 2 * margin, left=-margin, height=1, color=scheme["rule"], alpha=0.7, lw=0, zorder=0.3)
+        sub.axvline(0, color=ink, lw=0.08 * size, zorder=0.5)
+        for row, (_, arm) in enumerate(panel.rows):
+            colour, mark = look(arm, scheme)
+            sub.hlines(row, low[row], high[row], color=colour, lw=0.19 * size)
+            face = colour if panel.findings[row] in RELIABLE else scheme["paper"]
+            sub.plot(mean[row], row, ls="", marker=mark, ms=0.65 * size, color=colour, mfc=face)
+            value, interval = panel.in_words(row)
+            beside: dict[str, Any] = above | {"xycoords": ("axes fraction", "data"), "va": "center"}
+            right = 0.8 * size
+            sub.annotate(
+                f"{panel.findings[row]} {value}".strip(), (1, row), (right, 0.58 * size), fontweight="bold", **beside
+            )
+            sub.annotate(interval, (1, row), (right, -0.62 * size), alpha=0.75, **beside)
+        title = panel.hint if single else " · ".join(filter(None, (panel.title, panel.hint)))
+        sub.annotate(title, (int(single), 1), (0, 0.35 * size), ha="right" if single else "left", **above)
+        names = [textwrap.fill(panel.title, 20)] if single else ["\n".join(_lines(name)) for name, _ in panel.rows]
+        sub.set_yticks(place, names)
+        sub.set_ylim(len(place) - 0.5, -0.5)
+        sub.xaxis.set_major_locator(MaxNLocator(4))
+        style(sub, scheme)
+        sub.tick_params(labelsize=size, length=0.3 * size)
+        sub.tick_params(axis="y", length=0)
+        if panel.flipped:
+            sub.invert_xaxis()
+
+
+def in_words(panels: Sequence[Panel]) -> str:
+    """Every row with its numbers."""
+    parts = list[str]()
+    for row, (name, _) in enumerate(panels[0].rows):
+        said = (f"{panel.title} {' ('.join(panel.in_words(row))})" for panel in panels)
+        parts.append(f"{name.replace(chr(10), ': ')}: {', '.join(said)}")
+    return "; ".join(parts)
+
+
+def _lines(name: str) -> list[str]:
+    return [short(line, 24, end="…") for line in name.split("\n")]

@@ -1,13 +1,14 @@
-"""What the figures share: colours, axes, legends above them, the record that each returns, and its form as SVG.
+"""What the figures share: colours, axes, names at the ends of lines, the record that each returns, its form as SVG.
 
 Every property is set on the object that is drawn, and the margins are fixed: to lay a figure out costs more than to
 draw it.
 """
 
+import contextlib
 import io
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,11 +33,10 @@ LIGHT, DARK = (
 )
 PAPER, INK, FAINT, RULE, _, *ARM_COLOURS = LIGHT.values()
 SLATE, OCHRE = ARM_COLOURS[:2]
-CLASS_COLOURS = ARM_COLOURS[2:]  # of the three classes in a projection, where no arm is meant
 MARKS = ("o", "s", "^", "D", "v")
 WIDTH, HEIGHT = 4.5, 3.2  # inches; text is 9 and 10 points, so that a narrow phone can still read it
-LINE = 0.205  # inches a line of a legend
-LEFT, RIGHT, BOTTOM, TOP = 0.82, 0.12, 0.55, LINE + 0.1  # inches about the axis, which has a legend of one line above
+LEFT, RIGHT, BOTTOM, TOP = 0.78, 0.12, 0.55, 0.12  # inches about the axis
+APART = 11.5  # points from one name at the end of a line to the next
 
 
 @dataclass(frozen=True)
@@ -48,82 +48,69 @@ class Chart:
     alt: str
 
 
-def look(arm: int) -> tuple[str, str]:
+def look(arm: int, scheme: Mapping[str, str] = LIGHT) -> tuple[str, str]:
     """Colour and marker of an arm: arms stay apart without colour. The sixth has the first's colour, another marker."""
-    return ARM_COLOURS[arm % len(ARM_COLOURS)], MARKS[(arm + arm // len(ARM_COLOURS)) % len(MARKS)]
-
-
-def looks(count: int) -> list[tuple[str, str]]:
-    """Colour and marker of each arm."""
-    return [look(arm) for arm in range(count)]
+    return scheme[f"arm-{arm % len(ARM_COLOURS)}"], MARKS[(arm + arm // len(ARM_COLOURS)) % len(MARKS)]
 
 
 def axes(
-    height: float = HEIGHT, *, left: float = LEFT, right: float = RIGHT, bottom: float = BOTTOM, top: float = TOP
-) -> Axes:
+    height: float = HEIGHT, *, width: float = WIDTH, left: float = LEFT, right: float = RIGHT, bottom: float = BOTTOM,
+    top: float = TOP,
+) -> Axes:  # fmt: skip
     """An axis in a new figure that pyplot does not know, between margins in inches."""
     from matplotlib.figure import Figure
     from matplotlib.transforms import IdentityTransform, blended_transform_factory
 
     # 72 dots an inch, as SVG has them
-    figure = Figure((WIDTH, height), dpi=72, facecolor=PAPER)
-    place = (left / WIDTH, bottom / height, 1 - (left + right) / WIDTH, 1 - (bottom + top) / height)
+    figure = Figure((width, height), dpi=72, facecolor=PAPER)
+    place = (left / width, bottom / height, 1 - (left + right) / width, 1 - (bottom + top) / height)
     ax, dots = figure.add_axes(place), IdentityTransform()
     ax.xaxis.set_label_coords(0.5, 17, transform=blended_transform_factory(ax.transAxes, dots))
     ax.yaxis.set_label_coords(17, 0.5, transform=blended_transform_factory(dots, ax.transAxes))
     return ax
 
 
-def style(ax: Axes) -> None:
+def style(ax: Axes, scheme: Mapping[str, str] = LIGHT) -> None:
     """Two thin spines, small ticks, labels in ink, no background."""
+    ink, faint = scheme["ink"], scheme["faint"]
     ax.set_facecolor("none")
     for side, spine in ax.spines.items():
-        spine.set(visible=side in ("left", "bottom"), color=FAINT, linewidth=0.8)
-    ax.tick_params(which="major", colors=FAINT, labelcolor=INK, labelsize=9, width=0.8, length=3)
-    ax.tick_params(which="minor", colors=FAINT, width=0.6, length=2)
+        spine.set(visible=side in ("left", "bottom"), color=faint, linewidth=0.8)
+    ax.tick_params(which="major", colors=faint, labelcolor=ink, labelsize=9, width=0.8, length=3)
+    ax.tick_params(which="minor", colors=faint, width=0.6, length=2)
     for label in (ax.xaxis.label, ax.yaxis.label):
-        label.set(color=INK, fontsize=10)
+        label.set(color=ink, fontsize=10)
 
 
-def style_with_legend(ax: Axes, above: float = 0) -> None:
-    """:func:`style`, and a legend above the axis, so many inches above it where something stands between."""
-    style(ax)
-    legend_above(ax, *ax.get_legend_handles_labels(), above=above)
+def room_for(names: Sequence[str]) -> float:
+    """Inches right of an axis for names of 9 points, beside what :func:`label_ends` leaves between."""
+    return 0.14 + 0.075 * max(map(len, names), default=0)
 
 
-def legend_above(
-    ax: Axes, handles: Sequence[Any], labels: Sequence[str], *, columns: int = 0, above: float = 0, **more: Any
-) -> None:
-    """A legend above the axis, by default in two columns if they fit beside each other; ``more`` is matplotlib's.
-
-    The figure grows by the lines after the first, so that they take nothing from the plot.
-    """
-    figure: Any = ax.get_figure(root=True)
-    place, before = ax.get_position(), figure.get_figheight()
-    room, half = 72 * WIDTH * (1 - place.x0), -(-len(labels) // 2)
-    letters = sum(max(map(len, column), default=0) for column in (labels[:half], labels[half:]))
-    columns = columns or (2 if 5.1 * letters + 68 <= room else 1)
-    after = before + LINE * max(0, -(-len(labels) // columns) - 1) + above
-    figure.set_figheight(after)
-    bottom, tall = place.y0 * before / after, place.height * before / after
-    ax.set_position((place.x0, bottom, place.width, tall))
-    fits = 5.1 * max(map(len, labels), default=0) + 34 <= room
-    corner = (-0.02 if fits else -place.x0 / place.width, 1 + above / (tall * after))
-    kind: dict[str, Any] = {
-        "frameon": False,
-        "fontsize": 9,
-        "labelcolor": INK,
-        "handlelength": 2.2,
-        "loc": "lower left",
-    } | more
-    ax.legend(handles, labels, ncols=columns, bbox_to_anchor=corner, columnspacing=1.6, **kind)
+def label_ends(ax: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
+    """Write the name of each line (x, y, name, colour) right of where it ends; call it when the limits are final."""
+    (right, low), (_, high) = ax.transAxes.transform(((1, 0), (1, 1)))
+    ends = sorted(ends, key=lambda end: end[1])
+    places = [min(max(float(ax.transData.transform(end[:2])[1]), low), high) for end in ends]
+    for i in range(1, len(places)):
+        places[i] = max(places[i], places[i - 1] + APART)
+    for i in reversed(range(len(places))):
+        places[i] = min(places[i], high if i + 1 == len(places) else places[i + 1] - APART)
+    for (x, y, name, colour), place in zip(ends, places, strict=True):
+        arrow = {"arrowstyle": "-", "color": colour, "lw": 0.6, "shrinkA": 1, "shrinkB": 0, "relpos": (0, 0.5)}
+        ax.annotate(
+            name, (x, y), (right + 9, place), textcoords="figure points", va="center", color=INK, fontsize=9,
+            arrowprops=arrow, annotation_clip=False,
+        )  # fmt: skip
 
 
-def seed_lines(ax: Axes, epochs: Ints, values: Floats, colour: str, label: str) -> None:
-    """A thin line per seed of values (S, E) and a thick one for their mean."""
-    mark = "o" if len(epochs) == 1 else ""
+def seed_lines(ax: Axes, epochs: Ints, values: Floats, colour: str, name: str) -> list[tuple[float, float, str, str]]:
+    """A thin line per seed of values (S, E) and a thick one for their mean, whose end is returned, if it has one."""
+    mark, mean = "o" if len(epochs) == 1 else "", mean_over_seeds(values)
     ax.plot(epochs, values.T, color=colour, lw=0.6, alpha=0.5, marker=mark, ms=2)
-    ax.plot(epochs, mean_over_seeds(values), color=colour, lw=1.8, marker=mark, ms=4, label=label)
+    ax.plot(epochs, mean, color=colour, lw=1.8, marker=mark, ms=4, label=name)
+    known = np.flatnonzero(np.isfinite(mean))[-1:]
+    return [(float(epochs[last]), float(mean[last]), name, colour) for last in known]
 
 
 def mean_over_seeds(values: Floats) -> Floats:
@@ -131,15 +118,6 @@ def mean_over_seeds(values: Floats) -> Floats:
     known = np.isfinite(values)
     count = known.sum(axis=0)
     return np.where(count > 0, np.where(known, values, 0).sum(axis=0), np.nan) / np.maximum(count, 1)
-
-
-def whole_epochs(ax: Axes, epochs: Ints) -> None:
-    """Ticks of an axis of epochs at whole numbers, also where there is a single one."""
-    from matplotlib.ticker import MaxNLocator
-
-    if len(epochs) == 1:
-        ax.set_xlim(epochs[0] - 1, epochs[0] + 1)
-    ax.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
 
 
 def log_ticks(axis: Any) -> None:
@@ -153,30 +131,32 @@ def log_ticks(axis: Any) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-# Text keeps clear of the lines behind it by an outline in the colour of the paper.
-_HALO = f"<style>text{{paint-order:stroke;stroke:{PAPER};stroke-width:2.5px;stroke-linejoin:round}}</style>"
+@contextlib.contextmanager
+def own_letters() -> Generator[None]:
+    """No warning of letters that matplotlib's own font lacks: in an SVG file, the fonts of the reader show them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph .* missing from font", UserWarning)
+        yield
 
 
-def to_svg(ax: Axes) -> str:
+def to_svg(ax: Axes, scheme: Mapping[str, str] = LIGHT) -> str:
     """The whole figure of an axis as the text of an SVG file: the same bytes for the same figure, text as text."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     buffer, figure = io.StringIO(), ax.get_figure(root=True)
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "sfumato"}), warnings.catch_warnings():
-        # the reader's fonts show the letters that matplotlib's own lacks
-        warnings.filterwarnings("ignore", r"Glyph .* missing from font", UserWarning)
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "sfumato"}), own_letters():
         FigureCanvasSVG(figure).print_svg(buffer, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     text = re.sub(r"font-family: [^;\"]*", "font-family: system-ui, sans-serif", buffer.getvalue())
-    text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1; font-family: system-ui, sans-serif", text)
-    return re.sub(r"(<svg [^>]*>)", lambda opening: opening[1] + _HALO, text, count=1)
+    sizes = r"font-weight: \1; font-size: \2; font-family: system-ui, sans-serif"
+    text = re.sub(r"font: (?:(\d+) )?([\d.]+px) [^;\"]*", sizes, text).replace("font-weight: ; ", "")
+    # text keeps clear of the lines behind it by an outline in the colour of the paper
+    outline = f"paint-order:stroke;stroke:{scheme['paper']};stroke-width:2.5px;stroke-linejoin:round"
+    return re.sub(r"(<svg [^>]*>)", rf"\1<style>text{{{outline}}}</style>", text, count=1)
 
 
 def inline(svg: str, name: str, alt: str) -> Markup:
-    """An SVG file from :func:`to_svg` as one ``<svg role="img">`` element in the colours of the page.
-
-    ``name`` becomes the prefix of its identifiers (letters and hyphens), and ``alt`` tells the figure in words.
-    """
+    """An SVG file from :func:`to_svg` as one element in the colours of the page; ``name`` prefixes its identifiers."""
     body = svg[svg.index("<svg") :]
     opening = body[: body.index(">") + 1]
     (view,) = re.findall(r'viewBox="([^"]*)"', opening)

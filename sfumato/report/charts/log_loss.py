@@ -4,8 +4,19 @@ import numpy as np
 
 from sfumato.evaluate.metrics.calibration import Z95
 from sfumato.evaluate.metrics.registry import METRICS
-from sfumato.report.arms import arm_titles, rows_of, spread
-from sfumato.report.charts.drawing import INK, OCHRE, PAPER, Chart, axes, log_ticks, looks, style_with_legend
+from sfumato.report.arms import arm_titles, line_names, places, rows_of
+from sfumato.report.charts.drawing import (
+    INK,
+    OCHRE,
+    PAPER,
+    Chart,
+    axes,
+    label_ends,
+    log_ticks,
+    look,
+    room_for,
+    style,
+)
 from sfumato.runs.read import ReportError, Run
 from sfumato.text import number
 from sfumato.text import temperature as in_words
@@ -15,12 +26,9 @@ NLL = METRICS["nll"].label
 
 
 def plot_temperature_sweep(run: Run) -> Chart:
-    """Log loss of the test rows against one temperature for all seeds, with the fitted one marked.
-
-    The marks lie on the curves, at the geometric mean over seeds of the temperatures that were fitted on validation
-    rows alone: how far a mark is from the lowest point of its curve shows how well the temperature carries over.
-    """
-    ax, titles = axes(), arm_titles(run)
+    """Log loss of the test rows against one temperature for all seeds; marks are at the means of the fitted ones."""
+    titles, names = arm_titles(run), line_names(run)
+    ax, ends = axes(right=room_for(names), top=0.25), list[tuple[float, float, str, str]]()
     logs = [[np.log(run.temperature(arm["name"], seed)) for seed in run.seeds] for arm in run.arms]
     fitted = [float(np.exp(np.mean(values))) for values in logs]
     low, high = min(1.0, *fitted) / 2, max(1.0, *fitted) * 2
@@ -33,17 +41,23 @@ def plot_temperature_sweep(run: Run) -> Chart:
     at_fitted = [mean_nll(arm["name"], t) for arm, t in zip(run.arms, fitted, strict=True)]
     as_trained = [mean_nll(arm["name"], 1.0) for arm in run.arms]
     ax.set_xscale("log")
-    for i, (title, (colour, mark)) in enumerate(zip(titles, looks(len(titles)), strict=True)):
-        ax.plot(temperatures, nll[i], color=colour, lw=1.6, label=f"{title}, T = {in_words(fitted[i])}")
-        ax.plot(fitted[i], at_fitted[i], ls="", marker=mark, ms=6, color=colour)
-    ax.axvline(1.0, color=INK, lw=0.7, zorder=0.5, label="as trained, T = 1")
+    ax.axvline(1.0, color=INK, lw=0.7, zorder=0.5)
+    ax.annotate("T = 1, as trained", (1, 1), (0, 3), xycoords=("data", "axes fraction"), textcoords="offset points",
+                color=INK, fontsize=9, ha="center")  # fmt: skip
     ax.set(xlabel="temperature T (divisor of the logits, log scale)", ylabel=f"{NLL}, test rows (nats)")
     # What lies near the minima is what matters; the far ends may leave at the top.
     floor, ceiling = min(at_fitted), max(*as_trained, *at_fitted)
     ax.set_ylim(max(0.0, floor - 0.25 * (ceiling - floor)), ceiling + 0.6 * (ceiling - floor) + 1e-6)
     ax.set_xlim(low, high)
+    for i, place in enumerate(places(run.arms)):
+        colour, mark = look(place)
+        ax.plot(temperatures, nll[i], color=colour, lw=1.6)
+        ax.plot(fitted[i], at_fitted[i], ls="", marker=mark, ms=6, color=colour)
+        seen = np.flatnonzero(nll[i] <= ax.get_ylim()[1])[-1]  # where the line leaves the plot
+        ends.append((float(temperatures[seen]), float(nll[i][seen]), names[i], colour))
     log_ticks(ax.xaxis)
-    style_with_legend(ax)
+    style(ax)
+    label_ends(ax, ends)
     parts = [
         f"{title}: {number(one)} at T = 1, {number(best)} at the fitted T = {in_words(t)}"
         for title, one, best, t in zip(titles, as_trained, at_fitted, fitted, strict=True)
@@ -54,27 +68,28 @@ def plot_temperature_sweep(run: Run) -> Chart:
 
 
 def plot_ladder(run: Run) -> Chart:
-    """Log loss of the validation rows against ε, as trained and after temperature, with the chosen ε ringed.
-
-    Vertical lines are the mean ± 1.96 standard errors.
-    """
+    """Log loss of the validation rows against ε, ± 1.96 standard errors, with the chosen ε ringed."""
     if not run.ladder:
         raise ReportError(f"{run.folder / 'env.json'} holds no ladder: only one strength was tried")
-    ax, over = axes(), spread(run)
+    over = "over the others" if {arm["over"] for arm in run.arms if arm["eps"]} == {"others"} else ""
+    strength = f"strength ε {over}".rstrip()
     eps = np.array([rung["eps"] for rung in run.ladder])
     raw, scaled = (
         np.array([(nll["mean"], nll["se"]) for nll in each])
         for each in zip(*((rung["nll"], rung["nll_after_temperature"]) for rung in run.ladder), strict=True)
     )
-    for values, dash, face, label in ((raw, "-", OCHRE, "as trained"), (scaled, "--", PAPER, "after temperature")):
-        ax.plot(eps, values[:, 0], dash, color=OCHRE, lw=1.6, marker="o", ms=4, mfc=face, label=label)
+    lines = (raw, "-", OCHRE, "as trained"), (scaled, "--", PAPER, "with T")
+    ax, ends = axes(right=room_for([line[-1] for line in lines])), list[tuple[float, float, str, str]]()
+    for values, dash, face, name in lines:
+        ax.plot(eps, values[:, 0], dash, color=OCHRE, lw=1.6, marker="o", ms=4, mfc=face)
+        ends.append((float(eps[-1]), float(values[-1, 0]), name, OCHRE))
         half = Z95 * values[:, 1]
         ax.vlines(eps, values[:, 0] - half, values[:, 0] + half, color=OCHRE, lw=0.9, alpha=0.7)
     choice = next((rung["eps"] for rung in run.ladder if rung["chosen"]), None)
     if choice is not None:  # a ring in ink, which differs from the points without colour too
         nll = scaled[eps == choice, 0]
-        ax.plot([choice], nll, ls="", marker="o", ms=11, mfc="none", mec=INK, label=f"ε {choice:g} chosen")
-    ax.set(xlabel=f"strength ε {over}", ylabel=f"{NLL}, validation rows (nats)")
+        ax.plot([choice], nll, ls="", marker="o", ms=11, mfc="none", mec=INK)
+    ax.set(xlabel=strength, ylabel=f"{NLL}, validation rows (nats)")
     labels, last = list[str](), -np.inf
     for value in eps:  # a label is left out where it would stand on the one before
         clear = value - last >= 0.08 * float(np.ptp(eps))
@@ -83,13 +98,14 @@ def plot_ladder(run: Run) -> Chart:
     ax.set_xticks(eps, labels)
     low = float(min((values[:, 0] - Z95 * values[:, 1]).min() for values in (raw, scaled)))
     ax.set_ylim(max(0.0, low - 0.05 * abs(low)), None)
-    style_with_legend(ax)
+    style(ax)
+    label_ends(ax, ends)
     parts = [
         f"ε {value:g}: {number(one)}, after temperature {number(other)}"
         for value, one, other in zip(eps, raw[:, 0], scaled[:, 0], strict=True)
     ]
     alt = (
-        f"The {NLL} of the validation rows in nats by strength ε {over}. {'; '.join(parts)}; "
+        f"The {NLL} of the validation rows in nats by {strength}. {'; '.join(parts)}; "
         f"{'none' if choice is None else f'{choice:g}'} chosen."
     )
     return Chart(ax, {"eps": eps, "over": over, "nll": raw, "scaled": scaled, "chosen": choice}, alt)

@@ -89,7 +89,7 @@ def test_a_schedule_that_ends_at_one_hot_is_no_one_hot_and_no_strength(made):
     assert verdict(worse, differences(worse, Margins()))["sentences"][0].endswith("makes accuracy worse.")
 
 
-@pytest.mark.parametrize(("letters", "lines"), [(37, 1), (38, 3), (44, 3), (45, 4)])
+@pytest.mark.parametrize(("letters", "lines"), [(61, 1), (62, 3), (68, 3), (69, 4)])
 def test_a_call_takes_the_lines_that_it_needs(letters, lines):
     code = call("some.call", "a" * (letters - 7), "b = 1").splitlines()
     assert "".join(code).replace(" ", "").replace(",)", ")") == f"some.call({'a' * (letters - 7)},b=1)"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -177,7 +176,7 @@ def test_votes_are_compared_with_the_likeliest_class_in_one_verdict(tmp_path):
         assert arm["metrics"]["nll"]["mean"] == pytest.approx(nll, abs=1e-9)
         assert arm["metrics"]["agreement"]["mean"] == pytest.approx(agreement, abs=1e-9)
     page = (tmp_path / ran.json()["run"] / "report.html").read_text(encoding="utf-8")
-    assert re.search(r"less (<a [^>]*>)?agreement", page)
+    assert "<caption>agreement" in page
     assert arms[1]["closed_form_gap"] is None
     assert (tmp_path / ran.json()["run"] / "report.html").stat().st_size > 10_000
 
