@@ -5,6 +5,7 @@ Read, check, train, judge, write: the functions below come in this order.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -40,6 +41,9 @@ from sfumato.runs.schema import (
     check,
     encoding_file,
 )  # fmt: skip
+
+OVERRUN = 1.5
+"""How many times its time budget a comparison may take before it is stopped."""
 
 
 @dataclass(frozen=True)
@@ -224,9 +228,14 @@ def _train(job: _Job, tasks: Sequence[RunTask], tracker: Tracker) -> tuple[list[
     workers = ready.workers(len(left)) if ranks.world == 1 else ranks.world
     watcher.setup(Setup(ready.data, ready.arms, ready.plan, len(tasks), workers, tuple(records.values())))
 
+    budget = ready.options.time_budget
+    latest = math.inf if budget is None else job.clock + OVERRUN * 60 * budget
+
     def progress(run: RunKey, epoch: dict[str, Any]) -> None:
         watcher.progress(run, epoch)
         tracker.epoch(run, epoch)
+        if time.perf_counter() > latest:
+            raise WorkerError(f"the time budget of {budget:g} minutes is used up; what was trained is kept")
 
     if left:
         tracker.begin(left[0].key)  # a tracker that does not answer fails here, before training

@@ -21,6 +21,7 @@ from sfumato.text import duration, plural, wrapped
 
 _TRIED = 5  # steps that are timed, after two that are not
 _LEAST_EPOCHS = 3
+AROUND = 10.0  # seconds to start processes, judge and write the report
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Cost:
     steps: int
     parameters: int
     seconds_per_step: float  # median of a few steps tried here, of one run on one thread
-    seconds: float  # of the whole, on the clock, without reading the data and writing the report
+    seconds: float  # of the whole, on the clock, without reading the data
     memory: int  # bytes per process for rows, weights, gradients and the optimiser; layers' results and torch on top
     disk: int  # bytes of the run folder, without the report
 
@@ -50,7 +51,7 @@ class Cost:
             f"runs     {self.runs}, in {plural(self.workers, 'process')}\n"
             f"steps    {self.steps:,} a run, in {self.epochs:,} epochs; {step:.3g} ms each\n"
             f"model    {self.parameters:,} parameters\n"
-            f"time     about {duration(self.seconds)}, besides reading the data and writing the report\n"
+            f"time     about {duration(self.seconds)}, besides reading the data\n"
             f"memory   about {_size(self.memory)} a process, besides torch itself\n"
             f"disk     about {_size(self.disk)}"
         )
@@ -62,7 +63,7 @@ def estimate(ready: Prepared) -> Cost:
 
     from sfumato.lab.models import build, logits_of
     from sfumato.lab.train.augment import Augmentation
-    from sfumato.lab.train.loop import optimiser_of
+    from sfumato.lab.train.loop import nll_after_temperature, optimiser_of
 
     options, plan, split, classes = ready.options, ready.plan, ready.data.split, ready.classes
     train = ready.data.part("train")
@@ -82,8 +83,13 @@ def estimate(ready: Prepared) -> Cost:
             optimiser.step()
             times.append(clock_after(options.device) - started)
         started = clock_after(options.device)
-        logits_of(built, x)
+        logits = logits_of(built, x)
         per_row = (clock_after(options.device) - started) / len(x)
+        started = clock_after(options.device)
+        if plan.keeps_best:  # after every epoch
+            times_more = len(split.validation) / len(y)
+            nll_after_temperature(logits.repeat(math.ceil(times_more), 1), y.repeat(math.ceil(times_more)))
+        per_epoch = clock_after(options.device) - started
     step, steps, runs = median(times[2:]), plan.steps(len(split.train)), len(ready.arms) * ready.models
     workers = ready.workers(runs)
     everything = len(split.train) + len(split.validation) + len(split.test)
@@ -97,7 +103,7 @@ def estimate(ready: Prepared) -> Cost:
         steps=steps,
         parameters=parameters,
         seconds_per_step=step,
-        seconds=(steps * step + looked_at * per_row) * math.ceil(runs / workers),
+        seconds=AROUND + (steps * step + looked_at * per_row + plan.epochs * per_epoch) * math.ceil(runs / workers),
         memory=train.features.nbytes * everything // max(1, len(split.train)) + 16 * parameters,
         disk=runs * (4 * parameters + everything * (4 * classes + 24)),
     )
@@ -144,7 +150,7 @@ def within(plan: Plan, expected: Cost, budget: float) -> Plan:
     """A plan, whose cost is known, with as many epochs as a budget in seconds allows."""
     if expected.seconds <= budget:
         return plan
-    epochs = int(plan.epochs * budget / expected.seconds)
+    epochs = int(plan.epochs * (budget - AROUND) / max(expected.seconds - AROUND, 1e-9))
     if epochs < _LEAST_EPOCHS:
         raise OptionError(
             f"--time-budget {budget / 60:g} minutes is too short: {expected.runs} runs of {plan.epochs:,} epochs take "
