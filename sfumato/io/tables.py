@@ -50,6 +50,12 @@ NUMBER = {
     ",": r"^[+-]?(?:[0-9]+(?:,[0-9]*)?|,[0-9]+)" + _EXPONENT,
 }
 """What a number looks like, by its decimal mark."""
+GROUPED = {
+    ".": r"^[+-]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]*)?$",
+    ",": r"^[+-]?[0-9]{1,3}(?:\.[0-9]{3})+(?:,[0-9]*)?$",
+}
+"""What a number with thousands separators looks like, by its decimal mark."""
+_SPACED = r"^[+-]?[0-9]{1,3}(?:[ '’_\x{a0}\x{2009}\x{202f}][0-9]{3})+(?:[.,][0-9]*)?$"
 
 _CALLED = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "|", " ": "spaces"}
 _EXCEL = re.compile(rb'"?sep=([,;\t|])"?(?=\r|\n)', re.IGNORECASE)  # Excel's own first line, which names the separator
@@ -229,14 +235,22 @@ def matching(texts: Any, pattern: str) -> np.ndarray:
     return pc.match_substring_regex(texts, pattern).to_numpy(zero_copy_only=False)
 
 
-def with_hyphens(texts: Any) -> Any:
-    """Arrow text with a hyphen for each minus sign (U+2212)."""
-    return pc.replace_substring(texts, "−", "-")
+def plainly(texts: Any) -> Any:
+    """Arrow text with a hyphen for the minus sign (U+2212) and for brackets, and without other thousands separators.
+
+    These are spaces, apostrophes and underscores: no decimal mark can be meant.
+    """
+    texts = pc.replace_substring_regex(pc.replace_substring(texts, "−", "-"), r"^\(([0-9][^()]*)\)$", r"-\1")
+    spaced = pc.match_substring_regex(texts, _SPACED)
+    return pc.if_else(spaced, pc.replace_substring_regex(texts, "[^0-9.,+-]", ""), texts)
 
 
-def as_numbers(texts: Any, decimal: str = ".") -> np.ndarray:
-    """(n,) float64 of Arrow texts that match ``NUMBER[decimal]``, NaN for null."""
-    texts = pc.replace_substring(with_hyphens(texts), decimal, ".")
+def as_numbers(texts: Any, decimal: str = ".", *, grouped: bool = False) -> np.ndarray:
+    """(n,) float64 of Arrow texts that match ``NUMBER[decimal]``, or ``GROUPED[decimal]``; NaN for null."""
+    texts = plainly(texts)
+    if grouped:
+        texts = pc.replace_substring(texts, "," if decimal == "." else ".", "")
+    texts = pc.replace_substring(texts, decimal, ".")
     return np.asarray(pc.cast(texts, pa.float64()).to_numpy(zero_copy_only=False), np.float64)
 
 

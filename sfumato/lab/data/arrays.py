@@ -125,7 +125,7 @@ def from_arrays(
 def _unlabelled(y: np.ndarray) -> np.ndarray:
     """(N,) which labels are missing: NaN or empty text."""
     if y.dtype.kind == "f":
-        return np.isnan(y.reshape(len(y), -1)).all(axis=1)
+        return np.asarray(np.isnan(y.reshape(len(y), -1)).all(axis=1))
     texts = y.tolist() if y.dtype.kind in "UT" else ["label"] * len(y)
     return np.array([not (isinstance(text, str) and text.strip()) for text in texts])
 

@@ -37,7 +37,7 @@ def assemble(frame: Frame, roles: Roles) -> Table:
         for j, why in assigned.dropped.items()
         if "--label-probs" in why
     ]
-    lines = _lines_of_roles(frame, assigned)
+    lines, warnings = _lines_of_roles(frame, assigned), list[DataWarning]()
     if assigned.texts:
         columns = {frame.header[j]: frame.columns[j] for j in assigned.texts}
         features: Features = Texts(joined_text(frame.file, columns), roles.tokenizer, tuple(columns))
@@ -45,18 +45,19 @@ def assemble(frame: Frame, roles: Roles) -> Table:
             unused = listing([frame.header[j] for j in assigned.rest], 8)
             notes.append(Note(code="columns-unused", text=f"With --text, other columns are not used: {unused}."))
     else:
-        features = _features(frame, assigned, notes, lines)
+        features = _features(frame, assigned, notes, warnings, lines)
     labels, names, soft = _labels(frame, assigned, 3 if part is None else 1)
     if as_missing := [name for name in names if name.lower() in MISSING]:
         text = f"Taken for a class, and not for a missing label: {listing(as_missing, 8)}."
         notes.append(Note(code="missing-as-class", text=text))
-    warnings = () if assigned.target is None else given.warn_of_classes(labels, names, frame.header[assigned.target])
+    if assigned.target is not None:
+        warnings += given.warn_of_classes(labels, names, frame.header[assigned.target])
     if part is None:
-        warnings += tuple(warning for j in assigned.rest for warning in _parts_unused(frame, j, not assigned.texts))
+        warnings += [warning for j in assigned.rest for warning in _parts_unused(frame, j, not assigned.texts)]
     columns, own = tuple(lines[j] for j in range(len(frame.header))), None if group is None else group[0]
     return Table(
         frame.name, frame.kind, features, labels, names, soft, weight, own, part, tuple(notes),
-        kept=assigned.keep, columns=columns, warnings=warnings, file=frame.file,
+        kept=assigned.keep, columns=columns, warnings=tuple(warnings), file=frame.file,
     )  # fmt: skip
 
 
@@ -109,7 +110,11 @@ def _labelled(frame: Frame, j: int, notes: list[Note]) -> Frame:
         raise DataError(f'{frame.file}: column "{short(frame.header[j])}" has no label in any row')
     notes.append(given.unlabelled_note(int(missing.sum()), frame.header[j]))
     columns = [column.filter(pa.array(~missing)) for column in frame.columns]
-    return replace(frame, columns=columns, where=lambda row: frame.where(int(kept[row])))
+
+    def where(row: int) -> str:
+        return frame.where(int(kept[row]))
+
+    return replace(frame, columns=columns, where=where)
 
 
 def _codes(frame: Frame, j: int, noun: str = "label") -> tuple[np.ndarray, list[str]]:
@@ -166,7 +171,9 @@ def _number(frame: Frame, j: int) -> np.ndarray:
     return column.values
 
 
-def _features(frame: Frame, assigned: Assigned, notes: list[Note], lines: dict[int, ColumnLine]) -> Features:
+def _features(
+    frame: Frame, assigned: Assigned, notes: list[Note], warnings: list[DataWarning], lines: dict[int, ColumnLine]
+) -> Features:
     """Numbers where every cell is one, columns of all kinds otherwise; what cannot be used is noted."""
     columns = {frame.header[j]: frame.columns[j] for j in assigned.rest}
     read = read_columns(columns, assigned.keep, comma=frame.comma)
@@ -195,11 +202,15 @@ def _features(frame: Frame, assigned: Assigned, notes: list[Note], lines: dict[i
             aside = f" ({way_out})" if way_out else ""
             text = f'Column "{short(name)}" {each.reason} and is left out{aside}.'
             notes.append(Note(code="column-left-out", text=text))
-            note = "; ".join(filter(None, [f"left out: {each.reason}", way_out]))
+            note = "; ".join(filter(None, [f"left out: {each.reason}", each.note, way_out]))
             lines[j] = ColumnLine(name, each.read_as, each.distinct, each.missing, note)
         elif isinstance(each, Column):
             lines[j] = each.line()
-    formats = [*frame.notes, *(["decimal commas"] if any(each.written == "," for each in used) else [])]
+        if isinstance(each, (Column, Unused)) and each.code:
+            warnings.append(DataWarning(each.code, name, f'Column "{short(name)}": {each.note}.'))
+    formats = [*frame.notes]
+    if any(each.kind == "number" and each.written in (",", "1.234,5") for each in used):
+        formats.append("decimal commas")
     if formats:
         notes.append(Note(code="file-format", text=f"The file was read with {listing(formats)}."))
     if dates := [each for each in used if each.kind == "date"]:
@@ -207,7 +218,9 @@ def _features(frame: Frame, assigned: Assigned, notes: list[Note], lines: dict[i
         text = f"Dates count days, and the season where they span more than a year: {listing(named, 8)}."
         notes.append(Note(code="dates", text=text))
     notes += [
-        Note(code="column-read-as", text=f'Column "{short(each.name)}": {each.note}.') for each in used if each.note
+        Note(code="column-read-as", text=f'Column "{short(each.name)}": {each.note}.')
+        for each in used
+        if each.note and not each.code
     ]
     if all(each.kind == "number" and not each.missing.any() for each in used):
         values = np.ascontiguousarray(np.stack([each.values for each in used], axis=1), np.float64)

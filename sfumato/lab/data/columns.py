@@ -2,6 +2,7 @@
 
 A column decides by all of its cells, so the order of rows changes nothing. Only a number such as 1,234, which may have
 a decimal comma or a thousands separator, is decided by the rest of the table. A few cells among numbers are mistakes.
+What is read in a way that may surprise, or is not read as what it looks like, has a warning with a code.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from sfumato.io.tables import NUMBER, as_numbers, matching, pa, pc, plain_type, present, with_hyphens
+from sfumato.io.tables import GROUPED, NUMBER, as_numbers, matching, pa, pc, plain_type, plainly, present
 from sfumato.text import plural, short
 
 MIN_IDS = 10  # rows from which on a column with another value in every row is taken for an id
@@ -25,14 +27,27 @@ _SIGN = r"(?:%|[€$£¥]|EUR|USD|GBP|CHF|JPY)"
 _DATE = r"^[0-9]{1,4}[-./][0-9]{1,2}[-./][0-9]{1,4}"
 _KEPT_AS_TEXT = (
     (rf"^[+-]?{_SIGN}\s*[+-]?[0-9.,]|[0-9.,]\s*{_SIGN}$", "a per cent or currency sign; write plain numbers"),
-    (r"^[+-]?[0-9]{1,3}(?:[,. '’\x{a0}\x{202f}][0-9]{3})+(?:[.,][0-9]*)?$", "thousands separators; write 1234.5"),
     (_DATE + r"[T ].*[AaPp][Mm]$", "times with AM and PM; write 2024-01-31 22:30"),
     (r"^[0-9]{1,2}([./-])[0-9]{1,2}[./-][0-9]{2}(?:[T ].*)?$", "years of two digits; write 2024-01-31"),
 )
 """Amounts and dates that are not read, and why."""
+_MARKS = {".": "point", ",": "comma"}
+_UNIT = r"^([+-]?[0-9][0-9.,]*)\s*([^\s0-9]{1,6})$"
 _LONGEST = 36  # bytes of an amount or a date
+_CODE = r"^\s*0[0-9]{2,}\s*$"  # 00501, but not the hours of a day
 _DAY = 86_400_000_000  # microseconds
-_TIME = r"(?:[T ]+[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?(?:Z|[+-]00:?00)?)?$"
+_ZONE = r"(?: ?(?:Z|UTC|GMT|[+-][0-9]{2}(?::?[0-9]{2})?))?"
+_TIME = rf"(?:[T ]+[0-9]{{1,2}}:[0-9]{{2}}(?::[0-9]{{2}}(?:\.[0-9]{{1,9}})?)?{_ZONE})?$"
+_TO_UTC = (
+    (r"([-T ])([0-9])\b", r"\10\2"),  # 2024-1-5 9:30
+    (r"(?:UTC|GMT)$", "Z"),
+    (r"(\.[0-9]{6})[0-9]+", r"\1"),
+    (r"^(.{10})[T ]+", r"\1 "),
+    (r" (Z|[+-].*)$", r"\1"),
+    (r"^(.{10})$", r"\1 00:00"),
+    (r"^(.{10} [0-9:.]+)$", r"\1Z"),
+)
+"""How a time with an ISO date is rewritten as ISO with a zone, which is UTC where none is given."""
 _FORMATS = {
     "YYYY-MM-DD": (r"^([0-9]{4})[-/]([0-9]{1,2})[-/]([0-9]{1,2})", r"\1-\2-\3"),
     "DD.MM.YYYY": (r"^([0-9]{1,2})\.([0-9]{1,2})\.([0-9]{4})", r"\3-\2-\1"),
@@ -54,8 +69,9 @@ class Column:
     kind: Literal["number", "category", "date"]
     values: np.ndarray
     levels: tuple[str, ...] = ()  # the different texts of a category
-    written: str = ""  # the form of dates, or "," for numbers with a decimal comma
+    written: str = ""  # the form of dates; of numbers ",", "1,234.5" or "1.234,5" where they are not as Python's
     note: str = ""  # what a reader should know of the column
+    code: str = ""  # of a warning, where the note is one
 
     def __len__(self) -> int:
         return len(self.values)
@@ -82,7 +98,8 @@ class Column:
 
     def line(self) -> ColumnLine:
         """The line of a column that is used as a feature."""
-        form = "decimal comma" if self.written == "," else ""
+        form = {",": "decimal comma", "1,234.5": "commas in groups of digits", "1.234,5": "points in groups of digits"}
+        form = form.get(self.written, "")
         if self.kind == "date":
             form = f"{self.written}, counted in days" if self.written else "counted in days"
         notes = [form, self.note, "one value only" if self.distinct == 1 else ""]
@@ -118,6 +135,8 @@ class Unused:
     missing: int
     read_as: str = "left out"  # or "id"
     text: bool = False  # whether it may be text for --text
+    note: str = ""  # what it looks like
+    code: str = ""  # of a warning, where the note is one
 
 
 class _Texts:
@@ -128,10 +147,9 @@ class _Texts:
         self.levels = encoded.dictionary  # its different texts
         self.codes = encoded.indices.fill_null(-1).to_numpy().astype(np.int64)  # which one each cell holds; −1: none
         self.counts = np.bincount(self.codes + 1)[1:]
-        hyphened = with_hyphens(self.levels)
-        self.numeric = {mark: matching(hyphened, NUMBER[mark]) for mark in ".,"}  # by decimal mark
-        points, commas = (self.counts[self.numeric[mark]].sum() for mark in ".,")
-        self.decimal = "," if commas > points else "."  # the mark of most cells that are numbers
+        self.plain = plainly(self.levels)
+        self.numeric = {mark: matching(self.plain, NUMBER[mark]) for mark in ".,"}  # by decimal mark
+        self.grouped = {mark: matching(self.plain, GROUPED[mark]) for mark in ".,"}
 
     def proves_comma(self) -> bool:
         """Whether all cells are numbers with decimal commas that cannot be thousands separators."""
@@ -139,8 +157,30 @@ class _Texts:
 
     def in_groups(self, mark: str) -> bool:
         """Whether every mark may separate thousands."""
-        marked = matching(self.levels, re.escape(mark))
-        return bool((matching(with_hyphens(self.levels), _GROUPS[mark]) | ~marked).all())
+        return bool((matching(self.plain, _GROUPS[mark]) | ~matching(self.plain, re.escape(mark))).all())
+
+    def numbers(self, own: str) -> tuple[str, bool, np.ndarray, str]:
+        """The decimal mark, whether the other mark separates thousands, which levels are numbers, and a doubt.
+
+        Thousands are proved by two groups of digits, by a group before decimals, and by other decimals in the column;
+        else a mark that may be either is decimal if it is the table's ``own``.
+        """
+        good, proved = dict(self.numeric), dict[str, bool]()
+        for mark, other in (".,", ",."):
+            decimal = self.numeric[mark].any() and not self.in_groups(mark)
+            groups = self.grouped[mark] & (matching(self.plain, rf"[{other}][0-9]{{3}}[{other}{mark}]") | decimal)
+            proved[mark] = bool(groups.any())
+            good[mark] = good[mark] | self.grouped[mark] & proved[mark]
+        points, commas = (self.counts[good[mark]].sum() for mark in ".,")
+        mark = "," if commas > points else "."
+        marked = matching(self.plain, re.escape(mark))
+        if proved[mark] or not marked.any() or not self.in_groups(mark):
+            return mark, proved[mark], good[mark], ""
+        if mark != own:
+            return own, True, self.numeric[own] & ~marked | self.grouped[own], ""
+        small = matching(self.plain, r"^[+-]?[1-9][0-9]{0,2}$")
+        doubt = small.any() and (small | marked | matching(self.plain, "^0$") | ~good[mark]).all()
+        return mark, False, good[mark], self.first(marked)[1] if doubt else ""
 
     def mostly(self, good: np.ndarray) -> bool:
         """Whether all cells but a few mistakes hold good levels."""
@@ -161,7 +201,7 @@ def read_columns(
     comma = comma or any(isinstance(each, _Texts) and each.proves_comma() for each in looked.values())
     read: dict[str, Column | Fault | Unused] = {}
     for name, each in looked.items():
-        if comma and isinstance(each, Column) and _may_hold_thousands(columns[name]):
+        if isinstance(each, Column) and _may_hold_thousands(columns[name]):
             each = _Texts(columns[name])
         if isinstance(each, _Texts):
             each = _from_levels(name, each, comma, name in keep)
@@ -207,7 +247,7 @@ def _typed(name: str, column: Any) -> Column | _Texts | Fault | Unused:
         for look in (lambda: column, lambda: present(column)):  # most columns of numbers need no second look
             try:
                 values = np.asarray(pc.cast(look(), pa.float64()).to_numpy(), np.float64)
-                return _finite(name, values, lambda row: column[row].as_py().strip())
+                return _without_zeros(_finite(name, values, lambda row: column[row].as_py().strip()), column)
             except pa.ArrowInvalid:
                 continue
         return _Texts(column)
@@ -227,6 +267,22 @@ def _may_hold_thousands(column: Any) -> bool:
     return bool(matching(column, r"\.").any()) and _Texts(column).in_groups(".")
 
 
+def _without_zeros(read: Column | Fault | Unused, column: Any) -> Column | Fault | Unused:
+    """A column that was read, with a warning where text such as 00501 lost its zeros."""
+    if not isinstance(read, Column) or read.note or np.nanmax(read.values % 1) > 0:
+        return read
+    codes = matching(column, _CODE)
+    if not codes.any():
+        return read
+    row = int(np.argmax(codes))
+    cell = column[row].as_py().strip()
+    note = (
+        f'"{short(cell)}" is read as the number {read.values[row]:g}, without its zeros; if it is a code, put a letter '
+        f'before each, or leave the column out with --drop "{read.name}"'
+    )
+    return replace(read, note=note, code="leading-zeros")
+
+
 def _finite(name: str, values: np.ndarray, cell: Callable[[int], str], written: str = "") -> Column | Fault | Unused:
     if len(infinite := np.flatnonzero(np.isinf(values))):
         row = int(infinite[0])
@@ -236,23 +292,25 @@ def _finite(name: str, values: np.ndarray, cell: Callable[[int], str], written: 
     note, largest = "", np.fmax.reduce(np.abs(values), initial=np.nan)  # NaN is a missing value
     if 2**53 <= largest <= 2**64 and not np.nanmax(values % 1) > 0:  # 2^53 + 1 and 2^64 − 1 are rounded to the limits
         note = f'whole numbers beyond 2^53 lose their last digits; if it is an id, leave it out with --drop "{name}"'
-    return Column(name, "number", values + 0.0, written=written, note=note)
+    return Column(name, "number", values + 0.0, written=written, note=note, code="digits-lost" if note else "")
 
 
 def _from_levels(name: str, texts: _Texts, comma: bool, kept: bool) -> Column | Fault | Unused:
     """Texts as numbers or dates where all of them are, a mistake where nearly all are, and else as a category."""
-    mark = texts.decimal
-    numeric = texts.numeric[mark]
-    if (mark == ",") != comma and texts.in_groups(mark):  # each mark may separate thousands
-        numeric = numeric & ~matching(texts.levels, re.escape(mark))
+    mark, grouped, numeric, doubt = texts.numbers("," if comma else ".")
     if numeric.all():
-        values = np.append(as_numbers(texts.levels, mark), np.nan)[texts.codes]
-        written = mark if mark == "," else ""
-        return _finite(name, values, lambda row: texts.levels[int(texts.codes[row])].as_py(), written)
+        values = np.append(as_numbers(texts.plain, mark, grouped=grouped), np.nan)[texts.codes]
+        written = ("1,234.5" if mark == "." else "1.234,5") if grouped else mark.strip(".")
+        read = _finite(name, values, lambda row: texts.levels[int(texts.codes[row])].as_py(), written)
+        if doubt and isinstance(read, Column):
+            whole = re.sub("[.,]", "", doubt)
+            note = f'"{doubt}" is read with a decimal {_MARKS[mark]}; if {whole} is meant, write it without a separator'
+            return replace(read, note=note, code="thousands-or-decimals")
+        return read
     if texts.mostly(numeric):
         row, cell = texts.first(~numeric)
         other = (texts.numeric["," if mark == "." else "."] & ~numeric).any()
-        decimal = f" with a decimal {'comma' if mark == ',' else 'point'}, as others are" if other else ""
+        decimal = f" with a decimal {_MARKS[mark]}, as others are" if other else ""
         way_out = "correct the cell, or drop the row or the column"
         return Fault(row, f'holds "{cell}", which is not a number{decimal}; {way_out}', cell)
     form, ambiguous = date_format(texts.levels)
@@ -264,19 +322,21 @@ def _from_levels(name: str, texts: _Texts, comma: bool, kept: bool) -> Column | 
         row, cell = texts.first(~good)
         return Fault(row, f'holds "{cell}", which is not a date; correct the cell, or drop the row or the column', cell)
     reason = "day and month are ambiguous; write 2024-01-31" if ambiguous else _reason_kept_as_text(texts, numeric)
-    note, right = f"kept as text: {reason}" if reason else "", int(texts.counts[numeric].sum())
     filled, missing = int(texts.counts.sum()), int(np.count_nonzero(texts.codes < 0))
-    if not note and 2 * right > filled:
-        first = texts.first(~numeric)[1]
-        note = f'{plural(right, "cell")} are numbers, and others are not, such as "{first}"'
+    note, code = f"kept as text: {reason}" if reason else "", "kept-as-text" if reason else ""
+    for kind, right in (("numbers", numeric), ("dates", good)):
+        count = int(texts.counts[right].sum())
+        if not note and 2 * count > filled:
+            others = f'others are not, such as "{texts.first(~right)[1]}"'
+            note, code = f"{plural(count, 'cell')} are {kind}, and {others}", "mixed-values"
     distinct = len(texts.levels)
     alone = distinct == filled >= MIN_IDS
     if not kept and alone and not matching(texts.levels, r"\s").any() and not reason:
         return Unused("has another code in every row", distinct, missing, "id")
     if not kept and (alone or distinct > max(100, filled / 2)):
         held = f"holds {distinct:,} different texts in {plural(filled, 'cell')}"
-        return Unused(held + (f" ({note})" if note else ""), distinct, missing, text=not note)
-    return Column(name, "category", texts.codes, tuple(texts.levels.to_pylist()), note=note)
+        return Unused(held, distinct, missing, text=not note, note=note, code=code)
+    return Column(name, "category", texts.codes, tuple(texts.levels.to_pylist()), note=note, code=code)
 
 
 def _reason_kept_as_text(texts: _Texts, numeric: np.ndarray) -> str:
@@ -287,6 +347,11 @@ def _reason_kept_as_text(texts: _Texts, numeric: np.ndarray) -> str:
         found = matching(texts.levels, pattern)
         if found.any() and texts.mostly(found | numeric):
             return reason
+    found = matching(texts.levels, _UNIT)
+    if len(texts.levels) >= MIN_IDS and texts.mostly(found | numeric):
+        units = pc.unique(pc.replace_substring_regex(texts.levels.filter(pa.array(found & ~numeric)), _UNIT, r"\2"))
+        if len(units) == 1:
+            return f'the unit "{units[0].as_py()}"; write plain numbers'
     return ""
 
 
@@ -307,22 +372,19 @@ def date_format(texts: Any) -> tuple[str, bool]:
 def days_in(texts: Any, name: str) -> np.ndarray:
     """(n,) days since the start of 1970 of texts in one form; NaN where a text is not such a date."""
     pattern, order = _FORMATS[name]
-    if name == "YYYY-MM-DD":
-        try:
-            return days_of(pc.cast(texts, pa.timestamp("us")))
-        except pa.ArrowInvalid:  # a zone, a slash, a missing zero, or not a date
-            pass
+    for zone in (None, "UTC") if name == "YYYY-MM-DD" else ():
+        with suppress(pa.ArrowInvalid):  # a slash, a missing zero, or not a date
+            return days_of(pc.cast(texts, pa.timestamp("us", zone)))
     good = matching(texts, pattern + _TIME)
     iso = texts.filter(pa.array(good))
-    # The last two rewrite 2024-1-5 9:30 as 2024-01-05 09:30, and leave out the zone, which is UTC.
-    for old, new in ((pattern, order), (r"([-T ])([0-9])\b", r"\10\2"), (r"(?:Z|[+-]00:?00)$", ""), ("[T ]+", " ")):
+    for old, new in ((pattern, order), *_TO_UTC):
         iso = pc.replace_substring_regex(iso, old, new)
     try:
-        days = days_of(pc.cast(iso, pa.timestamp("us")))
+        days = days_of(pc.cast(iso, pa.timestamp("us", "UTC")))
     except pa.ArrowInvalid:  # the calendar has no such day, or the clock no such time
         held = [_is_moment(text) for text in iso.to_pylist()]
         good[good] = held
-        days = days_of(pc.cast(iso.filter(pa.array(held, pa.bool_())), pa.timestamp("us")))
+        days = days_of(pc.cast(iso.filter(pa.array(held, pa.bool_())), pa.timestamp("us", "UTC")))
     found = np.full(len(texts), np.nan)
     found[good] = days
     return found

@@ -5,7 +5,9 @@ The same classes get the same indices, whatever the order of the rows.
 
 import math
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,9 @@ _TOLERANCE = 1e-3 + 1e-9  # how far soft labels may be from a sum of 1; nearer o
 _MANY_CLASSES = 1000  # classes from which on a person is told how few rows each has
 _MAX_NAMED = 4  # groups of classes written alike that a warning names
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
-_NUMBER = re.compile(r"[+-]?([0-9]+[.,]?[0-9]*|[.,][0-9]+)([eE][+-]?[0-9]+)?")
+_NUMBER = re.compile(r"[+-]?([0-9]+[.,]?[0-9]*|[.,][0-9]+)([eE][+-]?[0-9]{1,4})?")
+_TWINS = str.maketrans("АВЕКМНОРСТУХаеорсухіјѕΑΒΕΖΗΙΚΜΝΟΡΤΥΧο−", "ABEKMHOPCTYXaeopcyxijsABEZHIKMNOPTYXo-")
+"""Letters of Cyrillic and Greek, and the minus sign, that look like others."""
 _PARTS = {
     **dict.fromkeys(("train", "training"), 0),
     **dict.fromkeys(("validation", "val", "valid", "dev"), 1),
@@ -74,7 +78,7 @@ def refuse_numbers(file: str, column: str, codes: np.ndarray, values: Sequence[s
 def warn_of_classes(labels: np.ndarray, class_names: Sequence[str], column: str) -> tuple[DataWarning, ...]:
     """What may be wrong with the classes of a column: there are thousands, or some are written alike.
 
-    They are alike where they are numbers of one value, or words that differ in capitals, spaces or dashes alone.
+    They are alike where they are numbers of one value, or where :func:`_spelling` finds them equal.
     """
     found: list[DataWarning] = []
     if len(class_names) >= _MANY_CLASSES:
@@ -89,17 +93,28 @@ def warn_of_classes(labels: np.ndarray, class_names: Sequence[str], column: str)
         found.append(DataWarning("many-classes", column, text))
     groups: dict[Any, list[str]] = {}
     for name in class_names:
-        key = name  # a class may well be the letter a, and another one A
-        if len(name) > 1:
-            key = float(name.replace(",", ".")) if _NUMBER.fullmatch(name) else re.sub(r"[\s_-]+", " ", name).casefold()
-        elif _NUMBER.fullmatch(name):
-            key = float(name)
-        groups.setdefault(key, []).append(name)
-    if alike := [joined([f'"{short(name)}"' for name in names]) for names in groups.values() if len(names) > 1]:
+        plain, key = _spelling(name)
+        shown = short(name if name == plain else name.encode("unicode_escape").decode())
+        groups.setdefault(key, []).append(f'"{shown}"')
+    if alike := [joined(names) for names in groups.values() if len(names) > 1]:
         more = f"; and {len(alike) - _MAX_NAMED} more" if len(alike) > _MAX_NAMED else ""
         text = f"Classes of `{column}` are written alike: {'; '.join(alike[:_MAX_NAMED])}{more}."
         found.append(DataWarning("classes-alike", column, f"{text} If these are the same, write them the same way."))
     return tuple(found)
+
+
+def _spelling(name: str) -> tuple[str, Any]:
+    """The name of a class in characters that can be told apart, and what names that may mean one class share.
+
+    They share the value of a number, or the letters, whatever their case and the marks around and between words. A
+    class may well be the letter a, and another one A.
+    """
+    plain = "".join(c for c in unicodedata.normalize("NFKC", name) if unicodedata.category(c) != "Cf")
+    plain = plain.translate(_TWINS)
+    if _NUMBER.fullmatch(plain):
+        return plain, Decimal(plain.replace(",", "."))
+    words = re.sub(r"(?<=\w)[\s_‐-―-]+(?=\w)", " ", plain.strip(" .,;:!?'\"`‘’“”"))
+    return plain, (words.casefold() if len(words) > 1 else words) or plain
 
 
 def unlabelled_note(rows: int, column: str) -> Note:

@@ -100,11 +100,14 @@ def _levels(column: Any) -> Any:
 
 def _numbers_like(written: str, held: Any, comma: bool) -> tuple[np.ndarray, str]:
     """Texts as numbers with the decimal mark of training, NaN where they are not; and what was expected."""
-    marks = written or (",." if comma else ".")  # whole numbers of training may have been of either kind
-    values = np.full(len(held), np.nan)
+    grouped = len(written) > 1
+    marks = written[5] if grouped else written or (",." if comma else ".")  # whole numbers may have been of either kind
+    plain, values = tables.plainly(held), np.full(len(held), np.nan)
     for mark in reversed(marks):
-        good = tables.matching(tables.with_hyphens(held), tables.NUMBER[mark])
-        values[good] = tables.as_numbers(held.filter(pa.array(good)), mark)
+        good = tables.matching(plain, tables.NUMBER[mark])
+        if grouped:
+            good |= tables.matching(plain, tables.GROUPED[mark])
+        values[good] = tables.as_numbers(plain.filter(pa.array(good)), mark, grouped=grouped)
     return values, f"not a number with a decimal {'comma' if marks[0] == ',' else 'point'}, as in training"
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from sfumato.lab.data.encoding import Columns, Numbers
-from sfumato.lab.data.leaks import leaks
+from sfumato.lab.data.leaks import leaks, near_copies, parts_differ
 from sfumato.lab.data.noise import NOISY_PARTS, LabelNoise, NoisyLabels, noisy_labels
 from sfumato.lab.data.roles import Roles
 from sfumato.lab.data.sources import load
@@ -105,7 +105,8 @@ class Data:
         """What may make a result less than it seems: columns that tell the label, copies that do not agree."""
         table, split = self.table, self.split
         rows = np.concatenate([split.train, split.validation, split.test])
-        found = [*table.warnings, *leaks(table, rows, split.cluster)]
+        found = [*table.warnings, *leaks(table, rows, split.cluster), *parts_differ(table, split)]
+        found += near_copies(table, split.cluster)
         if split.disagreeing:
             have = "has" if split.disagreeing == 1 else "have"
             text = f"{plural(split.disagreeing, 'row')} {have} the content of another row but another label"

@@ -9,6 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sfumato.lab.data.columns import Column, Fault, Unused, date_format, days_in, read_columns
+from sfumato.lab.data.new_rows import read_as
 
 NAN = float("nan")
 OTHER_NAN = np.array([0x7FF8000000000123], np.uint64).view(np.float64)[0]
@@ -61,8 +62,20 @@ COMMAS, POINTS = ["2,5", "3,25"], ["2.5", "0.25"]
         (["1,5", "2"], POINTS, 1.5),  # each column decides by itself
         (["1.5", "2"], COMMAS, 1.5),
         (["1,234", "2,000"], COMMAS, 1.234),
-        (["1,234", "2,000"], POINTS, None),  # thousands, or decimals: kept as text
-        (["1.234", "2.000"], COMMAS, None),
+        (["1,234", "2,000"], POINTS, 1234),
+        (["1.234", "2.000"], COMMAS, 1234),
+        (["1,234.5", "2"], [], 1234.5),
+        (["1.234,5", "2"], [], 1234.5),
+        (["1,234,567", "1,234", "2"], [], 1234567),
+        (["1.234.567", "1.234", "2"], [], 1234567),
+        (["1,234", "2.25", "0.5"], [], 1234),  # other cells prove the decimal point
+        (["1.234", "2,25", "0,5"], [], 1234),
+        (["(1,234.00)", "12.50"], [], -1234),
+        (["(5)", "7"], [], -5),
+        (["1_000", "12"], [], 1000),
+        (["−1 234,5", "12"], [], -1234.5),
+        (["1'234.5", "7"], [], 1234.5),
+        (["1\u202f234", "7"], [], 1234),
         (["1.234", "2.000"], POINTS, 1.234),
         (["0.234", "2.000"], COMMAS, 0.234),  # no thousands begin with a zero
         (["1", "2"], COMMAS, 1),
@@ -73,11 +86,9 @@ COMMAS, POINTS = ["2,5", "3,25"], ["2.5", "0.25"]
 )
 def test_numbers_have_a_point_or_a_comma_and_only_what_may_be_thousands_asks_the_other_columns(cells, others, value):
     found = read(a=cells, **({"b": others} if others else {}))["a"]
-    if value is None:
-        assert (found.kind, found.note) == ("category", "kept as text: thousands separators; write 1234.5")
-    else:
-        assert (found.kind, found.values[0]) == ("number", value)
-        assert found.written == ("," if isinstance(cells, list) and "," in cells[0] else "")
+    assert (found.kind, found.values[0], found.code) == ("number", value, "")
+    stored = {"name": "a", "kind": "number", "written": found.written}
+    assert isinstance(cells, pa.ChunkedArray) or read_as(stored, arrow(cells), str).values[0] == value
 
 
 @pytest.mark.parametrize(
@@ -86,8 +97,9 @@ def test_numbers_have_a_point_or_a_comma_and_only_what_may_be_thousands_asks_the
         (["5 %", "6%", "7,5 %"], "a per cent or currency sign"),
         (["€5", "€ 1,200", "-€7"], "a per cent or currency sign"),
         (["5 EUR", "6 USD", "dear", "cheap"], ""),
-        (["1,200", "1,300,000", "7"], "thousands separators"),
-        (["1'200", "1'300.5", "7"], "thousands separators"),
+        ([f"{i}.5 kg" for i in range(12)], 'the unit "kg"'),
+        ([f"{i} {'kg' if i % 2 else 'g'}" for i in range(12)], ""),
+        ([f"A{i}m" for i in range(12)], ""),
         (["31.01.24", "1/31/99 10:00", "01-02-03"], "years of two digits"),
         (["1/31/2024 10:30 PM", "2/1/2024 9:00 am"], "times with AM and PM"),
         (["01/02/2024", "03/04/2024"], "day and month are ambiguous"),
@@ -96,9 +108,31 @@ def test_numbers_have_a_point_or_a_comma_and_only_what_may_be_thousands_asks_the
     ],
 )
 def test_amounts_and_dates_that_are_not_read_are_text_with_the_reason(cells, reason):
-    found = read_one(cells)
-    assert (found.kind, found.levels) == ("category", tuple(cells))
+    found = read_one(cells, keep=frozenset("x"))
+    assert (found.kind, found.levels, found.code) == ("category", tuple(cells), "kept-as-text" if reason else "")
     assert found.note.startswith(f"kept as text: {reason}") if reason else found.note == ""
+
+
+@pytest.mark.parametrize(
+    ("cells", "code"),
+    [
+        (["1.234", "111"], "thousands-or-decimals"),
+        (["1.234", "-5", "0"], "thousands-or-decimals"),
+        (["1.234", "1111"], ""),  # a thousand without a separator
+        (["1.234", "0.500", "7"], ""),
+        (["1.234", "0"], ""),
+        (["1.25", "111"], ""),
+        (["00501", "90210"], "leading-zeros"),
+        (["007", ""], "leading-zeros"),
+        (["01", "12"], ""),  # a month
+        (["0.05", "000"], ""),
+        (["2024-01-31"] * 6 + ["never"] * 4, "mixed-values"),
+        (["2024-01-31"] * 4 + ["never"] * 6, ""),
+        (["1.5"] * 6 + ["<1"] * 4, "mixed-values"),
+    ],
+)
+def test_what_is_read_in_a_way_that_may_surprise_has_a_code(cells, code):
+    assert read_one(cells).code == code
 
 
 @pytest.mark.parametrize("cell", ["1,23,4", "12,34.5", "1.2.3", "0,123,456", ",", "1e5,", "1 23"])
@@ -184,13 +218,13 @@ def test_a_few_words_among_numbers_are_mistakes_and_more_make_a_category(wrong, 
         (["1,5", "2,5", "3,5", "x"], 3),
         (["1.5", "2,5", "3,5"], 0),  # most have commas
         (["1,5", "2.5", "3", "4", "5", "x"], 0),  # as many of either: points
-        (["1,000", "2.5", "1e999"], 0),
-        (["1", "2", "3", "1,234"], 3),  # a few thousands separators
+        (["1,000", "2.5", "1e999"], 2),
+        (["1", "2", "3", "1,2,3"], 3),
     ],
 )
 def test_the_first_cell_that_is_not_a_number_like_most_is_named(cells, row):
     found = read_one(cells)
-    assert (found.row, found.cell) == (row, cells[row])
+    assert found.row == row
 
 
 CODES = [f"c{i}" for i in range(9)]
@@ -226,7 +260,7 @@ def test_words_that_name_the_rows_or_are_too_many_are_left_out_unless_they_are_k
 def test_of_a_column_of_text_that_is_mostly_numbers_the_first_text_is_named(numbers, said):
     note = f'{numbers} cells are numbers, and others are not, such as "about 1"' if said else ""
     many = read_one([f"{i / 8}" if i < numbers else f"about {i - numbers + 1}" for i in range(300)])
-    assert many.reason == "holds 300 different texts in 300 cells" + (f" ({note})" if said else "")
+    assert (many.reason, many.note) == ("holds 300 different texts in 300 cells", note)
     few = read_one([f"{i % 7}" if i < numbers else f"about {i % 3 + 1}" for i in range(300)][::-1])
     assert (few.kind, few.note.partition(", such")[0]) == ("category", note.partition(", such")[0])
     assert read_one([f"{i}" if i < 60 else f"A{i}" for i in range(100)]).read_as == "id"
@@ -354,6 +388,19 @@ def test_a_day_and_an_hour_may_lack_their_zero():
 )
 def test_a_day_or_a_time_that_does_not_exist_is_not_a_date(text):
     assert np.isnan(days_of_texts(text, "2024-01-31" if text[4] == "-" else text)).tolist()[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2024-01-31 10:30:00+01:00", "2024-01-31T10:30:00+0100", "2024-01-31 09:30:00 UTC", "2024-01-31 09:30Z",
+        "2024-01-31 10:30:00.000000000+01:00", "2024-1-31 4:30 -05:00", "31.01.2024 10:30+01",
+        "2024/01/31 15:00 +05:30",
+    ],
+)  # fmt: skip
+def test_a_time_with_a_zone_counts_from_the_same_moment_as_that_of_utc(text):
+    other = "30.01.2024 09:30" if text[2] == "." else "2024-01-30 09:30"  # of no zone
+    assert days_of_texts(text, other, text).tolist() == [19753 + 9.5 / 24, 19752 + 9.5 / 24, 19753 + 9.5 / 24]
 
 
 @pytest.mark.parametrize("text", ["red", "12:30", "2024", "2024-01", "31.1.24", "1.2.3.2024"])

@@ -83,6 +83,88 @@ def test_a_planted_column_is_named_and_no_other(name, tmp_path):
     assert found(path, drop=("copy",)) == []
 
 
+FLAGS = {
+    "one class of three": lambda y, rng: (y == 1).astype(int),
+    "all but one class": lambda y, rng: np.where(y == 2, "out", "in"),
+    "one of several words": lambda y, rng: np.where(y == 0, "died", rng.choice(["home", "ward", "clinic"], N)),
+    "with mistakes": lambda y, rng: ((y == 1) ^ (rng.random(N) < 0.005)).astype(int),
+}
+NO_FLAGS = {
+    "by chance": lambda y, rng: rng.integers(0, 2, N),
+    "nine times in ten": lambda y, rng: ((y == 1) ^ (rng.random(N) < 0.1)).astype(int),
+    "in a part of the class": lambda y, rng: ((y == 1) & (rng.random(N) < 0.6)).astype(int),
+}
+
+
+@pytest.mark.parametrize("name", [*FLAGS, *NO_FLAGS])
+def test_a_value_that_is_there_just_where_the_label_is_one_of_three_classes_is_named(name, tmp_path):
+    columns = table({**FLAGS, **NO_FLAGS}[name], classes=3)
+    assert found(write(tmp_path / "data.csv", columns)) == ([("leak", "copy")] if name in FLAGS else [])
+
+
+@pytest.mark.parametrize(
+    ("end", "is_leak"),
+    [
+        (lambda k, rng: "died in hospital" if k == 1 else "went home", True),
+        (lambda k, rng: "DIED." if k == 1 else "", True),
+        (lambda k, rng: "died" if k == 1 and rng.random() < 0.5 else "", False),
+        (lambda k, rng: rng.choice([["goal", "team"], ["vote", "law"], ["star", "moon"]][k]), False),
+    ],
+)
+def test_a_word_that_is_in_the_texts_of_one_class_alone_is_a_leak(end, is_leak, tmp_path):
+    rng = np.random.default_rng(1)
+    y = rng.integers(0, 3, N)
+    note = [" ".join([*rng.choice(["pain", "fever", "cough", "rest", "food", "sleep"], 8), end(k, rng)]) for k in y]
+    path = write(tmp_path / "data.csv", {"note": note, "label": [f"class {k}" for k in y]})
+    assert found(path, text="note") == ([("leak", "note")] if is_leak else [])
+    assert found(path, text="note", keep=("note",)) == []
+
+
+def test_a_number_that_never_repeats_is_not_said_to_name_persons(tmp_path):
+    columns = table(lambda y, rng: [f"{10 * k + value:.6f}" for k, value in zip(y, rng.random(N), strict=True)])
+    (warning,) = prepare(write(tmp_path / "data.csv", columns)).warnings
+    assert (warning.code, "--group" in warning.text) == ("leak", False)
+
+
+@pytest.mark.parametrize(("columns", "copies", "noise", "is_named"), [
+    (4, 1.0, 1e-4, True), (3, 0.1, 1e-4, True), (10, 1.0, 1e-3, True), (1, 0.0, 0.0, False), (2, 0.0, 0.0, False),
+    (5, 0.0, 0.0, False), (4, 1.0, 0.2, False),
+])  # fmt: skip
+def test_rows_that_differ_from_another_by_a_little_noise_alone_are_named(columns, copies, noise, is_named, tmp_path):
+    rng = np.random.default_rng(2)
+    y = rng.integers(0, 2, N)
+    x = rng.normal(size=(N, columns)) + 0.3 * y[:, None]
+    again = x[: int(copies * N)] + noise * rng.normal(size=(int(copies * N), columns))
+    made = {f"x{j}": [repr(value) for value in cells.tolist()] for j, cells in enumerate(np.concatenate([x, again]).T)}
+    made |= {"label": [f"class {k}" for k in [*y, *y[: len(again)]]], "who": [*range(N), *range(len(again))]}
+    path = write(tmp_path / "data.csv", made)
+    assert found(path, drop=("who",)) == ([("near-copies", None)] if is_named else [])
+    assert found(path, group="who") == []
+
+
+def moved(way, y, part, x, rng):
+    """A column and labels of which the test rows are of another kind."""
+    test = part == "test"
+    if way == "label":
+        y = np.where(rng.random(len(y)) < np.where(test, 0.9, 0.1), 1, 0)
+    shift = {"20 deviations": 20 * test, "a little": 0.3 * test, "gaps": np.where(test, np.nan, 0)}.get(way, 0 * test)
+    return x + shift, y, np.where(test & (way == "word"), "Kyiv", "Oslo")
+
+
+@pytest.mark.parametrize(("way", "column"), [
+    ("20 deviations", "size"), ("gaps", "size"), ("word", "city"), ("label", "label"), ("a little", None), ("", None),
+])  # fmt: skip
+def test_given_parts_of_another_kind_than_training_are_named_by_column(way, column, tmp_path):
+    rng = np.random.default_rng(3)
+    part = rng.choice(["train", "test"], N, p=[0.7, 0.3])
+    size, y, city = moved(way, rng.integers(0, 2, N), part, rng.normal(size=N), rng)
+    columns = {"size": ["" if np.isnan(value) else f"{value:.4f}" for value in size], "city": city, "part": part}
+    columns |= {"day": [f"20{10 + 9 * (each == 'test')}-01-{1 + i % 28:02d}" for i, each in enumerate(part)]}
+    path = write(tmp_path / "data.csv", columns | {"label": [f"class {k}" for k in y]})
+    others = [each for each in found(path, split="part") if not each[0].startswith("duplicates")]
+    assert others == ([] if column is None else [("parts-differ", column)])
+
+
 def test_a_class_of_three_that_alone_has_gaps_is_named(tmp_path):
     path = write(tmp_path / "data.csv", table(lambda y, rng: where(y != 1, numbers(rng.normal(size=N))), classes=3))
     (warning,) = prepare(path).warnings
