@@ -1,6 +1,8 @@
-"""What ``sf.probe.watch`` adds to a step of training: time, and memory at its peak.
+"""What ``sf.probe.watch`` adds to a step of training: time, and memory at its peak; and what it reports of set-ups
+whose truth is known, right ones and planted faults (``watch_cases.py``).
 
     python benchmarks/watch.py --out benchmarks/watch.jsonl
+    python benchmarks/watch.py --cases 5 --out benchmarks/watch.jsonl
     python benchmarks/watch.py --device cuda --out rows.jsonl
 
 A causal model of about 100 million parameters takes steps with and without being watched, by turns, so that what else
@@ -22,8 +24,9 @@ import torch
 import torch.nn.functional as F
 from hardware import environment
 from torch import nn
+from watch_cases import CASES, false_statements, is_named
 
-from sfumato.probe import watch
+from sfumato.probe import Watched, watch
 
 SHAPES = {"gpt2": (50257, 768, 12, 12), "small": (8000, 256, 4, 4)}
 """Vocabulary, width, layers and heads."""
@@ -113,6 +116,26 @@ def ratios(plain: list[tuple[float, float]], under: list[tuple[float, float]]) -
     return found
 
 
+def count_cases(seeds: int) -> list[dict[str, Any]]:
+    """Of each paragraph, right set-ups and faults: how many there are, are named, and have false reports."""
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for one in CASES.values():
+        kind = "fault" if one.codes else "right"
+        row = rows.setdefault(
+            (one.paragraph, kind),
+            {"what": "watch cases", "paragraph": one.paragraph, "kind": kind, "seeds": seeds, "cases": 0, "named": 0}
+            | {"with_false_statement": 0, **environment(("torch", "sfumato"))},
+        )
+        results: list[Watched] = []
+        for seed in range(seeds):
+            torch.manual_seed(seed)
+            results.append(one.run())
+        row["cases"] += 1
+        row["named"] += all(is_named(one, seen) for seen in results)
+        row["with_false_statement"] += any(false_statements(one, seen) for seen in results)
+    return list(rows.values())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shapes", nargs="+", default=["gpt2"], choices=SHAPES)
@@ -120,15 +143,16 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--cases", type=int, default=0, metavar="SEEDS", help="count set-ups, and measure nothing")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    for shape in options.shapes:
-        for sequences in options.sequences:
-            row = measure(shape, sequences, options.length, options.rounds, options.device)
-            print(json.dumps(row))
-            if options.out:
-                with options.out.open("a") as out:
-                    out.write(json.dumps(row) + "\n")
+    shapes = [(shape, sequences) for shape in options.shapes for sequences in options.sequences]
+    measured = (measure(*each, options.length, options.rounds, options.device) for each in shapes)
+    for row in count_cases(options.cases) if options.cases else measured:
+        print(json.dumps(row))
+        if options.out:
+            with options.out.open("a") as out:
+                out.write(json.dumps(row) + "\n")
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ class Form(Enum):
     LOG_PROBABILITIES = "log-probabilities"
     SOFTMAX_OF_PROBABILITIES = "probabilities as logits"
     TWO_SOFTMAXES = "logits of two softmaxes"
+    SIGMOIDS = "logits of sigmoids, each of two classes"
 
 
 @dataclass(kw_only=True)

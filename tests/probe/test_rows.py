@@ -170,7 +170,7 @@ def test_many_rows_have_one_strength_its_spread_and_rows_without_a_label(strengt
 
 
 def test_the_factor_of_a_pass_is_that_of_its_labelled_rows():
-    counted = count_of(of_each([1.0] * 4 + [0.1] * 20), 0.1)
+    counted = count_of([of_each([1.0] * 4 + [0.1] * 20)], 0.1)
     assert (counted.counted, counted.rows) == (20, 24)
     assert counted.factor == pytest.approx(1 / 24, rel=1e-6)
 

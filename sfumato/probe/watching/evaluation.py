@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
 from torch.overrides import TorchFunctionMode
 
 from sfumato.probe.rows import ReadRows, read_rows
@@ -42,10 +43,27 @@ class ShadowGraphMode(TorchFunctionMode):
         return result
 
 
+def is_noisy(model: nn.Module) -> bool:
+    """Whether a model has dropout or batch norm in training mode, so that its outputs differ from those in use."""
+    return any(
+        isinstance(each, _BatchNorm) or ("drop" in type(each).__name__.lower() and _rate(each, "p", "drop_prob") > 0)
+        or _rate(each, "dropout") > 0
+        for each in model.modules()
+        if each.training
+    )  # fmt: skip
+
+
+def _rate(module: nn.Module, *names: str) -> float:
+    rates = (getattr(module, name, 0.0) for name in names)
+    return max((float(each) for each in rates if isinstance(each, (int, float))), default=0.0)
+
+
 class Tape:
     """The doubles of everything that was computed from the logits of one batch."""
 
-    def __init__(self, logits: Tensor) -> None:
+    def __init__(self, logits: Tensor, *, noisy: bool = False) -> None:
+        self.noisy = noisy  # whether the model was in training mode, to which that makes a difference
+        self.was_used = False
         with no_dispatch(), torch.inference_mode(False), torch.enable_grad():
             self._leaf = logits.detach().clone().requires_grad_()
             self._doubles: dict[int, tuple[Tensor, Tensor]] = {id(logits): (logits, self._leaf.clone())}
@@ -57,6 +75,7 @@ class Tape:
 
     def double(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
         """Run a call on the doubles of its arguments, and keep what comes of it."""
+        self.was_used = True
         name = getattr(func, "__name__", "")
         if "out" in kwargs or name in ENDS or any(word in name for word in DRAWN):
             return

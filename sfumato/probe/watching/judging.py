@@ -26,18 +26,26 @@ def reading_findings(record: Record, targets: TargetsSeen | None) -> Iterator[Pr
         text = f"no gradient reached the model's output in {calls}: no backward pass was run, or the loss is computed "
         yield defect("no-gradient", f"{text}from something else than this output")
     for (code, text), times in record.problems.items():
-        yield warning(code, text + (f" ({times} times)" if times > 1 else ""))
+        level = note if code == "one-number-per-row" else warning
+        yield level(code, text + (f" ({times} times)" if times > 1 else ""))
     if record.ranks_silent:
         silent = ", ".join(map(str, record.ranks_silent))
         text = f"rank {silent} reported nothing: watch on every rank, for what is divided by depends on all"
         yield note("ranks-silent", text)
     if targets is None:
         return
+    if record.unreached:
+        text = (
+            "no gradient reached a parameter of the model: gradients were taken by the inputs, or by parameters of a "
+        )
+        yield note("no-parameter-reached", f"{text}copy, and what was done with them is not known")
     if targets.flat:
         text = "all logits of a row were equal, so that no strength can be read: watch one step more"
         yield note("logits-equal", text)
     if targets.form is Form.SOFTMAX_OF_PROBABILITIES:
-        text = "softmax is taken twice: the model returns probabilities, and the loss takes them for logits"
+        text = (
+            "softmax (or sigmoid) is taken twice: the model returns probabilities, and the loss takes them for logits"
+        )
         yield defect("softmax-twice", text)
     elif targets.form is Form.TWO_SOFTMAXES:
         text = "softmax is taken twice: the loss takes probabilities, which it makes of logits, for logits"
@@ -130,20 +138,41 @@ def evaluation_findings(record: Record, evaluation_eps: float | None, eps: float
     elif record.evaluations and evaluation_eps is None and eps:
         text = "the model was evaluated, and no loss of its logits could be read there"
         yield note("evaluation-unread", text)
+    if record.noisy_losses:
+        text = (
+            f"{plural(record.noisy_losses, 'loss', 'losses')} of evaluation came from a model in training mode, where "
+        )
+        text += "dropout or batch norm changes its outputs: call model.eval() before, and model.train() after"
+        yield warning("evaluation-in-training-mode", text)
+    elif record.noisy_calls:
+        text = f"the model was called {record.noisy_calls} times without gradients in training mode, where dropout or "
+        text += "batch norm changes its outputs: right for pseudo-labels, and wrong for evaluation"
+        yield note("called-in-training-mode", text)
 
 
 def step_findings(record: Record, targets: TargetsSeen, *, apart: bool) -> Iterator[ProbeFinding]:
     """How gradients were gathered, beside what they were divided by."""
     steps = record.complete_steps()
-    stale = [i for i, step in enumerate(steps) if step.began_with_gradients and i]
-    if stale:
-        text = f"gradients of the step before were still there in {len(stale)} of {len(steps)} steps: clear them after "
-        yield defect("gradients-not-cleared", f"{text}each step")
+    stale = [i for i, step in enumerate(steps) if step.has_older_gradients and i]
     if record.optimiser_steps == 0 and record.steps_of_others:
         text = "the optimiser holds none of this model's parameters, so that the model is not trained"
         yield defect("optimiser-of-other-parameters", text)
     elif record.optimiser_steps == 0:
         yield note("no-optimiser-step", "the optimiser took no step while the model was watched")
+    elif stale:
+        text = f"gradients of the step before were still there in {len(stale)} of {len(steps)} steps: clear them after "
+        yield defect("gradients-not-cleared", f"{text}each step")
+    if record.left_out:
+        names, rest = ", ".join(record.left_out[:4]), len(record.left_out) - 4
+        text = f"{names}{f' and {rest} more' if rest > 0 else ''} get gradients and are in no optimiser, so they stay "
+        level = warning if record.last_layer_left_out else note  # a head alone may be trained on purpose
+        yield level("parameters-not-held", f"{text}as they are. Give them to it, or call requires_grad_(False)")
+    if record.rates and max(record.rates) == 0:
+        text = f"the learning rate is 0 in {plural(len(record.rates), 'step')}, so that the optimiser changes nothing"
+        yield (warning if len(record.rates) > 1 else note)("learning-rate-zero", text)
+    if steps and sum(step.ascends for step in steps) > len(steps) / 2:
+        text = "the loss is made to grow: gradients have the wrong sign, so that the model is trained away from its "
+        yield defect("gradient-ascent", f"{text}labels")
     passes = [each for step in steps for each in step.passes]
     if passes and not any(each.training for each in passes):
         yield note("evaluation-mode", "the model was trained in evaluation mode, so dropout was off")
@@ -233,12 +262,15 @@ def normaliser_findings(
     if abs(read.mass - 1) > (3e-2 if coarse else 1e-3) and exact:
         text = f"a row's gradient is {read.mass:.4g} times that of a mean: its target sums to {read.mass:.4g}, or the "
         yield defect("total-mass", f"{text}loss is multiplied")
-    measured = [step.after for step in steps if step.after is not None]
-    left = float(np.median(measured)) / read.after if measured else 1.0
+    left = [step.after / read.after for step in steps if step.after is not None]
     scale = 1 / (read.after * steps[0].ranks)
     if scale >= 16 and abs(np.log2(scale) - round(np.log2(scale))) < 1e-3:
         text = f"the loss was scaled by {scale:.0f}, and that was taken back before the step"
         yield note("loss-scaled", text)
-    if abs(left - 1) > 1e-3:
-        text = f"gradients were multiplied by {left:.3g} after the backward passes, as clipping does"
+    middle = float(np.median(left)) if left else 1.0
+    if len(left) > 2 and max(left) < 0.5 and np.ptp(left) > 1e-3 * middle:
+        text = f"clipping shortens the gradients of all {len(left)} steps, {1 / middle:.3g} times in the median: it "
+        yield warning("clipping-always", f"{text}sets the length of every step")
+    elif abs(middle - 1) > 1e-3:
+        text = f"gradients were multiplied by {middle:.3g} after the backward passes, as clipping does"
         yield note("gradients-multiplied", text)

@@ -6,7 +6,7 @@ import functools
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple, TypeAlias
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from sfumato.probe.find_loss import ProbeError, in_words
-from sfumato.probe.rows import Array
+from sfumato.probe.rows import Array, Form, ReadRows, read_rows
 
 Choice: TypeAlias = Callable[[Any], Any] | str | None
 
@@ -124,13 +124,42 @@ def as_rows(values: Tensor, axis: int) -> Tensor:
     return values[None] if values.dim() == 1 else values.movedim(axis, -1).reshape(-1, values.shape[axis])
 
 
+def read_output(z: Tensor, g: Tensor, node: str) -> tuple[ReadRows, tuple[int, ...]] | None:
+    """The rows of an output and their shape; None where each has one number that is not the logit of two classes."""
+    axis = class_axis(z, g) % max(z.dim(), 1)
+    rows = read_rows(as_rows(z, axis), as_rows(g, axis)) if z.dim() and z.shape[axis] > 1 else None
+    if rows is None or (rows.finite and rows.live.any() and np.nanmedian(rows.unbalanced[rows.live]) > 0.1):
+        two = _of_two_classes(z.reshape(-1).double(), g.reshape(-1), is_sigmoid=node.startswith("SigmoidBackward"))
+        if two is not None:
+            return two, tuple(z.shape[:-1] if z.shape[-1:] == (1,) else z.shape)
+    return None if rows is None else (rows, tuple(n for i, n in enumerate(z.shape) if i != axis))
+
+
+def _of_two_classes(z: Tensor, g: Tensor, *, is_sigmoid: bool) -> ReadRows | None:
+    """One logit per row, read as the two logits 0 and z; None where no binary cross entropy fits."""
+    logits = read_rows(torch.stack([torch.zeros_like(z), z], 1), torch.stack([-g, g], 1))
+    readings = [replace(logits, form=Form.SOFTMAX_OF_PROBABILITIES if is_sigmoid else Form.SIGMOIDS)]
+    if is_sigmoid:
+        readings.append(read_rows(torch.stack([1 - z, z], 1), torch.stack([torch.zeros_like(g), g], 1)))
+    for rows in readings:
+        known = rows.live & np.isfinite(rows.eps)
+        if known.sum() < 6 or np.ptp(rows.eps[known]) > (0.1 if rows.coarse else 1e-2):
+            continue
+        if np.abs(rows.eps[known]).max() < 1 and np.median(rows.misfit[known]) < (3e-2 if rows.coarse else 1e-4):
+            return rows
+    return None
+
+
 @dataclass(frozen=True)
 class ModelInputs:
-    """The integer tensors of one call of a model, (B, T), and its labels, where they were among the arguments."""
+    """The integer tensors of one call of a model, (B, T), its labels, where they were among the arguments, and the
+    first tensor of all.
+    """
 
     ids: Tensor | None = None
     mask: Tensor | None = None
     labels: Tensor | None = None
+    first: Tensor | None = None
 
     def compare(self, label: Array, live: Array, shape: tuple[int, ...], pad: int | None) -> Counter[str]:
         """How the labels that rows were trained on (R,) stand to the tokens."""
@@ -184,7 +213,7 @@ def inputs_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ModelInputs:
         by_place = tensors_in([each for each in args if not isinstance(each, Mapping)])
         ids = next((each for each in by_place if _whole(each) and each.dim() == 2), None)
     mask = first("attention_mask", "mask", "padding_mask", whole=False)
-    return ModelInputs(ids, mask, first("labels", "targets", "target", "y"))
+    return ModelInputs(ids, mask, first("labels", "targets", "target", "y"), next(tensors_in((args, named)), None))
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:

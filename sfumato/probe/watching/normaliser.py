@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
@@ -15,17 +15,14 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from sfumato.probe.rows import Array
+from sfumato.probe.watching.parameters import multiplier
 from sfumato.probe.watching.targets_seen import PassCount, Record, count_of
 
 NormaliserName: TypeAlias = Literal["rows", "micro-batches", "sum", "twice"]
 
 CLOSE, CLOSE_HALF = 3e-4, 1e-2  # how near a factor must be to one over a count, in float32 and in half precision
-
-FEW, SMALL, SHARED = 4, 65536, 64
-"""How many parameters are looked at, how large they may be, and how many entries of one the ranks tell each other."""
 
 WAIT = timedelta(seconds=60)  # how long the notes of another rank are waited for
 
@@ -186,81 +183,6 @@ def _values(step: StepCount, usual: int, after: float) -> Iterator[tuple[tuple[S
             yield (size, excess), float(product[np.argmax(np.abs(product - 1))])
 
 
-class SmallParameters:
-    """Sums what arrives at a few small parameters, to be compared with the gradient that their optimiser is given."""
-
-    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
-        parameters = list(parameters)
-        order = {id(p): i for i, p in enumerate(parameters)}  # of two as small the one nearer to the head
-        able = [p for p in parameters if p.requires_grad and p.is_leaf and p.numel() > 0 and type(p) is nn.Parameter]
-        able = sorted(able, key=lambda p: (p.numel(), -order[id(p)]))[:FEW]
-        self._parameters = [p for p in able if p.numel() <= SMALL] or able[:1]
-        self._sums: list[Tensor | None] = [None] * len(self._parameters)
-        self._handles = [p.register_hook(self._adding(i)) for i, p in enumerate(self._parameters)]
-        self._values: list[Tensor] | None = None
-
-    def _adding(self, i: int) -> Any:
-        def add(gradient: Tensor) -> None:
-            if not gradient.is_sparse:
-                with torch.no_grad():
-                    values, held = gradient.detach().reshape(-1)[:SMALL].float(), self._sums[i]
-                    self._sums[i] = values.clone() if held is None else held + values
-
-        return add
-
-    def has_gradients(self) -> bool:
-        """Whether any of the parameters has a gradient that is not 0."""
-        return any(p.grad is not None and bool(p.grad.any()) for p in self._parameters)
-
-    def cleared(self) -> bool:
-        """Whether the gradients of parameters at which some arrived are gone; False where none arrived."""
-        known = [p for p, each in zip(self._parameters, self._sums, strict=True) if each is not None]
-        return bool(known) and not any(p.grad is not None and bool(p.grad.any()) for p in known)
-
-    def entries(self) -> tuple[list[float], list[float]]:
-        """A few entries of what arrived at one parameter, and of the gradient there now, for other ranks to read."""
-        pairs = [
-            (arrived, p.grad.detach().reshape(-1)[:SMALL].float())
-            for p, arrived in zip(self._parameters, self._sums, strict=True)
-            if arrived is not None and p.grad is not None and not p.grad.is_sparse
-        ]
-        if not pairs:
-            return [], []
-        arrived, there = max(pairs, key=lambda pair: float(pair[1].abs().max()))
-        return arrived[:SHARED].double().tolist(), there[:SHARED].double().tolist()
-
-    def moved(self) -> bool:
-        """Whether any value differs from what it was at the last :meth:`remember`."""
-        if self._values is None:
-            return False
-        return any(not torch.equal(p.detach(), old) for p, old in zip(self._parameters, self._values, strict=True))
-
-    def remember(self) -> None:
-        """Keep the values of now, to compare them later."""
-        self._values = [p.detach().clone() for p in self._parameters]
-
-    def forget(self) -> None:
-        """Begin a new sum."""
-        self._sums = [None] * len(self._parameters)
-
-    def remove(self) -> None:
-        """Take the hooks off."""
-        for handle in self._handles:
-            handle.remove()
-        self._sums, self._values = [], None
-
-
-def multiplier(arrived: Sequence[float], at_the_optimiser: Sequence[float]) -> float | None:
-    """What the optimiser's gradients are of those that arrived; None where they point elsewhere, or nothing arrived."""
-    a, b = np.array(arrived, float), np.array(at_the_optimiser, float)
-    if len(a) == 0 or len(a) != len(b) or not (np.isfinite(a).all() and np.isfinite(b).all()):
-        return None
-    size, other = np.linalg.norm(a), np.linalg.norm(b)
-    if size == 0 or other == 0 or (len(a) > 1 and a @ b < 0.999 * size * other):
-        return None
-    return float(a @ b / (a @ a))
-
-
 class RankPlace(NamedTuple):
     """The store of a process group, and where this process is in it."""
 
@@ -297,7 +219,7 @@ def step_counts(record: Record, eps: float) -> tuple[list[StepCount], bool]:
     """The counts of each step over all ranks, and whether the ranks train apart, each with its own gradients."""
     own: list[dict[str, Any]] = []  # each step as numbers that can be told to other ranks
     for step in record.complete_steps():
-        counts = [count for each in step.passes if (count := count_of(each, eps)) is not None]
+        counts = [count for each in step.micro_batches if (count := count_of(each, eps)) is not None]
         passes = [[c.counted, c.rows, c.sequences, c.factor / step.divided_by] for c in counts]
         own.append({"passes": passes, "arrived": step.arrived, "there": step.at_the_optimiser})
     place, number = place_among_ranks() or RankPlace(None, 0, 1), next(_uses)
@@ -317,6 +239,7 @@ def _joined(notes: dict[int, dict[str, Any]], place: RankPlace) -> tuple[StepCou
     arrived = [note["arrived"] for note in notes.values()]
     same = len({len(each) for each in arrived}) == 1
     after = multiplier(np.sum(arrived, axis=0).tolist(), mine["there"]) if same else None
+    after = None if after is None else abs(after)
     own = multiplier(mine["arrived"], mine["there"])
     alone = ranks > 1 and after is None and own is not None and abs(own - 1) < 1e-4
     if after is not None:

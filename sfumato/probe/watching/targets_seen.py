@@ -9,7 +9,9 @@ import numpy as np
 from sfumato.conventions import SPREADS
 from sfumato.probe.levels import ClassSpread, as_typed
 from sfumato.probe.rows import Array, Form, ReadRows
+from sfumato.probe.watching.labels_seen import LabelledRows
 from sfumato.probe.watching.model_call import GivenStrength
+from sfumato.probe.watching.parameters import multiplier
 
 MAX_STEPS = 50  # steps whose passes are read; the ones after that are only counted
 UNIFORM = 0.98  # the strength over all classes from which a row has no label of its own
@@ -23,6 +25,10 @@ class ReadPass:
     sequences: int
     inputs: Counter[str]
     training: bool
+    backward: int = -1  # the call of backward: one may go through several calls of the model; -1 where it is not known
+    ascends: bool = False  # whether the loss is turned round, so that it grows
+    labelled: LabelledRows | None = None  # where each row is one example
+    reaches: bool = True  # whether a gradient arrived at a parameter; an attack on the inputs reaches none
 
 
 @dataclass
@@ -35,6 +41,28 @@ class ReadStep:
     arrived: list[float] = field(default_factory=list[float])  # some entries of what arrived at one parameter
     at_the_optimiser: list[float] = field(default_factory=list[float])  # the same entries of the gradient
     divided_by: int = 1  # what the optimiser itself averages over, as Keras does
+    cut: int = 0  # how many passes came before gradients were cleared
+    maximises: bool = False  # whether the optimiser was told to go up
+
+    @property
+    def micro_batches(self) -> list[list[ReadPass]]:
+        """The passes of each call of backward."""
+        calls: dict[int, list[ReadPass]] = {}
+        for i, each in enumerate(self.passes):
+            calls.setdefault(-1 - i if each.backward < 0 else each.backward, []).append(each)
+        return list(calls.values())
+
+    @property
+    def has_older_gradients(self) -> bool:
+        """Whether gradients of before were added: not if the optimiser is given just what arrived."""
+        after = multiplier(self.arrived, self.at_the_optimiser)
+        return self.began_with_gradients and (after is None or abs(after - 1) > 1e-3)
+
+    @property
+    def ascends(self) -> bool:
+        """Whether the step makes the loss grow, after all turns of the sign."""
+        turned = np.mean([each.ascends for each in self.passes]) > 0.5
+        return bool(turned) ^ self.maximises ^ bool((multiplier(self.arrived, self.at_the_optimiser) or 1.0) < 0)
 
 
 @dataclass
@@ -50,9 +78,22 @@ class Record:
     given: list[GivenStrength] = field(default_factory=list[GivenStrength])
     evaluations: int = 0
     evaluation_eps: list[float] = field(default_factory=list[float])
+    noisy_losses: int = 0  # losses of evaluation in training mode, which makes a difference to the model
+    noisy_calls: int = 0  # other calls without gradients in that mode whose outputs were used
+    rates: list[float] = field(default_factory=list[float])  # the largest learning rate of each step of an optimiser
+    unreached: bool = False  # whether no pass reached a parameter of the model
+    left_out: list[str] = field(default_factory=list[str])  # parameters with gradients that are in no optimiser
+    last_layer_left_out: bool = False
     problems: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])  # code and text of what failed
     ranks: int = 1
     ranks_silent: list[int] = field(default_factory=list[int])
+
+    def leave_out_passes_without_parameters(self) -> None:
+        """Forget passes that reached no parameter, such as those of an attack on the inputs, unless none did."""
+        self.unreached = bool(self.steps) and not any(one.reaches for step in self.steps for one in step.passes)
+        if not self.unreached:
+            for step in self.steps:
+                step.passes = [one for one in step.passes if one.reaches]
 
     def complete_steps(self) -> list[ReadStep]:
         """The steps whose passes were all seen: those that the optimiser took, or all where it took none."""
@@ -149,13 +190,24 @@ def targets_seen(passes: list[ReadPass]) -> TargetsSeen | None:
     )
 
 
-def count_of(one: ReadPass, eps: float) -> PassCount | None:
-    """The rows of a pass and their factor, once the strength is known; None where no row has one."""
-    counted, factors = own_factors(one.rows, eps)
-    if len(factors) == 0:
+def count_of(passes: list[ReadPass], eps: float) -> PassCount | None:
+    """The rows of one call of backward and their factor, once the strength is known; None where no row has one."""
+    counts: list[PassCount] = []
+    for one in passes:
+        counted, factors = own_factors(one.rows, eps)
+        if len(factors):
+            middle = np.mean(factors) if varies(factors, coarse=False) else np.median(factors)
+            counts.append(PassCount(counted, len(one.rows.live), one.sequences, float(middle)))
+    if not counts:
         return None
-    middle = np.mean(factors) if varies(factors, coarse=False) else np.median(factors)
-    return PassCount(counted, len(one.rows.live), one.sequences, float(middle))
+    counted, rows, sequences = (sum(column) for column in list(zip(*counts, strict=True))[:3])
+    return PassCount(counted, rows, sequences, sum(each.factor * each.counted for each in counts) / max(counted, 1))
+
+
+def losses_differ(passes: list[ReadPass], eps: float) -> bool:
+    """Whether the calls of the model in one call of backward have losses of different weights."""
+    factors = [count.factor for each in passes if (count := count_of([each], eps)) is not None]
+    return len(factors) > 1 and varies(np.array(factors), coarse=passes[0].rows.coarse)
 
 
 def own_factors(rows: ReadRows, eps: float) -> tuple[int, Array]:

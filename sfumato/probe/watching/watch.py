@@ -1,7 +1,7 @@
 """Watch a trainer at work, and say what it did: the whole of ``watch``."""
 
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -9,10 +9,11 @@ from typing import Any
 from torch import nn
 
 from sfumato.probe.find_loss import ProbeError, load, refusing
-from sfumato.probe.result import ProbeFinding, lines_of_facts, lines_of_findings, worst_first
+from sfumato.probe.result import ProbeFinding, lines_of_facts, lines_of_findings, note, worst_first
 from sfumato.probe.watching import judging
-from sfumato.probe.watching.normaliser import NormaliserName, normaliser, step_counts
-from sfumato.probe.watching.targets_seen import Record, targets_seen
+from sfumato.probe.watching.labels_seen import label_findings
+from sfumato.probe.watching.normaliser import NormaliserName, StepCount, normaliser, step_counts
+from sfumato.probe.watching.targets_seen import Record, TargetsSeen, losses_differ, targets_seen
 from sfumato.probe.watching.watcher import RunWatcher
 from sfumato.text import plural, wrapped
 
@@ -172,21 +173,43 @@ def fill(seen: Watched, record: Record) -> None:
     if targets is not None:
         seen.classes, seen.eps, seen.eps_others = targets.classes, targets.eps, targets.eps_others
         seen.rows, seen.ignored, seen.mass = targets.rows, targets.ignored, targets.mass
-        seen.micro_batches = Counter(len(step.passes) for step in steps).most_common(1)[0][0]
+        seen.micro_batches = Counter(len(step.micro_batches) for step in steps).most_common(1)[0][0]
         findings += [*judging.target_findings(record, targets), *judging.strength_findings(record, targets)]
         findings += judging.step_findings(record, targets, apart=apart)
-        known = None if targets.eps is None else normaliser(counts, coarse=targets.coarse)
-        if known is not None:
-            seen.normaliser, seen.mass = known.name, known.mass
-            if any(judging.is_mean_of_sequences(each, targets.eps or 0.0, uneven=True) for each in passes):
-                seen.normaliser = "micro-batches"
-            else:
-                weighted = any(judging.is_weighted(each, targets) for each in passes)
-                exact = not weighted and (targets.coarse or targets.misfit < 1e-5)
-                seen.mass = known.mass if exact else targets.mass
-                findings += judging.normaliser_findings(known, counts, coarse=targets.coarse, exact=exact)
+        findings += label_findings([each.labelled for each in passes if each.labelled is not None], targets.classes)
+        trained = record.optimiser_steps > 0 or not record.steps_of_others
+        if targets.eps is not None and trained and not record.unreached:
+            findings += _normaliser_findings(seen, record, targets, counts)
     findings += judging.evaluation_findings(record, seen.evaluation_eps, seen.eps)
     seen.findings = worst_first(findings)
+
+
+def _normaliser_findings(
+    seen: Watched, record: Record, targets: TargetsSeen, counts: list[StepCount]
+) -> Iterator[ProbeFinding]:
+    """Say what was divided by, as far as it can be known."""
+    eps, known = targets.eps or 0.0, normaliser(counts, coarse=targets.coarse)
+    if known is None:
+        return
+    calls = [each for step in record.complete_steps() for each in step.micro_batches]
+    passes = [each for call in calls for each in call]
+    seen.normaliser, seen.mass = known.name, known.mass
+    most = max(len(call) for call in calls)
+    weighted = any(judging.is_weighted(each, targets) for each in passes)
+    if any(judging.is_mean_of_sequences(each, eps, uneven=True) for each in passes):
+        seen.normaliser = "micro-batches"
+    elif most > 1 and (
+        known.name == "twice" or abs(known.mass - 1) > 1e-2 or any(losses_differ(c, eps) for c in calls)
+    ):
+        seen.normaliser, seen.mass = None, targets.mass
+        text = f"a backward pass goes through {most} calls of the model, whose losses are added: right for several "
+        yield note("losses-added", f"{text}losses, and too large for micro-batches")
+    elif weighted and known.steps < known.of:
+        seen.normaliser, seen.mass = None, targets.mass  # one over a sum of weights, which need not be known
+    else:
+        exact = not weighted and (targets.coarse or targets.misfit < 1e-5)
+        seen.mass = known.mass if exact else targets.mass
+        yield from judging.normaliser_findings(known, counts, coarse=targets.coarse, exact=exact)
 
 
 def watch_named(name: str) -> Watched:

@@ -7,16 +7,18 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from sfumato.probe.find_loss import in_words
-from sfumato.probe.rows import MANY, read_rows
+from sfumato.probe.rows import MANY, ReadRows
 from sfumato.probe.watching import evaluation, model_call
 from sfumato.probe.watching.evaluation import ShadowGraphMode, no_dispatch
-from sfumato.probe.watching.model_call import Choice, ModelInputs, as_rows
-from sfumato.probe.watching.normaliser import SmallParameters
+from sfumato.probe.watching.labels_seen import labelled_rows
+from sfumato.probe.watching.model_call import Choice, ModelInputs
+from sfumato.probe.watching.parameters import TrainedParameters
 from sfumato.probe.watching.targets_seen import MAX_STEPS, ReadPass, ReadStep, Record
 
 EVALUATIONS = 4  # batches of evaluation that are read, after each step at most
@@ -36,12 +38,11 @@ class RunWatcher:
         self._passing: list[Any] = []
         self._stack = contextlib.ExitStack()
         self._shadow = ShadowGraphMode()
-        self._small: SmallParameters | None = None
+        self._small: TrainedParameters | None = None
         self._known: set[int] = set()
         self._step = ReadStep()
         self._forwards_before = 0
         self._by_torch = False
-        self._cleared = False
         self._evaluations_here = 0
 
     def start(self) -> None:
@@ -64,7 +65,9 @@ class RunWatcher:
         with torch.no_grad():
             self._close_evaluation()
             self._close(stepped=self._moved_by_itself())
+        self.record.leave_out_passes_without_parameters()
         if self._small is not None:
+            self.record.left_out, self.record.last_layer_left_out = self._small.left_out()
             self._small.remove()
         self._small = None
 
@@ -85,7 +88,7 @@ class RunWatcher:
         record, trains = self.record, torch.is_grad_enabled()
         if trains:
             if self._small is None:
-                self._small = SmallParameters(self.model.parameters())
+                self._small = TrainedParameters(self.model)
                 self._step.began_with_gradients = self._small.has_gradients()
                 self._small.remember()
             if self._moved_by_itself():
@@ -104,6 +107,7 @@ class RunWatcher:
 
     def _hook(self, logits: Tensor, inputs: ModelInputs) -> None:
         held, version, training = logits.detach(), logits._version, self.model.training
+        node = "" if logits.grad_fn is None else logits.grad_fn.name()
         copy = held.clone() if held.numel() <= MANY * MANY else None
         source = model_call.source_of(logits)
 
@@ -114,7 +118,7 @@ class RunWatcher:
             try:
                 with no_dispatch(), torch.no_grad():
                     z = held if held._version == version else copy
-                    self._arrived(z, g.detach(), inputs, training)
+                    self._arrived(z, g.detach(), node, inputs, training)
             except Exception as error:  # the run must not fail because it is watched
                 self._problem("pass-not-read", f"a pass could not be read ({in_words(error)})")
 
@@ -124,38 +128,59 @@ class RunWatcher:
     def _problem(self, code: str, text: str) -> None:
         self.record.problems[code, text] += 1
 
-    def _arrived(self, z: Tensor | None, g: Tensor, inputs: ModelInputs, training: bool) -> None:
+    def _arrived(self, z: Tensor | None, g: Tensor, node: str, inputs: ModelInputs, training: bool) -> None:
+        """Read a pass, and keep it until its call of backward has ended and shows whether it reached a parameter."""
         small, step = self._small, self._step
         self._shadow.tape = None  # what was followed as evaluation is a training pass after all
-        if small is not None:
-            if step.passes and small.cleared():
-                self._cleared = True
-                if self._by_torch:
-                    self._close(stepped=False)
-                    step = self._step
-            if not step.passes:
-                step.began_with_gradients = small.has_gradients()
+        began_with_gradients = small is not None and small.has_gradients()
+        if small is not None and step.passes and small.cleared():
+            step.cut = len(step.passes)
+            small.forget()
         if z is None:
             self._problem("logits-changed-in-place", IN_PLACE)
             return
-        axis = model_call.class_axis(z, g)
-        if z.dim() and z.shape[axis] < 2:
+        read = model_call.read_output(z, g, node)
+        if read is None:
             self._problem("one-number-per-row", "the output has one number per row: it is not read")
             return
-        rows = read_rows(as_rows(z, axis), as_rows(g, axis))
-        shape = tuple(n for i, n in enumerate(z.shape) if i != axis % z.dim())
-        pad = getattr(getattr(self.model, "config", None), "pad_token_id", None)
-        compared = inputs.compare(rows.label, rows.live, shape, pad if isinstance(pad, int) else None)
-        sequences = shape[0] if len(shape) > 1 else len(rows.live)
+        rows, shape = read
         if not rows.finite:
             self._problem("gradients-not-finite", "some gradients were infinite or NaN; such a pass is left out")
             return
-        step.passes.append(ReadPass(rows, sequences, compared, training))
+        ascends = _falls(rows)
+        if ascends:
+            rows = (model_call.read_output(z, -g, node) or read)[0]
+        pad = getattr(getattr(self.model, "config", None), "pad_token_id", None)
+        compared = inputs.compare(rows.label, rows.live, shape, pad if isinstance(pad, int) else None)
+        sequences = shape[0] if len(shape) > 1 else len(rows.live)
+        examples = len(shape) == 1 and z.dim() == 2 and rows.classes <= MANY and z.shape[1] == rows.classes
+        labelled = labelled_rows(z, rows, inputs.first) if examples else None
+        backward = torch._C._current_graph_task_id()  # pyright: ignore[reportPrivateUsage]
+        one = ReadPass(rows, sequences, compared, training, backward, ascends, labelled)
+        before = 0 if small is None else small.arrivals
+
+        def ended() -> None:
+            one.reaches = not small or small.arrivals > before
+            if one.reaches and not any(each.reaches for each in step.passes[step.cut :] if each is not one):
+                step.began_with_gradients = began_with_gradients
+
+        step.passes.append(one)
+        with contextlib.suppress(RuntimeError):  # no call of backward is running
+            torch.autograd.Variable._execution_engine.queue_callback(ended)  # pyright: ignore
+            one.reaches = False
 
     def _before_step(self, optimiser: Any, *_: Any) -> None:
         if self._is_ours(optimiser):
             with no_dispatch():
-                self._by_torch = True
+                if not self._by_torch:  # what moved the parameters before was no optimiser: a search nearby, say
+                    self._by_torch, self.record.optimiser_steps = True, 0
+                    for step in self.record.steps:
+                        step.stepped = False
+                if self._small is not None:
+                    self._small.hold(optimiser)
+                rates = [float(group["lr"]) for group in optimiser.param_groups if group.get("lr") is not None]
+                self.record.rates += [max(rates)] if rates else []
+                self._step.maximises = any(group.get("maximize", False) for group in optimiser.param_groups)
                 if self._step.passes:
                     self._read_gradients(optimiser)
 
@@ -193,14 +218,16 @@ class RunWatcher:
         step, small = self._step, self._small
         if stepped and not self._by_torch:
             self.record.optimiser_steps += 1
-            if self._cleared:  # an optimiser that keeps its own sum of gradients gives their mean
+            if step.cut:  # an optimiser that keeps its own sum of gradients gives their mean
                 step.divided_by = len(step.passes)
             else:
                 self._read_gradients()
+        if self._by_torch:
+            del step.passes[: step.cut]
         if step.passes:
             step.stepped = stepped
             self.record.steps.append(step)
-        self._step, self._cleared, self._evaluations_here = ReadStep(), False, 0
+        self._step, self._evaluations_here = ReadStep(), 0
         if small is not None:
             small.forget()
             if not self._by_torch:
@@ -212,18 +239,28 @@ class RunWatcher:
         if self._evaluations_here > EVALUATIONS or logits.dim() == 0 or logits.numel() > evaluation.MAX_LOGITS:
             return
         loss, labels = model_call.loss_in(output), model_call.inputs_of(args, kwargs).labels
+        noisy = self.model.training and evaluation.is_noisy(self.model)
         if loss is not None and labels is not None:
-            eps = evaluation.strength_of_value(logits.detach(), labels, float(loss))
-            self.record.evaluation_eps += [] if eps is None else [eps]
+            self._evaluated_as(evaluation.strength_of_value(logits.detach(), labels, float(loss)), noisy=noisy)
         else:
-            self._shadow.tape = evaluation.Tape(logits)
+            self._shadow.tape = evaluation.Tape(logits, noisy=noisy)
 
     def _close_evaluation(self) -> None:
         tape, self._shadow.tape = self._shadow.tape, None
-        if tape is not None:
+        if tape is not None and tape.was_used:
             with contextlib.suppress(Exception):
-                eps = evaluation.eps_of_evaluation(tape.read())
-                self.record.evaluation_eps += [] if eps is None else [eps]
+                self._evaluated_as(evaluation.eps_of_evaluation(tape.read()), noisy=tape.noisy)
+
+    def _evaluated_as(self, eps: float | None, *, noisy: bool) -> None:
+        self.record.evaluation_eps += [] if eps is None else [eps]
+        self.record.noisy_losses += noisy and eps is not None
+        self.record.noisy_calls += noisy and eps is None
+
+
+def _falls(rows: ReadRows) -> bool:
+    """Whether nearly all rows are trained away from their targets, so that the line of each falls."""
+    clear = rows.live & np.isfinite(rows.factor) & (rows.misfit < 1e-2) & (rows.doubt < 2e-2)
+    return bool(clear.any()) and float((rows.factor[clear] < 0).mean()) > 0.9
 
 
 def _undisturbed(method: Any) -> Any:

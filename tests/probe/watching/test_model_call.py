@@ -96,9 +96,9 @@ def test_labels_in_use_are_compared_with_tokens_masks_and_given_labels(labels, i
 
 def test_tensors_are_found_by_name_in_a_batch_and_by_place():
     batch = {"input_ids": IDS, "attention_mask": MASK, "labels": IDS, "pixel_values": torch.zeros(2, 3)}
-    assert inputs_of((), batch) == inputs_of((batch,), {}) == ModelInputs(IDS, MASK, IDS)
+    assert inputs_of((), batch) == inputs_of((batch,), {}) == ModelInputs(IDS, MASK, IDS, IDS)
     assert inputs_of((IDS, torch.zeros(2, 3)), {}).ids is IDS
-    assert inputs_of((torch.zeros(2, 3),), {}) == ModelInputs()
+    assert inputs_of((MASK / 2,), {}).ids is None
 
 
 def found(model=None, **kwargs) -> list[tuple[str, float, str]]:

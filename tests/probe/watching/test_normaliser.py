@@ -16,15 +16,14 @@ from sfumato.probe.watching.normaliser import (
     Excess,
     RankPlace,
     Size,
-    SmallParameters,
     StepCount,
     exchange,
-    multiplier,
     normaliser,
     place_among_ranks,
     sizes,
     step_counts,
 )
+from sfumato.probe.watching.parameters import TrainedParameters, multiplier
 from sfumato.probe.watching.targets_seen import PassCount, ReadStep, Record
 from tests.conftest import environment
 from tests.probe.test_rows import of_each
@@ -152,7 +151,7 @@ def test_a_step_of_one_process_has_its_rows_factor_and_multiplier():
 def small():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
-    watched = SmallParameters(model.parameters())
+    watched = TrainedParameters(model)
 
     def backward():
         model(torch.randn(5, 3)).square().sum().backward()
@@ -190,9 +189,9 @@ def test_gradients_that_were_cleared_and_parameters_that_moved_are_seen(small):
 
 
 def test_a_model_of_large_or_frozen_parameters_alone_is_borne():
-    frozen = SmallParameters(nn.Linear(2, 2).requires_grad_(False).parameters())
+    frozen = TrainedParameters(nn.Linear(2, 2).requires_grad_(False))
     assert (frozen.entries(), frozen.cleared(), frozen.has_gradients()) == (([], []), False, False)
-    large = SmallParameters([nn.Parameter(torch.zeros(100_000))])
+    large = TrainedParameters(nn.Embedding(10_000, 10))
     assert large.entries() == ([], [])
     large.remove()
 
