@@ -15,6 +15,7 @@ from sfumato.evaluate.scores.read_scores import FileError
 from sfumato.lab.options import Options, to_toml
 from sfumato.messages import texts
 from sfumato.runs.read import ReportError
+from sfumato.text import number
 from tests.report.run_folders import write_run
 from tests.verdict.models import LABELS, SHARED, SHARED_VALIDATION, VALIDATION, arms, changed, model, write
 
@@ -504,6 +505,47 @@ def test_few_groups_are_noted_and_fewer_than_twenty_of_equal_size_are_warned_of(
     found = sf.judge(arms(seeds=2, group=np.pad(group, (0, 600 - len(group)), mode="edge")))
     assert [note["code"] for note in found.notes].count("few-test-rows") == noted
     assert [each["code"] for each in found.warnings].count("few-groups") == warned
+
+
+@pytest.mark.parametrize(("base", "other"), [("one-hot", "smoothed"), ("smoothed", "one-hot")])
+def test_an_order_that_temperature_reverses_is_said_with_its_numbers(base, other):
+    found = sf.judge(arms(seeds=4), against=base)
+    raw, scaled = ({arm: number(mean(found, arm, name)) for arm in (base, other)}
+                   for name in ("nll", "nll_after_temperature"))  # fmt: skip
+    (text,) = [each["text"] for each in found.warnings if each["code"] == "order-reversed"]
+    assert f"as trained, one-hot is better than smoothed ({raw['one-hot']} against {raw['smoothed']})" in text
+    assert f"smoothed is better than one-hot ({scaled['smoothed']} against {scaled['one-hot']})" in text
+    same = {arm: [changed(m, logits=2 * m["logits"]) if arm == "smoothed" else m for m in models]
+            for arm, models in arms(seeds=4).items()}  # fmt: skip
+    assert sf.judge(same).warnings == []
+
+
+RARE = {  # shares of the classes, strength of two arms, their bias, and whether they have a clue
+    "weak": ([0.97, 0.03], (0.55, 0.85), 1, True),
+    "weak, three classes": ([0.95, 0.03, 0.02], (0.5, 0.8), 1, True),
+    "trained with class weights": ([0.97, 0.03], (0.7, 1.0), 0, True),
+    "chance": ([0.97, 0.03], (0.0, 0.0), 1, False),
+    "chance, four classes": ([0.91, 0.03, 0.03, 0.03], (0.0, 0.0), 1, False),
+    "chance, trained with class weights": ([0.9, 0.1], (0.0, 0.0), 0, False),
+    "worse than chance": ([0.97, 0.03], (-0.3, -0.2), 1, False),
+}
+
+
+@pytest.mark.parametrize("case", RARE)
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_models_of_rare_events_are_worth_comparing_where_they_beat_an_answer_without_a_model(case, seeds):
+    shares, strengths, bias, clue = RARE[case]
+    rng = np.random.default_rng([len(case), seeds])
+    y = rng.choice(len(shares), 6000, p=shares)
+    common = rng.normal(size=(6000, len(shares)))
+
+    def scores(strength):
+        x = strength * np.eye(len(shares))[y] + 0.9 * common + 0.44 * rng.normal(size=common.shape)
+        return {"logits": (abs(strength) or 0.1) * x + bias * np.log(shares), "labels": y}
+
+    found = sf.judge({arm: [scores(strength) for _ in range(seeds)]
+                      for arm, strength in zip(("hard", "soft"), strengths, strict=True)})  # fmt: skip
+    assert ("nothing-to-decide" in [each["code"] for each in found.warnings]) == (not clue)
 
 
 def test_arms_that_hold_the_same_models_are_noted():

@@ -178,6 +178,22 @@ def test_a_group_of_one_value_and_a_group_that_is_not_there_are_refused():
         sf.judge({"hard": [model(0)], "soft": [model(1)]}, group="patient")
 
 
+@pytest.mark.parametrize("kinds", [(int, int), (int, str), (str, str)])
+def test_a_group_of_another_name_is_taken_in_all_models_and_one_called_group_is_not(kinds):
+    of = [(np.arange(600) % 30).astype(kind) for kind in kinds]
+    given = {"hard": [model(0, patient=of[0], group=np.arange(600))], "soft": [model(1, patient=of[1])]}
+    assert sf.judge(given, group="patient").summary["data"]["groups"] == 30
+    for spoiled, said in (
+        (
+            np.where(np.arange(600) == 7, 11, np.arange(600) % 30).astype(kinds[1]),
+            "the group of row 7 is 11 in the one and 7 in the other",
+        ),
+        (None, 'has no array or column "patient", which --group names'),
+    ):
+        with pytest.raises(FileError, match=said):
+            sf.judge({**given, "soft": [model(1, patient=spoiled)]}, group="patient")
+
+
 def test_names_that_are_not_used_are_said():
     given = {"hard": [model(0, groups=np.arange(600))], "soft": [model(1)]}
     assert any("these were not used: groups" in note for note in texts(sf.judge(given).notes))

@@ -15,7 +15,7 @@ from sfumato.verdict.arms import ComparedArm
 from sfumato.verdict.decision import AIMS, STATES, Decision
 from sfumato.verdict.sentences import notes, nothing_to_decide, verdict
 from sfumato.verdict.settling import SeedCost, settle
-from sfumato.verdict.wording import finding, temperature
+from sfumato.verdict.wording import divisor, finding, temperature
 from tests.snapshots import assert_snapshot
 from tests.verdict.results import against, result
 
@@ -342,20 +342,26 @@ def test_who_has_to_choose_now_hears_which_arm_risks_less():
 
 
 @pytest.mark.parametrize("cross_fitted", [False, True])
-def test_a_temperature_at_the_end_of_its_range_names_the_rows_it_was_fitted_to(cross_fitted):
-    found = result(Arm("one-hot", 0.0, "others"))
-    found.temperatures, found.cross_fitted = [Temperature(100.0, True)] * 5, cross_fitted
-    (said,) = temperature(found, advised=False)
-    assert f"on the {'test' if cross_fitted else 'validation'} rows of at least one model" in said
-
-
-def test_a_model_that_is_always_right_has_no_best_temperature_and_is_not_called_useless():
-    found = result(ComparedArm("smoothed"), accuracy=1.0)
-    found.temperatures, found.cross_fitted = [Temperature(0.001, True)], True
-    found.metrics["accuracy"] = analyse.Metric(np.ones((1, 400)), np.ones((1, 1)))
-    said = " ".join(temperature(found, advised=True))
-    assert "where every row is right, a smaller one always fits better" in said
-    assert "useful" not in said
+@pytest.mark.parametrize(
+    ("value", "others", "accuracy", "said"),
+    [
+        (100.0, True, 0.9, "on the {} rows of at least one model"),
+        (100.0, False, 0.9, "on the {} rows of at least one model"),
+        (0.001, False, 0.9, "on the {} rows of at least one model"),
+        (100.0, False, 1.0, "on the {} rows of at least one model"),
+        (0.001, False, 1.0, "where every row is right, a smaller one always fits better"),
+    ],
+)
+def test_a_temperature_at_the_end_of_its_range_is_no_advice_and_names_its_rows(
+    cross_fitted, value, others, accuracy, said
+):
+    found = result(ComparedArm("smoothed"), nll_after_temperature=0.1)
+    found.temperatures = [Temperature(value, True), *[Temperature(2.0, others)] * 4]
+    found.cross_fitted = cross_fitted
+    found.metrics["accuracy"] = analyse.Metric(np.full((5, 400), accuracy), np.full((5, 1), accuracy))
+    (told,) = temperature(found, advised=True)
+    assert said.format("test" if cross_fitted else "validation") in told
+    assert divisor(found) is None
 
 
 @pytest.mark.parametrize(("distinct", "told"), [(49, 1), (50, 0)])
