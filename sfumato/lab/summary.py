@@ -35,9 +35,9 @@ from sfumato.runs.schema import (
 )
 from sfumato.verdict.analyse import ArmResult, analyse_arm, summarise
 from sfumato.verdict.conclusion import conclude
-from sfumato.verdict.noise_words import noise_sentences
 from sfumato.verdict.sentences import notes
 from sfumato.verdict.settling import SeedCost
+from sfumato.verdict.wording import noise_sentences
 from sfumato.version import __version__
 
 if TYPE_CHECKING:

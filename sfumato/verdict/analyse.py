@@ -46,36 +46,20 @@ def belong_together(mine: ArmResult, theirs: ArmResult, *, paired: bool) -> bool
 
 @dataclass
 class ArmResult:
-    """The evaluation of one arm over all of its models.
-
-    Attributes:
-        arm: the target.
-        metrics: by name, in the order in which they are shown.
-        temperatures: one per model, fitted on the validation rows, or on all test rows where there are none.
-        aurc: of the test rows as trained; margins of the E-AURC are parts of it.
-        noise_floor: ECE of a perfectly calibrated model at this number of rows: mean and central 95 %.
-        reliability: accuracy in bins of confidence over the rows of all models, ``"as trained"`` and ``"after
-            temperature"``.
-        cross_fitted: whether the numbers after temperature are cross-fitted over the test rows, for want of others.
-        answers: label and predicted class of the test rows of each model, (n,) each.
-        groups: which test rows vary together, those of each fold.
-        majority: of always answering the most frequent class of the test rows, its accuracy.
-        shares: the log loss of the class shares of the test rows.
-        fits: how the scores of each model fit its rows.
-    """
+    """The evaluation of one arm over all of its models."""
 
     arm: ComparedArm
-    metrics: dict[str, Metric] = field(default_factory=dict)
-    temperatures: list[evaluate.Temperature] = field(default_factory=list)
-    aurc: Metric | None = None
-    noise_floor: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    cross_fitted: bool = False
+    metrics: dict[str, Metric] = field(default_factory=dict)  # in the order in which they are shown
+    temperatures: list[evaluate.Temperature] = field(default_factory=list)  # one per model
+    aurc: Metric | None = None  # of the test rows as trained; margins of the E-AURC are parts of it
+    noise_floor: tuple[float, float, float] = (0.0, 0.0, 0.0)  # ECE of a calibrated model: mean and central 95 %
+    cross_fitted: bool = False  # whether temperatures are cross-fitted over the test rows, for want of others
     reliability: dict[str, evaluate.Reliability] = field(default_factory=dict[str, evaluate.Reliability])
-    answers: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = field(default_factory=list)
-    groups: list[RowGroups] = field(default_factory=list)
-    majority: Metric | None = None
-    shares: Metric | None = None
-    fits: list[ModelFit] = field(default_factory=list[ModelFit])
+    answers: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = field(default_factory=list)  # labels, classes
+    groups: list[RowGroups] = field(default_factory=list)  # which test rows vary together, of each fold
+    majority: Metric | None = None  # accuracy of always answering the most frequent class of the test rows
+    shares: Metric | None = None  # log loss of the class shares of the test rows
+    fits: list[ModelFit] = field(default_factory=list[ModelFit])  # of each model
 
     @property
     def errors(self) -> Metric:
@@ -110,23 +94,22 @@ def analyse_models(arm: ComparedArm, models: Iterable[ModelScores], folds: int =
     floors: list[evaluate.NoiseFloor] = []
     areas: list[ModelRows] = []
     blind: list[tuple[ModelRows, ModelRows]] = []
-    gaps: list[tuple[str, Matrix]] = []
     parts: dict[str, list[tuple[Matrix, npt.NDArray[Any]]]] = {"as trained": [], "after temperature": []}
     for number, model in enumerate(models):
         rows, scaled, temperature, fitted = _read(model)
-        if model.name:  # files may hold one model twice; the models of a comparison were all trained here
-            for name, gap in gaps:
-                if np.allclose(gap, rows.gap, rtol=1e-5, atol=0, equal_nan=True):
-                    both = f"{name} and {model.name}"
-                    raise ValueError(f"{both} are one model: their logits agree in every row; remove one")
-            gaps.append((model.name, rows.gap))
         result.temperatures.append(temperature)
         result.answers.append((rows.label, rows.predicted))
         parts["as trained"].append((rows.confidence, rows.right))
         parts["after temperature"].append((scaled.confidence, scaled.right))
         result.cross_fitted = model.validation is None
         together, called = RowGroups.of(model.test.group), model.name or f"{arm.name} seed {number}"
-        result.fits.append(fit_of(called, model.test.logits, rows.label, rows.predicted, rows.nll, together))
+        fit = fit_of(called, model.test.logits, rows.label, rows.predicted, rows.gap, together)
+        if model.name:  # files may hold one model twice; the models of a comparison were all trained here
+            for each in result.fits:
+                if each.same_scores(fit):
+                    both = f"{each.name} and {model.name}"
+                    raise ValueError(f"{both} are one model: their logits agree in every row; remove one")
+        result.fits.append(fit)
         blind.append(_blind(model.test))
         if number < folds:  # all models of a fold are on the same rows
             groups.append(together)

@@ -57,12 +57,16 @@ class ModelFit:
     rows: float  # effective number of test rows
     constant: bool  # whether every row has the same scores
     uniform: bool  # and every class too
-    nll: Column
+    gap: Column
 
     @property
     def level(self) -> float:
         """The correlation in the reading that fits best."""
         return self.given.correlation if self.better is None else self.better.correlation
+
+    def same_scores(self, other: ModelFit) -> bool:
+        """Whether both have the same logit gap in every row, as copies in another precision have."""
+        return len(self.gap) == len(other.gap) and np.allclose(self.gap, other.gap, 1e-5, 0, equal_nan=True)
 
     def is_below(self, other: LabelFit) -> bool:
         """Whether this model fits worse than in another reading, by more than these rows show by chance."""
@@ -81,7 +85,7 @@ class Broken:
     text: str
 
 
-def fit_of(name: str, logits: Any, labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], nll: Column,
+def fit_of(name: str, logits: Any, labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], gap: Column,
            groups: RowGroups) -> ModelFit:  # fmt: skip
     """The fit of one model to its test rows."""
     source = ScoreMatrix(logits=logits)
@@ -106,7 +110,7 @@ def fit_of(name: str, logits: Any, labels: npt.NDArray[np.int64], predicted: npt
         readings.append(LabelFit(*turned.fit(turned.excess(0)), turned.accuracy, "negated", how))
     better = max(readings, key=lambda each: each.correlation)
     same = sums.scatter <= TINY
-    fit = ModelFit(name, given, None, groups.effective, same, same and bool(np.ptp(sums.mean) < 1e-9), nll)
+    fit = ModelFit(name, given, None, groups.effective, same, same and bool(np.ptp(sums.mean) < 1e-9), gap)
     if same or not fit.is_below(better) or given.correlation >= 0.9 * better.correlation:
         return fit
     return replace(fit, better=better)
@@ -299,7 +303,7 @@ def _copies(arms: Arms) -> list[Broken]:
     found = list[Broken]()
     for place, (arm, fits) in enumerate(arms):
         for other, theirs in arms[place + 1 :]:
-            pairs = [(x, y) for x in fits for y in theirs if not x.constant and _same(x.nll, y.nll)]
+            pairs = [(x, y) for x in fits for y in theirs if not x.constant and x.same_scores(y)]
             if pairs and not (len(pairs) == len(fits) == len(theirs)):
                 names = joined([f"{x.name} and {y.name}" for x, y in pairs])
                 text = (
@@ -308,7 +312,3 @@ def _copies(arms: Arms) -> list[Broken]:
                 )
                 found.append(Broken("copied", text))
     return found
-
-
-def _same(one: Column, other: Column) -> bool:
-    return len(one) == len(other) and np.allclose(one, other, rtol=1e-5, atol=0, equal_nan=True)

@@ -18,7 +18,7 @@ from sfumato.messages import RunWarning
 from sfumato.runs.schema import ArmDifference, ClassSummary, Look, VerdictSummary
 from sfumato.text import share, short
 from sfumato.verdict.analyse import ArmResult, differences
-from sfumato.verdict.broken_models import broken_models
+from sfumato.verdict.broken_models import Broken, broken_models
 from sfumato.verdict.by_class import by_class
 from sfumato.verdict.decision import AIMS
 from sfumato.verdict.sentences import nothing_to_decide, reversal, verdict
@@ -68,10 +68,7 @@ def conclude(
     broken = broken_models(fits, trained_here=bool(results[0].arm.method))
     return {
         "differences": against_first,
-        "warnings": [
-            *(RunWarning(code="broken-model", column=None, text=each.text) for each in broken),
-            *warnings_of(results, labels, class_names, against_first, grouped=grouped, broken=bool(broken)),
-        ],
+        "warnings": warnings_of(results, labels, class_names, against_first, grouped=grouped, broken=broken),
         "verdict": verdict(
             results,
             against_first,
@@ -93,41 +90,30 @@ def warnings_of(
     against_first: Sequence[ArmDifference] = (),
     *,
     grouped: bool = False,
-    broken: bool = False,
+    broken: Sequence[Broken] = (),
 ) -> list[RunWarning]:
-    """Warnings that follow from the test rows."""
+    """Warnings that follow from results; ``against_first`` are the differences from the first arm."""
     counts = np.bincount(labels, minlength=len(class_names))
-    found: list[RunWarning] = []
-    nothing = [] if broken else nothing_to_decide(results)
-    if nothing:
-        found.append({"code": "nothing-to-decide", "column": None, "text": nothing[0]})
-    turned = () if broken else (reversal(results[0], other, against_first) for other in results[1:])
-    found += [RunWarning(code="order-reversed", column=None, text=text) for text in turned if text]
+    found = {"broken-model": [each.text for each in broken]}
+    if not broken:
+        found["nothing-to-decide"] = nothing_to_decide(results)[:1]
+        found["order-reversed"] = [reversal(results[0], other, against_first) for other in results[1:]]
     units = results[0].metrics["nll"].units
     if units is not None and units < FEW_GROUPS:
         rows = "groups of test rows of equal size" if grouped else "distinct test rows"
-        found.append(
-            {
-                "code": "few-groups",
-                "column": None,
-                "text": f"The test rows count as only {units:.1f} {rows}. Intervals and tests from fewer than "
-                f"{FEW_GROUPS} are not reliable, because so few hardly show how far groups differ: use test rows of "
-                "more groups.",
-            }
-        )
+        found["few-groups"] = [
+            f"The test rows count as only {units:.1f} {rows}. Intervals and tests from fewer than {FEW_GROUPS} are not "
+            "reliable, because so few hardly show how far groups differ: use test rows of more groups."
+        ]
     largest, smallest = int(counts.argmax()), int(counts.argmin())
     if counts[largest] >= UNEVEN * counts[smallest] and not _may_be_even(counts):
-        found.append(
-            {
-                "code": "imbalance",
-                "column": None,
-                "text": f"The classes are uneven: {share(counts[largest] / len(labels))} of the test rows are "
-                f'"{short(class_names[largest])}" and {share(counts[smallest] / len(labels))} are '
-                f'"{short(class_names[smallest])}". Accuracy mostly counts the large classes; balanced accuracy '
-                "counts every class alike.",
-            }
-        )
-    return found
+        found["imbalance"] = [
+            f"The classes are uneven: {share(counts[largest] / len(labels))} of the test rows are "
+            f'"{short(class_names[largest])}" and {share(counts[smallest] / len(labels))} are '
+            f'"{short(class_names[smallest])}". Accuracy mostly counts the large classes; balanced accuracy counts '
+            "every class alike."
+        ]
+    return [{"code": code, "column": None, "text": text} for code, texts in found.items() for text in texts if text]
 
 
 def _may_be_even(counts: npt.NDArray[np.int64]) -> bool:

@@ -22,21 +22,13 @@ AIMS = {"accuracy": "accuracy", "probabilities": "nll_after_temperature", "ranki
 
 @dataclass(frozen=True)
 class Decision:
-    """What follows from the findings of one arm against the first.
-
-    Attributes:
-        base: the first arm.
-        other: the arm that is compared with it.
-        rows: the headline differences by metric.
-        paired: whether their models belong together.
-        first: the metric that matters most, or None.
-    """
+    """What follows from the findings of one arm against the first."""
 
     base: ArmResult
     other: ArmResult
-    rows: Mapping[str, ArmDifference]
+    rows: Mapping[str, ArmDifference]  # the headline differences by metric
     paired: bool
-    first: str | None = None
+    first: str | None = None  # the metric that matters most
 
     @classmethod
     def of(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,10 +35,10 @@ with lab_imports("judge"):  # the records of a run are checked by msgspec
     from sfumato.verdict.arms import ComparedArm, compared_arm
     from sfumato.verdict.conclusion import OF_RESULTS, Conclusion, conclude
     from sfumato.verdict.decision import AIMS
-    from sfumato.verdict.noise_words import noise_sentences
     from sfumato.verdict.read_arms import MatchedArm, base_of, find_arms, read_arms
     from sfumato.verdict.result import VerdictResult
     from sfumato.verdict.settling import SeedCost
+    from sfumato.verdict.wording import noise_sentences
 
 SCHEMA = "sfumato.judge/3"
 _ODD = np.uint64(0x9E3779B97F4A7C15)  # a product with an odd number loses no bit
@@ -145,9 +145,8 @@ def _judged(name: str, matched: Sequence[MatchedArm], paired: bool, margins: Mar
     if len(first.test.labels) < 2:
         raise ValueError(f"{first.name} has 1 row that counts; a judgement needs more, some hundreds to say anything")
     results = [analyse_models(ComparedArm(arm.name), map(_scores, arm.models)) for arm in matched]
-    order: list[str] = []
-    if len(matched) > 2:
-        order = sorted((arm.name for arm in matched), key=dict(map(_for_choice, matched, results)).__getitem__)
+    validation = {arm.name: [_part(each.validation) for each in arm.models if each.validation] for arm in matched}
+    order = _by_validation(results, validation)
     groups = None if first.test.group is None else len(np.unique(first.test.group))
     data: DataSummary = {
         "name": name,
@@ -210,11 +209,17 @@ def _part(rows: ScoredRows) -> SavedPart:
     return SavedPart(rows.logits, rows.labels, group, rows.soft, rows.numbers)
 
 
-def _for_choice(arm: MatchedArm, result: ArmResult) -> tuple[str, float]:
-    """What arms that are equally good against the first are ordered by: log loss, on validation rows where they are."""
-    parts = [_part(model.validation) for model in arm.models if model.validation is not None]
-    metric = on_validation(parts)[1] if parts else result.metrics["nll_after_temperature"]
-    return arm.name, metric.mean
+def _by_validation(results: Sequence[ArmResult], parts: Mapping[str, Iterable[SavedPart]], folds: int = 1) -> list[str]:
+    """Names of more than two arms by log loss after temperature, on validation rows where there are any."""
+    if len(results) < 3:
+        return []
+    nll = {
+        each.arm.name: on_validation(own, folds)[1]
+        if (own := parts[each.arm.name])
+        else each.metrics["nll_after_temperature"]
+        for each in results
+    }
+    return sorted(nll, key=lambda name: nll[name].mean)
 
 
 def _notes(matched: Sequence[MatchedArm], paired: bool, groups: int | None) -> list[Note]:
@@ -310,13 +315,8 @@ def _of_run(folder: Path, against: str | None, margins: Margins | str | None, ai
     arms.sort(key=lambda arm: arm.name != base)
     results = [analyse_arm(folder, arm, seeds, folds) for arm in arms]
     validation = load_part(folder, arms[0].name, seeds[0], "validation")
-    order: list[str] = []
-    if len(arms) > 2:
-        nll = {
-            arm.name: on_validation((load_part(folder, arm.name, seed, "validation") for seed in seeds), folds)[1]
-            for arm in arms
-        }
-        order = sorted(nll, key=lambda name: nll[name].mean)
+    parts = {arm.name: (load_part(folder, arm.name, seed, "validation") for seed in seeds) for arm in arms}
+    order = _by_validation(results, parts, folds)
     classes, groups = summary["data"]["classes"], results[0].metrics["nll"].values.shape[1]
     names = [run.class_name(k) for k in range(classes)]
     grouped = run.env["data"].get("groups") is not None

@@ -52,20 +52,12 @@ class VerdictResult:
         return None
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the page in a frame of its own, or the sentences and the differences."""
+        """What a notebook shows: the page in a frame of its own, or the sentences."""
         page = self.page()
         if page is not None:  # links within a page that stands in a frame lead out of it, unless it says what it is
             page = page.replace("<head>", '<head><base href="about:srcdoc">', 1)
             return _FRAME.format(title=html.escape(self.verdict["sentences"][0]), page=html.escape(page))
-        sentences = "".join(f"<p>{html.escape(line)}</p>" for line in str(self).splitlines())
-        rows = "".join(
-            f"<tr><td>{html.escape(d['arm'])} − {html.escape(d['against'])}</td><td>{d['metric']}</td>"
-            f"<td>{d['mean']:+.4g}</td><td>{d['low']:+.4g} to {d['high']:+.4g}</td><td>{d['finding']}</td></tr>"
-            for d in self.differences
-            if d["finding"]
-        )
-        head = "<tr><th>arms</th><th>metric</th><th>difference</th><th>95 % interval</th><th>finding</th></tr>"
-        return f"{sentences}<table>{head}{rows}</table>"
+        return f"<pre>{html.escape(str(self))}</pre>"
 
     def to_dict(self) -> Summary:
         """One JSON object, as the command prints it with ``--json``."""

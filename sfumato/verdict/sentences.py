@@ -33,15 +33,8 @@ def verdict(
 ) -> VerdictSummary:
     """Choose between the first arm, one-hot as a rule, and the others, and say why.
 
-    Args:
-        results: the arms.
-        differences: of every other arm from the first.
-        order: names of the arms, the favourite of the validation rows first.
-        paired: whether the models of two arms belong together.
-        grouped: whether test rows vary together in groups.
-        first: the metric that matters most.
-        cost: what training more models would cost, if that is known.
-        broken: models that look broken.
+    ``order`` has the favourite of the validation rows first, ``first`` is the metric that matters most, and ``cost``
+    that of training more models; ``grouped`` says that test rows vary together in groups.
     """
     look_first = ["Undecided: look at the models first, because some of them look broken.", *(b.text for b in broken)]
     nothing = look_first if any(each.cause != "unknown" for each in broken) else nothing_to_decide(results)
@@ -87,27 +80,21 @@ def verdict(
 
 def reversal(base: ArmResult, other: ArmResult, differences: Sequence[ArmDifference]) -> str:
     """That two arms are in one order as trained and in the other after temperature; empty where this is not shown."""
-    before, after = (
-        next((each for each in differences if (each["arm"], each["metric"]) == (other.arm.name, name)), None)
-        for name in ("nll", "nll_after_temperature")
-    )
+    found = {each["metric"]: each for each in differences if each["arm"] == other.arm.name}
+    before, after = (found.get(name) for name in ("nll", "nll_after_temperature"))
     if before is None or after is None or not (before["low"] > 0 > after["high"] or before["high"] < 0 < after["low"]):
         return ""
-    names = other.arm.name, base.arm.name
-    (first, second), (then, last) = (names if row["mean"] < 0 else names[::-1] for row in (before, after))
-    values = {
-        (arm.arm.name, name): number(arm.metrics[name].mean)
-        for arm in (other, base)
-        for name in ("nll", "nll_after_temperature")
-    }
     raw, scaled = (
-        f"({values[x, name]} against {values[y, name]})"
-        for x, y, name in ((first, second, "nll"), (then, last, "nll_after_temperature"))
+        "{} is better than {} ({} against {})".format(
+            *(each.arm.name for each in order), *(number(each.metrics[row["metric"]].mean) for each in order)
+        )
+        for row in (before, after)
+        for order in [(other, base) if row["mean"] < 0 else (base, other)]
     )
     return (
         f"Temperature scaling reverses the order of {base.arm.name} and {other.arm.name} in log loss: as trained, "
-        f"{first} is better than {second} {raw}; after temperature scaling, {then} is better than {last} {scaled}. "
-        "The verdict is about models whose logits are divided by their temperature."
+        f"{raw}; after temperature scaling, {scaled}. The verdict is about models whose logits are divided by their "
+        "temperature."
     )
 
 

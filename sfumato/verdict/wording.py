@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from sfumato.evaluate.metrics.registry import METRICS, SOFT_WORDS
 from sfumato.evaluate.statistics.differences import MIN_MISTAKES
-from sfumato.runs.schema import ArmDifference
+from sfumato.runs.schema import ArmDifference, NoiseDescription
 from sfumato.text import number, plural
 from sfumato.text import temperature as two_digits
 from sfumato.verdict.analyse import ArmResult
@@ -141,3 +141,21 @@ def _confidence(result: ArmResult) -> list[str]:
         return []
     way = "over-confident" if off.low > 0 else "under-confident"
     return [f"As trained, the {result.arm.name} model is {way} ({name} {number(off.mean, sign=True)})."]
+
+
+CAUTION = (
+    "Temperatures were fitted on validation rows with such labels, which leaves every model less sure than is right on "
+    "the test rows. Numbers after temperature say which model fits wrong labels; for right ones look at the accuracy, "
+    "the ranking, and the log loss as trained."
+)
+
+
+def noise_sentences(noise: NoiseDescription | None) -> list[str]:
+    """What was done to labels that were made wrong on purpose, and :data:`CAUTION`; nothing where labels are right."""
+    if noise is None:
+        return []
+    how = f"each was drawn from the row of its class in {noise['given']}"
+    if noise["rate"] is not None:
+        how = f"each was replaced with probability {noise['rate']:g} by another class, each other class as likely"
+    done = f"Labels of training and validation rows were made wrong on purpose: {how}. Test labels are as they were."
+    return [done, CAUTION]

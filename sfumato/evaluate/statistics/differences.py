@@ -106,36 +106,24 @@ class Pair:
 
 @dataclass(frozen=True)
 class Difference:
-    """One arm minus another in one metric.
-
-    Attributes:
-        metric: its name.
-        mean, low, high, se: the difference with its 95 % interval and its standard error.
-        p_adjusted: adjusted for all headline tests, and for looks before and after this one; None outside them.
-        finding: of a headline metric, as of :func:`~sfumato.evaluate.statistics.margins.finding_of`; else None.
-        margin: the largest difference that does not matter, in the metric's unit; None outside the headline metrics.
-        inner: the 90 % interval, whose ends two one-sided tests at 5 % go by.
-    """
+    """One arm minus another in one metric."""
 
     metric: str
     mean: float
-    low: float
+    low: float  # of the 95 % interval
     high: float
     se: float
-    p_adjusted: float | None = None
-    finding: FindingName | None = None
-    margin: float | None = None
-    inner: tuple[float, float] | None = None
+    p_adjusted: float | None = None  # for all headline tests, and for looks before and after this one
+    finding: FindingName | None = None  # of a headline metric
+    margin: float | None = None  # the largest difference that does not matter, in the metric's unit
+    inner: tuple[float, float] | None = None  # the 90 % interval, whose ends two one-sided tests at 5 % go by
 
 
 def compare_pairs(pairs: Sequence[Pair], margins: Margins, *, first: str | None = None) -> list[Difference]:
     """The difference of every pair; the headline metrics are tested together, adjusted by Holm.
 
-    Args:
-        pairs: what to compare.
-        margins: what is too small to matter.
-        first: the metric that matters most. It is then tested alone, and the others only count where it is found: with
-            its p-value below theirs, the error of all tests stays at 5 %.
+    The metric ``first``, which matters most, is tested alone, and the others only count where it is found: with its
+    p-value below theirs, the error of all tests stays at 5 %.
     """
     differences = [difference(each.mine, each.theirs, paired=each.paired) for each in pairs]
     tested = [

@@ -106,13 +106,8 @@ def finding_of(
     to be neither of these        better or worse             inconclusive
     ============================  ==========================  ============
 
-    Args:
-        difference: the estimate, this model minus the other.
-        below_margin: whether a one-sided test at 5 % shows that the true difference lies below +margin. Of a margin
-            that is a part r of the base b, this is a test of d − r·b < 0, so that b counts as random too.
-        above_margin: whether such a test shows that it lies above −margin.
-        reliable: whether the adjusted test finds a difference.
-        better: ``"higher"`` or ``"lower"``, whichever is better.
+    ``below_margin`` says that a one-sided test at 5 % shows the true difference to lie below +margin, and
+    ``above_margin`` above −margin; ``reliable`` that the adjusted test finds a difference.
 
     >>> finding_of(-0.02, below_margin=True, above_margin=False, reliable=True, better="lower")
     'better'

@@ -17,7 +17,7 @@ from sfumato.lab.data import DataError, prepare
 from sfumato.lab.data.noise import NOISY_PARTS, LabelNoise, NoisyLabels, noise_of, noisy_labels, read_table, validate
 from sfumato.lab.data.prepare import prepare_table, with_noise
 from sfumato.lab.options import Options
-from sfumato.verdict.noise_words import CAUTION
+from sfumato.verdict.wording import CAUTION
 
 DIGITS = prepare("digits")
 CLASSES = ("cat", "dog", "car")
