@@ -51,11 +51,12 @@ def cross_entropy(
     # A class without mass costs nothing, however impossible the model holds it: 0·inf is 0 here.
     surprisal = rows.surprisal.masked_fill((rows.wq == 0) & rows.surprisal.isinf(), 0.0)
     loss = (rows.wq * surprisal).sum(1)
-    loss = torch.where(rows.factor == 0, 0.0, loss) * rows.factor
+    loss = loss.masked_fill((rows.factor == 0) & ~loss.isfinite(), 0.0) * rows.factor
     if (valid := call.target().valid) is not None:
         loss = torch.where(valid, loss, 0.0)
     if call.reduction == "mean":
-        loss = loss.sum() / _divisor(rows.mass)
+        divisor = _divisor(rows.mass)
+        loss = torch.where(divisor.isnan(), divisor, loss.sum() / divisor.nan_to_num(1.0))
     elif call.reduction == "sum":
         loss = loss.sum()
     elif call.unbatched:

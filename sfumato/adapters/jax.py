@@ -125,7 +125,9 @@ def _of_probabilities(below: jax.Array, log_total: jax.Array, q: jax.Array, eps:
     scale, floor = scale_and_floor(eps, below.shape[-1], over)
     scale, floor = (each if _is_number(each) else each[..., None] for each in (scale, floor))
     q = scale * q.astype(below.dtype) + floor
-    return jnp.where(q == 0, 0.0, q * (log_total[..., None] - jnp.where(q == 0, 0.0, below))).sum(-1)
+    surprisal = log_total[..., None] - below
+    # Where no mass meets no probability, and there alone, so that a probability of 0 keeps its derivative.
+    return (q * jnp.where((q == 0) & jnp.isinf(surprisal), 0.0, surprisal)).sum(-1)
 
 
 def _check(z: jax.Array, y: jax.Array, eps: Any, over: Over, ignore_index: int, *, hard: bool) -> None:

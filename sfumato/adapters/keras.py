@@ -82,8 +82,9 @@ class CrossEntropy(keras.losses.Loss):
             scale, floor = scale_and_floor(self.label_smoothing, classes, self.over)
             below, log_total = _shifted(z)
             q = scale * ops.cast(y_true, z.dtype) + floor
-            terms = q * (log_total - ops.where(q == 0, ops.zeros_like(below), below))
-            return ops.sum(ops.where(q == 0, ops.zeros_like(terms), terms), axis=-1)
+            surprisal = log_total - below
+            free = ops.logical_and(q == 0, ops.isinf(surprisal))  # a probability of 0 keeps its derivative elsewhere
+            return ops.sum(q * ops.where(free, ops.zeros_like(surprisal), surprisal), axis=-1)
         y = self._indices(y_true, y_pred)
         counts, known = y != self.ignore_index, ops.logical_and(y >= 0, y < classes)
         z = ops.where(counts[..., None], z, ops.zeros_like(z))  # what an ignored row holds reaches no gradient

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sfumato.arguments import Call
-from sfumato.loss.reduce import reduce, times, weigh
+from sfumato.loss.reduce import costless, reduce, times, weigh
 from sfumato.targets.checks import at_labels
 from sfumato.targets.terms import Back, Terms, along_classes
 
@@ -77,8 +77,7 @@ def towards(rows: ShiftedRows, terms: Terms, weight: Tensor | None) -> Tensor:
         q = terms.dense.written_out(rows.d.dtype)
         if weight is not None:
             q = q * along_classes(weight, q.dim() - 1).to(q.dtype)
-        surprisal = rows.surprisal()
-        found.append((q * surprisal.masked_fill((q == 0) & surprisal.isinf(), 0.0)).sum(1, dtype=rows.wide))
+        found.append((q * costless(q, rows.surprisal())).sum(1, dtype=rows.wide))
     backs = [back for back in terms.backs if not (isinstance(back.c, float) and back.c == 0.0)]
     found += [times(back.c, _over_classes(rows, back, terms, weight)) for back in backs]
     for classes, mass in terms.singles(rows.wide):
@@ -102,7 +101,7 @@ def _over_classes(rows: ShiftedRows, back: Back, terms: Terms, weight: Tensor | 
         d = rows.d if replaced is None else put(rows.d, replaced, 0.0)
         return (rows.d.shape[1] - terms.replaced_count()) * rows.lse - d.sum(1, dtype=rows.wide)
     u = u.to(rows.d.dtype)
-    surprisal = torch.where(u == 0, 0.0, rows.surprisal())
+    surprisal = costless(u, rows.surprisal())
     return (u * (surprisal if replaced is None else put(surprisal, replaced, 0.0))).sum(1, dtype=rows.wide)
 
 

@@ -15,7 +15,7 @@ from torch.nn.functional import logsigmoid
 
 from sfumato.arguments import Call, LossOptions, resolve, with_loss_options
 from sfumato.loss import eager, functional
-from sfumato.loss.reduce import RowWeights, reduce, weigh
+from sfumato.loss.reduce import RowWeights, costless, reduce, weigh
 from sfumato.targets import Target
 from sfumato.targets.checks import ArgumentError
 from sfumato.targets.labelled import Labelled
@@ -318,7 +318,7 @@ def _over_target(call: Call, each: Tensor, weight: Tensor | None = None) -> Tens
     q = call.target().to_dense(call.dtype).to(each.dtype)
     if weight is not None:
         q = q * weight.reshape((1, -1) + (1,) * (q.dim() - 2))
-    return (q * torch.where(q == 0, 0.0, each)).sum(1)
+    return (q * costless(q, each)).sum(1)
 
 
 def _plain_labels(call: Call) -> Tensor | None:

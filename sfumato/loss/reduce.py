@@ -55,7 +55,8 @@ def reduce(call: Call, each: Tensor, weights: RowWeights, reduction: Reduction |
     if weights.mass is None:
         return each.sum() / (each.numel() if valid is None else valid.sum())
     total = weights.mass.sum()
-    return each.sum() / torch.where(total == 0, torch.nan, total)  # over nothing the mean is NaN, never inf
+    nothing = total == 0  # over which the mean is NaN, never inf, and its gradient 0
+    return torch.where(nothing, torch.nan, each.sum() / torch.where(nothing, 1.0, total))
 
 
 def reduced(call: Call, each: Tensor, num_items: float | Tensor | None = None) -> Tensor:
@@ -94,4 +95,9 @@ def times(mass: float | Tensor, surprisal: Tensor) -> Tensor:
     """Mass times −log p, where no mass costs nothing even at −log p = inf."""
     if not isinstance(mass, Tensor):
         return mass * surprisal if mass != 0.0 else torch.zeros_like(surprisal)
-    return mass * torch.where(mass == 0, 0.0, surprisal)
+    return mass * costless(mass, surprisal)
+
+
+def costless(mass: Tensor, surprisal: Tensor) -> Tensor:
+    """−log p with 0 where it is not finite and there is no mass; elsewhere a mass of 0 keeps its derivative, −log p."""
+    return torch.where((mass == 0) & ~surprisal.isfinite(), 0.0, surprisal)

@@ -95,6 +95,17 @@ def test_an_impossible_class_costs_nothing_where_an_array_of_strengths_is_0():
     assert np.isinf(cross_entropy(z, y, label_smoothing=eps)[1])
 
 
+def test_a_probability_of_0_keeps_its_derivative():  # z and the values are optax's
+    z, q = jnp.array([[10.0, 1.0, -2.0]]), jnp.array([[0.0, 1.0, 0.0]])
+    for eps in (0.0, 0.1):
+        slope = jax.jit(jax.grad(lambda q, eps=eps: adapter.cross_entropy(z, q, label_smoothing=eps).sum()))(q)
+        np.testing.assert_allclose(slope[0], (1 - eps) * np.array([1.2954e-4, 9.00013, 12.00013]), rtol=1e-3)
+    impossible = jnp.array([[1.0, 0.0, -jnp.inf]])
+    assert np.isfinite(jax.grad(lambda q: adapter.cross_entropy(impossible, q).sum())(q)).all()
+    strength = jax.grad(lambda eps: adapter.cross_entropy(z, q, label_smoothing=eps).sum())(0.0)
+    assert float(strength) == pytest.approx((1.2954e-4 + 9.00013 + 12.00013) / 3 - 9.00013, rel=1e-5)
+
+
 def test_ignored_rows_are_inert_whatever_they_hold():
     z = jnp.array([[1.0, 0.0], [jnp.nan, jnp.inf], [0.0, 2.0]])
     y = jnp.array([0, -100, 1])

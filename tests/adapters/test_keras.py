@@ -75,6 +75,13 @@ def test_over_all_has_the_numbers_of_keras(eps, from_logits):
     assert number(CrossEntropy(eps, from_logits=from_logits)(y, outputs)) == pytest.approx(own, rel=1e-6)
 
 
+@pytest.mark.parametrize(("row", "wanted"), [([10, 1, -2], [1.2954e-4, 9.00013, 12.00013]), ([1, 0, -np.inf], None)])
+def test_a_probability_of_0_keeps_its_derivative(row, wanted):  # the first row and its values are optax's
+    found = gradient(lambda q: CrossEntropy()(q, np.array([row], np.float32)), np.eye(3, dtype=np.float32)[[1]])
+    wanted = [np.log1p(np.exp(-1)), 1 + np.log1p(np.exp(-1)), 0] if wanted is None else wanted
+    np.testing.assert_allclose(found[0], wanted, rtol=1e-3)
+
+
 def test_ignored_rows_are_inert_and_not_in_the_mean():
     z, y = batch()
     y[2], y[5] = -100, -100

@@ -39,6 +39,43 @@ def test_float16_over_many_classes_is_finite_and_the_float32_value_rounded_once(
     assert loss == reference.cross_entropy(z, labels, label_smoothing=0.1).half()
 
 
+Z = torch.tensor([[10.0, 1.0, -2.0], [0.0, 2.0, -torch.inf]], dtype=torch.float64)
+Y, HARD = torch.tensor([1, 0]), torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]], dtype=torch.float64)
+# Linear in a mass that is 0 at some classes or rows: the loss of a mass, and the mass that it is moved to, where the
+# impossible class of the second row gets none.
+OF_A_MASS = {
+    "probabilities": (lambda q: sf.cross_entropy(Z, q, reduction="sum"), HARD, HARD[[1, 1]]),
+    "probabilities as a target": (lambda q: sf.cross_entropy(Z, sf.from_probs(q), reduction="sum"), HARD, HARD[[1, 1]]),
+    "probabilities, focal": (lambda q: sf.penalty.focal(Z, q, gamma=2.0, reduction="sum"), HARD, HARD[[1, 1]]),
+    "probabilities, negative": (
+        lambda q: sf.penalty.negative_smoothing(Z[:1], q, rate=-0.5, reduction="sum"), HARD[:1], HARD[1:],
+    ),
+    "a prior": (
+        lambda u: sf.cross_entropy(Z, sf.smooth_prior(Y, u, 0.3), reduction="sum"), HARD[0], HARD[1],
+    ),
+    "a strength": (
+        lambda e: sf.cross_entropy(Z[:1], sf.smooth(Y[:1], 3, e, over="others"), reduction="sum"),
+        torch.zeros(1, dtype=torch.float64), torch.full((1,), 0.4, dtype=torch.float64),
+    ),
+    "row weights": (lambda w: sf.cross_entropy(Z, Y, sample_weight=w, reduction="sum"), HARD[0, :2], HARD[1, :2]),
+    "row weights of the definition": (
+        lambda w: reference.cross_entropy(Z, Y, sample_weight=w, reduction="sum"), HARD[0, :2], HARD[1, :2],
+    ),
+    "class weights": (lambda w: sf.cross_entropy(Z, Y, w, reduction="sum"), HARD[0], HARD[1]),
+    "the definition": (lambda q: reference.cross_entropy(Z, q, reduction="sum"), HARD, HARD[[1, 1]]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("of", OF_A_MASS)
+def test_a_mass_of_0_keeps_its_derivative(of):
+    loss, start, end = OF_A_MASS[of]
+    leaf = start.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(loss(leaf), leaf)
+    assert slope.isfinite().all()
+    along = (slope * (end - start)).sum()
+    torch.testing.assert_close(along, loss(end) - loss(start), rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("target", ["labels", "probs"])
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("weighted", [False, True])
