@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sfumato.report.charts.drawing import FAINT, INK, OCHRE, PAPER, SLATE, style, to_svg
+from sfumato.report.charts.drawing import FAINT, INK, PAPER, style, to_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+GREEN, PLUM = "#2f7d6d", "#7a4a86"  # of tests; slate and ochre are those of arms
 OURS, SQUARED = "seeds × rows", "seeds × rows, squared shares"
 NAMES = {"accuracy": "accuracy", "nll_after_temperature": "log loss after T", "eaurc": "E-AURC"}
 Rows = Sequence[dict[str, Any]]
@@ -275,7 +276,7 @@ def plot(rows: Rows, axes: tuple[Axes, Axes, Axes] | None = None) -> tuple[tuple
     for metric, mark in zip(NAMES, "os^", strict=True):
         some = [p for row, p in zip(ours, power, strict=True) if row["metric"] == metric]
         x, y = np.array(some).reshape(-1, 2).T
-        right.plot(x, y, mark, color=SLATE, mfc="none", ms=4.5, mew=0.9, label=NAMES[metric])
+        right.plot(x, y, mark, color=GREEN, mfc="none", ms=4.5, mew=0.9, label=NAMES[metric])
     right.set(xlabel="power stated (chance)", ylabel="power found (share)", xlim=(0, 1.02), ylim=(0, 1.02))
     for ax in axes:
         style(ax)
@@ -295,7 +296,7 @@ def _by_method(found: dict[Any, tuple[int, int]]) -> dict[str, dict[int, float]]
 def _dots(ax: Axes, shares: dict[str, dict[int, float]], label: str) -> None:
     """One line a method, an open dot for the fewest seeds and a full one for the most; 5 % is what was promised."""
     for place, (method, by_seeds) in enumerate(shares.items()):
-        colour = SLATE if method == OURS else OCHRE
+        colour = GREEN if method == OURS else PLUM
         ax.plot([100 * share for share in by_seeds.values()], [place] * len(by_seeds), color=colour, lw=0.8, zorder=2)
         for seeds, share in by_seeds.items():
             face = colour if seeds == max(by_seeds) else PAPER

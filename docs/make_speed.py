@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 HERE = Path(__file__).parent
 MEASURED = HERE.parent / "benchmarks" / "loss.jsonl"
 PEERS = ("torch eager", "torch.compile", "timm", "optax, jit")
-COLOURS = {"sfumato": "#c07a1c", "torch eager": "#33566b", "torch.compile": "#7d9bad"}
+COLOURS = {"sfumato": "#2f7d6d", "torch eager": "#7a4a86", "torch.compile": "#b58bbd"}  # of software, not of arms
 
 
 def rows(path: Path) -> list[dict[str, Any]]:

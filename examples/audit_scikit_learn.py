@@ -33,16 +33,16 @@ for finding in audit.findings:
 figure, axes = plt.subplots(figsize=(4.5, 4), layout="constrained")
 axes.plot([0, 1], [0, 1], color="black", linewidth=0.8)
 temperature = audit.metrics["temperature"].value
-for name, divisor, colour in (
-    ("as it is", 1.0, "#33566b"),
-    (f"logits divided by {temperature:.2f}", temperature, "#c07a1c"),
+for name, divisor, line in (
+    ("as it is", 1.0, "o-"),
+    (f"logits divided by {temperature:.2f}", temperature, "o--"),
 ):
     p = np.exp(logits / divisor)
     p /= p.sum(axis=1, keepdims=True)
     bins = sf.evaluate.reliability(p.max(axis=1), p.argmax(axis=1) == y_test)
     many = bins.count >= 10
     x, y = bins.confidence[many], bins.accuracy[many]
-    axes.plot(x, y, "o-", color=colour, label=name)
+    axes.plot(x, y, line, color="#33566b", label=name)
 axes.set(xlabel="confidence: the largest probability", xlim=(0, 1.02))
 axes.set(ylabel="share of rows that are right", ylim=(0, 1.02))
 axes.legend(frameon=False)

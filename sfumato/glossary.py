@@ -51,18 +51,18 @@ GLOSSARY: dict[str, Entry] = {
         ("over the others", "over others", "over all"),
     ),
     "logit": Entry(
-        "logits", "The numbers that a model gives, one a class, before a softmax makes probabilities of them.",
+        "logits", "The numbers that a model outputs, one per class, before softmax turns them into probabilities.",
         ("logit", "logits"),
     ),
     "parts": Entry(
         "training, validation, test rows",
-        "Rows that a model learns from; rows that choose temperatures and strengths; rows that are read once, at the "
-        "end, and give the numbers.",
+        "Rows that a model learns from; rows on which temperatures and strengths are chosen; rows that are used once, "
+        "at the end, to measure the model.",
         ("training rows", "validation rows", "test rows"),
     ),
     "seed": Entry(
         "seed",
-        "One repetition: all arms are trained from the same first weights on the same batches; other seeds on others.",
+        "One repetition: all arms start from the same weights and see the same batches, which differ between seeds.",
         ("seed", "seeds"),
     ),
     "interval": Entry(
@@ -113,7 +113,7 @@ GLOSSARY: dict[str, Entry] = {
     ),
     "nc1": Entry(
         FEATURE_LABELS["nc1"],
-        "How far the features of a class lie apart, against how far the classes do; from 0, where a class is a point.",
+        "The spread of features within a class over the distance between classes; 0 where each class is a point.",
         (FEATURE_LABELS["nc1"], "NC1"),
     ),
     "nc2": Entry(

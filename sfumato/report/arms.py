@@ -1,6 +1,5 @@
 """What pages take of the arms of a run: names, colours, strengths, closed forms, and what each model makes of a row."""
 
-import itertools
 import math
 from collections.abc import Sequence
 
@@ -62,11 +61,14 @@ def line_names(run: Run) -> list[str]:
 
 
 def places(arms: Sequence[ArmSummary]) -> list[int]:
-    """The place of each arm's colour: 0, slate, for one-hot or the first of models trained elsewhere; else from 1."""
+    """The place of each arm's colour: 0, slate, is one-hot or the first of models trained elsewhere; 1 is smoothed."""
     trained_here = any(arm["eps"] is not None or "description" in arm for arm in arms)
     slate = [arm for arm in arms if arm["eps"] == 0 and "description" not in arm] if trained_here else arms[:1]
-    others = itertools.count(1)
-    return [0 if arm in slate[:1] else next(others) for arm in arms]
+
+    def place(arm: ArmSummary) -> tuple[bool, bool]:
+        return arm not in slate[:1], "smooth" not in arm["name"] and ("description" in arm or not arm["eps"])
+
+    return [sorted(arms, key=place).index(arm) + (not slate) for arm in arms]
 
 
 def finite(value: float) -> str:

@@ -1,8 +1,4 @@
-"""The numbers of a comparison as tables: plain data first, then text.
-
-A cell holds the number and its text, so that the terminal, the page and the tests show the same digits. Numbers below
-one lose their leading zero, negative ones get a real minus sign, and what does not apply is a dash.
-"""
+"""The numbers of a comparison as tables, whose cells hold a number and its text, alike in the terminal and on pages."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -84,11 +84,11 @@ def tiles(arms: Sequence[tuple[str, Any]], places: Sequence[int], plain: str = "
     )
     found = list[Tile]()
     for name, columns in wanted:
-        rows = list[tuple[int, Row]]()
-        for (title, arm), place in zip(arms, places, strict=True):
-            each = ["temperature" if end is None else f"{name}{end}" for end in columns.values()]
-            values = [(metric(arm, one)["mean"], shown(one)) for one in each]
-            rows.append((place, Row(title, tuple(Cell(show(value), value=value) for value, show in values))))
+        names = ["temperature" if end is None else f"{name}{end}" for end in columns.values()]
+        rows = [
+            (place, Row(title, tuple(Cell(shown(each)(metric(arm, each)["mean"])) for each in names)))
+            for (title, arm), place in zip(arms, places, strict=True)
+        ]
         words = SOFT_WORDS.get(name) if soft else None
         found.append(Tile(words or METRICS[name].label, tuple(columns), rows))
     return found
@@ -110,14 +110,15 @@ def difference_rows(summary: Summary, prefix: str = "") -> list[DifferenceRow]:
 
 def verdict_context(summary: Summary, top: Top, few: Sequence[str] = ()) -> dict[str, Any]:
     """What the pages of comparisons and of judgements show alike; ``few`` are warnings besides those of the summary."""
+    heading = [each["text"] for each in summary.get("warnings", []) if each["code"] == "order-reversed"]  # has it
     return {
         "top": top,
-        "warnings": [*unsaid_warnings(summary), *few],
+        "warnings": [*(text for text in unsaid_warnings(summary) if text not in heading), *few],
         "right": "agreement" if any("agreement" in arm["metrics"] for arm in summary["arms"]) else "accuracy",
         "tables": in_columns(four_columns(summary)),
         "places": places(summary["arms"]),
         "by_class": class_tables(summary),
         "differences": differences_table(summary),
-        "rest": summary["verdict"]["sentences"][1 + len(top.more) :],
+        "rest": [*heading, *summary["verdict"]["sentences"][1 + len(top.more) :]],
         "json": as_script(summary),
     }

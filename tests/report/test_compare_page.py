@@ -247,7 +247,8 @@ def odd(folder):
     env["temperatures"]["smoothed-0.05"][0]["at_bound"] = True
     env["data"] |= {"duplicates": 1200, "noise": {**NOISE, "replaced": {"train": 2010, "validation": 9}}}
     env["training"] |= {"early_stop": 5, "augment": ["flip"]}
-    warnings = [{"code": "imbalance", "column": None, "text": "The classes are uneven."}]
+    texts = {"imbalance": "The classes are uneven.", "order-reversed": "Temperature scaling reverses the order."}
+    warnings = [{"code": code, "column": None, "text": text} for code, text in texts.items()]
     columns = [{"name": "petal", "read_as": "number", "distinct": 43, "missing": 1, "note": "kept"}]
     edited(folder, "summary.json", warnings=warnings, columns=columns)
     return edited(folder, **env)

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from sfumato.report.arms import arm_title, torch_strength
+from sfumato.report.arms import arm_title, places, torch_strength
 from sfumato.report.tables import as_text, differences_table, four_columns, p_value
 
 
@@ -140,6 +140,27 @@ def test_a_title_says_what_a_strength_is_spread_over_where_it_is_not_all_classes
     assert heads.heads[-2:] == ("smoothed-0.2 (others)", "smoothed-0.2 (others), T=–")
     assert arm_title(arm("smoothed", 0.1, 1, 1, over="all")) == "smoothed 0.1"
     assert arm_title(arm("prior", 0.1, 1, 1, over=None)) == "prior"
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ("one-hot smoothed", [0, 1]),
+        ("smoothed one-hot", [1, 0]),
+        ("one-hot focal smoothed mixup", [0, 2, 1, 3]),
+        ("all-0.1 others-0.1", [1, 2]),
+        ("focal smoothed", [2, 1]),
+        ("baseline? mixup? smoothed?", [0, 2, 1]),  # models that were trained elsewhere
+    ],
+)
+def test_slate_is_one_hot_and_ochre_is_smoothed_whatever_the_order_of_the_arms(names, expected):
+    described, strengths = {"focal", "mixup"}, {"one-hot": 0.0}
+    arms = [
+        {"name": name.rstrip("?"), "eps": None if "?" in name else strengths.get(name, 0.1)}
+        | ({"description": {}} if name in described else {})
+        for name in names.split()
+    ]
+    assert places(arms) == expected
 
 
 def test_intervals_stand_in_the_cells():
