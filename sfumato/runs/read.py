@@ -333,14 +333,16 @@ def _contradiction(found: StoredEncoding) -> str:
     shape, width = inputs["shape"], inputs["width"]
     if width < 1 or min(shape, default=0) < 1:
         return f"rows of shape {shape} and width {width} hold nothing"
-    if features == "columns":
-        made = 0
+    if features in ("columns", "texts"):
+        made = len(found.get("terms", ()))
         for column in found.get("columns", ()):
             needed = ("levels",) if column["kind"] == "category" else ("median", "mean", "scale", "flagged", "seasons")
             if missing := next((key for key in needed if key not in column), None):
                 return f"column {column['name']!r} lacks {missing}"
             own = 1 + 2 * column.get("seasons", False) + column.get("flagged", False)
             made += len(column.get("levels", ())) + 2 if column["kind"] == "category" else own
+        if len(found.get("weights", ())) != len(found.get("terms", ())):
+            return "terms and weights are not as many"
         return f"the columns make {made} features, not {width}" if made != width else ""
     if features == "images":
         if len(shape) != 3 or inputs["kind"] != "image":
@@ -349,11 +351,9 @@ def _contradiction(found: StoredEncoding) -> str:
         return (
             f"images of {shape} are not squares of side {side}" if "side" in found and shape[:2] != [side] * 2 else ""
         )
-    lengths = {key: len(found.get(key, ())) for key in ("mean", "scale", "terms", "weights")}
+    lengths = {key: len(found.get(key, ())) for key in ("mean", "scale")}
     if features == "numbers" and not (
         math.prod(found.get("shape", ())) == width and {lengths["mean"], lengths["scale"]} in ({1}, {width})
     ):
         return f"shape, mean and scale do not fit {width} features"
-    if features == "texts" and {lengths["terms"], lengths["weights"]} != {width}:
-        return f"terms and weights do not fit {width} terms"
     return ""

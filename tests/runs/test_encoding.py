@@ -27,6 +27,9 @@ WHOLE = {
     "a date with seasons": of("columns", 5, columns=[DATE, NUMBER]),
     "images": of("images", 192, shape=[8, 8, 3], kind="image", side=8),
     "texts": of("texts", 2, kind="sparse", text_columns=["said"], terms=["a", "b"], weights=[1.0, 2.0]),
+    "texts and columns": of(
+        "texts", 8, kind="sparse", text_columns=["t"], terms=["a", "b"], weights=[1.0, 2.0], columns=[NUMBER, CATEGORY]
+    ),
     "tokens": of("tokens", 16, kind="tokens", text_columns=["said"], tokenizer="{}"),
 }  # fmt: skip
 
@@ -66,7 +69,7 @@ def without(key):
         ("images", lambda found: found["inputs"].update(shape=[64, 3]), "images have height, width and channels"),
         ("images", lambda found: found["inputs"].update(kind="dense"), "images have height, width and channels"),
         ("images", lambda found: found.update(side=7), r"images of \[8, 8, 3\] are not squares of side 7"),
-        ("texts", lambda found: found["weights"].pop(), "terms and weights do not fit 2 terms"),
+        ("texts", lambda found: found["weights"].pop(), "terms and weights are not as many"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_its_name(tmp_path, features, broken, said):

@@ -38,14 +38,18 @@ def assemble(frame: Frame, roles: Roles) -> Table:
         if "--label-probs" in why
     ]
     lines, warnings = _lines_of_roles(frame, assigned), list[DataWarning]()
+    used = roles.tokenizer is None
+    columns = _features(frame, assigned, notes, warnings, lines) if used and assigned.rest else None
     if assigned.texts:
-        columns = {frame.header[j]: frame.columns[j] for j in assigned.texts}
-        features: Features = Texts(joined_text(frame.file, columns), roles.tokenizer, tuple(columns))
-        if assigned.rest:
+        texts = {frame.header[j]: frame.columns[j] for j in assigned.texts}
+        features: Features = Texts(joined_text(frame.file, texts), roles.tokenizer, tuple(texts), columns)
+        if assigned.rest and not used:
             unused = listing([frame.header[j] for j in assigned.rest], 8)
-            notes.append(Note(code="columns-unused", text=f"With --text, other columns are not used: {unused}."))
+            text = f"A language model reads the texts alone; other columns are not used: {unused}."
+            warnings.append(DataWarning("columns-unused", None, text))
     else:
-        features = _features(frame, assigned, notes, warnings, lines)
+        assert columns is not None
+        features = columns
     labels, names, soft = _labels(frame, assigned, 3 if part is None else 1)
     if as_missing := [name for name in names if name.lower() in MISSING]:
         text = f"Taken for a class, and not for a missing label: {listing(as_missing, 8)}."
@@ -53,11 +57,11 @@ def assemble(frame: Frame, roles: Roles) -> Table:
     if assigned.target is not None:
         warnings += given.warn_of_classes(labels, names, frame.header[assigned.target])
     if part is None:
-        warnings += [warning for j in assigned.rest for warning in _parts_unused(frame, j, not assigned.texts)]
-    columns, own = tuple(lines[j] for j in range(len(frame.header))), None if group is None else group[0]
+        warnings += [warning for j in assigned.rest for warning in _parts_unused(frame, j, used)]
+    read, own = tuple(lines[j] for j in range(len(frame.header))), None if group is None else group[0]
     return Table(
         frame.name, frame.kind, features, labels, names, soft, weight, own, part, tuple(notes),
-        kept=assigned.keep, columns=columns, warnings=tuple(warnings), file=frame.file,
+        kept=assigned.keep, columns=read, warnings=tuple(warnings), file=frame.file,
     )  # fmt: skip
 
 
@@ -173,7 +177,7 @@ def _number(frame: Frame, j: int) -> np.ndarray:
 
 def _features(
     frame: Frame, assigned: Assigned, notes: list[Note], warnings: list[DataWarning], lines: dict[int, ColumnLine]
-) -> Features:
+) -> Numbers | Columns | None:
     """Numbers where every cell is one, columns of all kinds otherwise; what cannot be used is noted."""
     columns = {frame.header[j]: frame.columns[j] for j in assigned.rest}
     read = read_columns(columns, assigned.keep, comma=frame.comma)
@@ -186,7 +190,7 @@ def _features(
         raise DataError(f'{place}: column "{short(name)}" {fault.text}')
     unused = {name: each for name, each in read.items() if isinstance(each, Unused)}
     used = [each for each in read.values() if isinstance(each, Column)]
-    if not used:
+    if not used and not assigned.texts:
         name, why = next(iter(unused.items()))
         texts = [own for own, each in unused.items() if each.text]
         ids = [own for own, each in unused.items() if each.read_as == "id"]
@@ -222,6 +226,8 @@ def _features(
         for each in used
         if each.note and not each.code
     ]
+    if not used:
+        return None
     if all(each.kind == "number" and not each.missing.any() for each in used):
         values = np.ascontiguousarray(np.stack([each.values for each in used], axis=1), np.float64)
         names = tuple(each.name for each in used)
@@ -237,7 +243,7 @@ def _lines_of_roles(frame: Frame, assigned: Assigned) -> dict[int, ColumnLine]:
         roles[assigned.target] = "label"
     notes = dict.fromkeys(roles, "") | assigned.dropped
     if assigned.texts:
-        notes |= dict.fromkeys(assigned.rest, "left out: not used with --text")
+        notes |= dict.fromkeys(assigned.rest, "left out: a language model reads the texts alone")
     lines: dict[int, ColumnLine] = {}
     for j, note in notes.items():
         role = roles.get(j, "left out")

@@ -41,13 +41,14 @@ def encode_new(stored: StoredEncoding, x: Any) -> np.ndarray:
         paths = image_paths(x)
         return _images(stored, x) if paths is None else transform_images(stored, paths)
     frame = _frame(x)
-    if features in ("texts", "tokens"):
-        texts = _texts(stored, frame, x)
-        if features == "tokens":
-            return transform_tokens(texts, stored.get("tokenizer", ""))
-        encoded = transform_terms(texts, stored.get("terms", []), stored.get("weights", []))
-    else:
-        with np.errstate(all="ignore"):  # what is too large is refused below
+    texts = _texts(stored, frame, x) if features in ("texts", "tokens") else []
+    if features == "tokens":
+        return transform_tokens(texts, stored.get("tokenizer", ""))
+    with np.errstate(all="ignore"):  # what is too large is refused below
+        if features == "texts":
+            others = _columns(stored, frame, x) if stored.get("columns") else np.zeros((len(texts), 0), np.float32)
+            encoded = transform_terms(texts, stored.get("terms", []), stored.get("weights", []), others)
+        else:
             encoded = (_columns if features == "columns" else _numbers)(stored, frame, x)
     finite = np.isfinite(encoded).all(axis=1)
     if not finite.all():

@@ -17,6 +17,7 @@ from sfumato.lab.data.roles import Roles
 from sfumato.lab.data.sources import load
 from sfumato.lab.data.split import Split, order_by_content, rotated, split
 from sfumato.lab.data.table import PARTS, DataError, DataWarning, Encoder, Inputs, Table
+from sfumato.lab.data.text import Texts
 from sfumato.messages import Note
 from sfumato.text import nearest, plural
 
@@ -146,6 +147,7 @@ class Data:
         table, split = self.table, self.split
         counts = {p: np.bincount(self.labels(p), minlength=len(table.class_names)) for p in PARTS}
         features = table.features
+        others = features.others if isinstance(features, Texts) else features
         shape = features.shape if isinstance(features, Numbers) else self.inputs.shape
         return {
             "kind": table.kind,
@@ -159,7 +161,7 @@ class Data:
             "disagreeing": split.disagreeing,
             "shared_with_training": split.shared,
             "given_parts": list(split.given),
-            "missing": features.missing() if isinstance(features, Columns) else {},
+            "missing": others.missing() if isinstance(others, Columns) else {},
             "soft_labels": table.soft is not None,
             "weights": table.weight is not None,
             "groups": None if table.group is None else len(np.unique(table.group)),

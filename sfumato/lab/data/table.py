@@ -28,12 +28,12 @@ class Inputs:
     """The form of one row of an array for training.
 
     Dense rows are float32 numbers, images uint8 (height, width, channels) and tokens int64. Sparse rows are float32:
-    the numbers of the row's terms, then as many weights, filled up with 0.
+    the numbers of the row's terms and other features, then as many weights, filled up with 0.
     """
 
     kind: Literal["dense", "image", "sparse", "tokens"]
     shape: tuple[int, ...]  # of one row
-    width: int  # features as a linear layer counts them: numbers, pixels × channels, or terms of the vocabulary
+    width: int  # features as a linear layer counts them: numbers, pixels × channels, or terms and other features
     picture: tuple[int, ...] = ()  # how dense numbers form an image, such as (8, 8) or (3, 32, 32)
     mean: tuple[float, ...] = ()  # of images: per channel over the training rows
     scale: tuple[float, ...] = ()  # of images: the standard deviation per channel
@@ -52,7 +52,7 @@ class Inputs:
         if self.kind == "image":
             return f"images of {' × '.join(map(str, self.shape))}"
         if self.kind != "dense":
-            return f"{self.width:,} terms" if self.kind == "sparse" else f"up to {self.shape[0]:,} tokens"
+            return f"{self.width:,} sparse features" if self.kind == "sparse" else f"up to {self.shape[0]:,} tokens"
         form = f" ({' × '.join(map(str, self.picture))})" if len(self.picture) > 1 else ""
         return f"{self.width:,} feature{'' if self.width == 1 else 's'}{form}"
 

@@ -29,7 +29,7 @@ def test_a_column_counts_rows_where_each_number_is_one_more_than_the_one_above(v
         (Inputs.dense(64, (8, 8)), "64 features (8 × 8)"),
         (Inputs.dense(3072, (3, 32, 32)), "3,072 features (3 × 32 × 32)"),
         (Inputs("image", (64, 48, 3), 64 * 48 * 3), "images of 64 × 48 × 3"),
-        (Inputs("sparse", (20,), 12345), "12,345 terms"),
+        (Inputs("sparse", (20,), 12345), "12,345 sparse features"),
         (Inputs("tokens", (1024,), 30000), "up to 1,024 tokens"),
     ],
 )

@@ -5,13 +5,16 @@ import logging
 from dataclasses import replace
 
 import numpy as np
+import pandas
 import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from sfumato import messages
 from sfumato.lab.data import DataError, Roles, load, prepare
+from sfumato.lab.data.new_rows import encode_new
 from sfumato.lab.data.prepare import prepare_table
 from sfumato.lab.data.text import MAX_TERMS, Texts, transform_terms, transform_tokens
+from tests.lab.data import refused
 
 WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa"]
 
@@ -90,8 +93,40 @@ def test_new_texts_are_encoded_as_those_of_training(tmp_path):
     source, rows = write(tmp_path / "made.csv")
     data = prepare(source, Roles(text="words"))
     kept = data.encoder.learned
-    again = transform_terms(rows, kept["terms"], kept["weights"])
+    again = transform_terms(rows, kept["terms"], kept["weights"], np.zeros((len(rows), 0), np.float32))
     assert np.allclose(again, data.encoder.encode(np.arange(len(rows))), atol=1e-6)
+
+
+def test_other_columns_are_features_after_the_terms_in_training_and_for_new_rows(tmp_path):
+    source, rows = write(tmp_path / "made.csv")
+    rng = np.random.default_rng(1)
+    frame = pandas.read_csv(source).assign(
+        age=[None if i % 9 == 2 else value for i, value in enumerate(rng.normal(size=len(rows)).round(3))],
+        city=rng.choice(["Oslo", "Rome"], len(rows)),
+        seen=pandas.date_range("2020-01-01", periods=len(rows), freq="9D", tz="Europe/Berlin").astype(str),
+    )
+    frame.to_csv(source, index=False)
+    data = prepare(source, Roles(text="words"))
+    plain = frame.drop(columns="words")
+    plain.to_csv(tmp_path / "plain.csv", index=False)
+    others = load(str(tmp_path / "plain.csv")).features.fit(data.split.train, "made")
+    terms = data.inputs.width - others.inputs.width
+    assert terms == len(data.encoder.learned["terms"]) > 0
+    for part in ("train", "test"):
+        spread = dense(data.arrays(part)[0], data.inputs.width)
+        at = getattr(data.split, part)
+        oracle = TfidfVectorizer(sublinear_tf=True, strip_accents="unicode", min_df=2, max_features=MAX_TERMS)
+        oracle.fit([rows[i] for i in data.split.train])
+        assert np.allclose(spread[:, :terms], oracle.transform([rows[i] for i in at]).toarray(), atol=1e-6)
+        assert np.array_equal(spread[:, terms:], others.encode(at))
+    stored = data.encoder.stored()
+    new = encode_new(stored, frame.drop(columns="label"))
+    assert np.allclose(
+        dense(new, data.inputs.width), dense(data.encoder.encode(np.arange(len(rows))), data.inputs.width), atol=1e-6
+    )
+    assert encode_new(stored, frame.iloc[:1].to_dict("records")[0]).shape[0] == 1
+    assert 'has no column "age"' in refused(encode_new, stored, frame.drop(columns="age"))
+    assert refused(encode_new, stored, rows).startswith("the model reads columns by their names (")
 
 
 def test_a_column_without_words_is_refused_as_text(tmp_path):
