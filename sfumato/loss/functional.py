@@ -9,7 +9,7 @@ from torch.autograd import forward_ad
 from sfumato.arguments import Call, LossOptions, resolve, with_loss_options
 from sfumato.kernel import job
 from sfumato.loss import autograd, eager, flatten
-from sfumato.loss.reduce import RowWeights, reduce, weigh
+from sfumato.loss.reduce import RowWeights, checked_numbers, reduce, weigh
 from sfumato.targets import Target
 from sfumato.targets.checks import ArgumentError, readable
 from sfumato.targets.terms import AtLabel, Terms, along_classes
@@ -27,6 +27,8 @@ def cross_entropy(
     over: Over = "all",
     weight_on: str = "class",
     sample_weight: Tensor | None = None,
+    softcap: float | None = None,
+    z_loss: float = 0.0,
     out_dtype: torch.dtype | None = None,
     overwrite_logits: bool = False,
 ) -> Tensor:
@@ -53,6 +55,9 @@ def cross_entropy(
         weight_on: ``"class"`` multiplies each class's term, torch's rule, which moves the optimum to p ∝ w·q;
             ``"sample"`` multiplies each row's loss by its label's weight and leaves the optimum where it was.
         sample_weight: one number a row, (N, …); a row with 0 costs nothing, even at −log p = inf.
+        softcap: c where the logits are c·tanh(z/c).
+        z_loss: λ of a term λ·lse(z)² of each row, which keeps the logits' level near 0 (PaLM has 1e-4). It has the
+            weights of rows, and no class weights: its mean is over the rows that count.
         out_dtype: dtype of the result, by default that of the logits (float32 under autocast). In half precision it is
             the float32 value rounded once.
         overwrite_logits: permission to reuse the memory of the logits for their gradient, in backward. Refused for
@@ -74,7 +79,8 @@ def cross_entropy(
     >>> round(cross_entropy(logits, labels, label_smoothing=0.1, over="others").item(), 4)  # as the note
     0.4395
 
-    Source: the note, eq. 1 and 4. The definition is :func:`sfumato.reference.cross_entropy`.
+    Source: the note, eq. 1 and 4. The definition is :func:`sfumato.reference.cross_entropy`. The z-loss is that of
+    Chowdhery et al. 2022 (PaLM), section 5.
     """
     logits, call = resolve(
         input,
@@ -88,11 +94,20 @@ def cross_entropy(
         sample_weight=sample_weight,
         out_dtype=out_dtype,
     )
+    softcap, z_loss = checked_numbers(softcap, z_loss)
     training = torch.is_grad_enabled() and input.requires_grad and not torch.compiler.is_compiling()
     if overwrite_logits and training and (input.is_leaf or input._is_view()):  # pyright: ignore[reportPrivateUsage]
         what = "a leaf" if input.is_leaf else "a view"
         raise ArgumentError(f"overwrite_logits=True is refused: the logits are {what}, and others may still read them")
-    return path_loss(logits, call, overwrite=overwrite_logits).to(call.result_dtype)
+    if softcap:
+        logits = softcap * torch.tanh(logits.to(call.dtype) / softcap)
+    loss = path_loss(logits, call, overwrite=overwrite_logits and not z_loss)
+    if z_loss:
+        wide = eager.wide_type(logits, call)
+        squares = eager.counted(logits, call).to(wide).logsumexp(1) ** 2
+        of_rows = weigh(call, wide).factor
+        loss = loss + reduce(call, z_loss * squares, RowWeights(of_rows, of_rows)).to(call.dtype)
+    return loss.to(call.result_dtype)
 
 
 class LossParts(NamedTuple):

@@ -5,12 +5,23 @@ from torch import Tensor
 
 from sfumato.arguments import check_weight_on
 from sfumato.loss.functional import cross_entropy
-from sfumato.loss.linear.functional import HeadParts, checked_numbers, linear_cross_entropy
+from sfumato.loss.linear.functional import HeadParts, linear_cross_entropy
+from sfumato.loss.reduce import checked_numbers
 from sfumato.targets import Target
 from sfumato.targets.checks import check_over, check_reduction, check_strength
 from sfumato.theory import Over
 
-_OPTIONS = ("ignore_index", "reduction", "label_smoothing", "over", "weight_on", "out_dtype", "overwrite_logits")
+_OPTIONS = (
+    "ignore_index",
+    "reduction",
+    "label_smoothing",
+    "over",
+    "weight_on",
+    "softcap",
+    "z_loss",
+    "out_dtype",
+    "overwrite_logits",
+)
 _HEAD_OPTIONS = ("weight", "ignore_index", "reduction", "label_smoothing", "over", "softcap", "z_loss", "shift")
 
 
@@ -38,18 +49,20 @@ class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
         *,
         over: Over = "all",
         weight_on: str = "class",
+        softcap: float | None = None,
+        z_loss: float = 0.0,
         out_dtype: torch.dtype | None = None,
         overwrite_logits: bool = False,
     ) -> None:
         check_strength(label_smoothing)
         check_over(over)
         check_weight_on(weight_on)
+        checked_numbers(softcap, z_loss)
         super().__init__(weight, size_average, ignore_index, reduce, reduction, label_smoothing)
         check_reduction(self.reduction)  # which the two old arguments may have set
         self.over: Over = over
-        self.weight_on = weight_on
-        self.out_dtype = out_dtype
-        self.overwrite_logits = overwrite_logits
+        self.weight_on, self.softcap, self.z_loss = weight_on, softcap, z_loss
+        self.out_dtype, self.overwrite_logits = out_dtype, overwrite_logits
 
     def forward(self, input: Tensor, target: Tensor | Target, sample_weight: Tensor | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride] - it takes more than torch's
         """The loss of ``input`` against ``target``; shapes as of :func:`cross_entropy`."""
@@ -109,6 +122,7 @@ class LinearCrossEntropyLoss(torch.nn.Module):
         input: Tensor,
         target: Tensor | Target,
         *,
+        sample_weight: Tensor | None = None,
         num_items: int | Tensor | None = None,
         return_parts: bool = False,
     ) -> Tensor | HeadParts:
@@ -119,6 +133,7 @@ class LinearCrossEntropyLoss(torch.nn.Module):
             self.linear.weight,
             target,
             linear_bias=self.linear.bias,
+            sample_weight=sample_weight,
             num_items=num_items,
             return_parts=return_parts,
             **options,

@@ -83,6 +83,27 @@ def check_num_items(num_items: object, reduction: str) -> None:
         raise ArgumentError(f"num_items must be at least 0, got {float(num_items):g}")
 
 
+def checked_numbers(softcap: float | None, z_loss: float) -> tuple[float, float]:
+    """The cap and the strength of the z-loss, 0 where there is none; refused if they are out of range."""
+    for name, value in (("softcap", softcap), ("z_loss", z_loss)):
+        if isinstance(value, str):
+            raise TypeError(f"{name} must be a number, got {value!r}")
+    if softcap is not None and not 0 < softcap < float("inf"):
+        raise ArgumentError(f"softcap must be above 0 and finite, got {softcap:g}")
+    if not 0 <= z_loss < float("inf"):
+        raise ArgumentError(f"z_loss must be at least 0 and finite, got {z_loss:g}")
+    return softcap or 0.0, float(z_loss)
+
+
+def unweighed_share(call: Call, num_items: object = None) -> float | Tensor:
+    """What a row's penalty is multiplied by, so that its part of a mean is not divided by the sum of class weights."""
+    factor, mass = weigh(call, call.dtype)
+    if call.reduction != "mean" or num_items is not None or mass is None:
+        return 1.0
+    rows = weighed(call, torch.ones_like(mass), RowWeights(factor)).sum()
+    return torch.where(rows == 0, 1.0, mass.sum() / rows)
+
+
 def weighed(call: Call, each: Tensor, weights: RowWeights) -> Tensor:
     """Each row's loss times its weight, 0 where the row does not count."""
     if weights.factor is not None:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, distributed
 
 from sfumato.arguments import Call, LossOptions, with_loss_options
-from sfumato.loss.linear.functional import checked_layer, checked_numbers, logits_without_memory
+from sfumato.loss.linear.functional import checked_layer, logits_without_memory
 from sfumato.loss.linear.pieces import Head, HeadLoss, HeadPlan, measure
-from sfumato.loss.reduce import reduced
+from sfumato.loss.reduce import checked_numbers, reduced, unweighed_share
 from sfumato.loss.slices import SliceNumbers
 from sfumato.parallel.layout import Place, RankGroup, local_part, place_of
 from sfumato.parallel.rank import ClassRange, Request
@@ -83,7 +83,8 @@ def linear_cross_entropy(
 
     def plan_of(call: Call, classes: ClassRange) -> HeadPlan:
         own = classes.stop - classes.start
-        return HeadPlan.of(x, call, cap, strength)._replace(start=classes.start, own=own, added=ranks.added)
+        z_loss = strength and strength * unweighed_share(call, num_items)
+        return HeadPlan.of(x, call, cap, z_loss)._replace(start=classes.start, own=own, added=ranks.added)
 
     def find(call: Call, classes: ClassRange) -> SliceNumbers:
         return measure(Head(plan_of(call, classes), x, local, bias))[0]

@@ -16,7 +16,7 @@ LABELS = torch.tensor([0, 1, 2, 3, 2, 1])
 
 # Of each argument, a value that is not its default and changes the loss of LOGITS and LABELS.
 OF_TORCH = {"weight": WEIGHT, "ignore_index": 2, "reduction": "sum", "label_smoothing": 0.25}
-OF_SFUMATO = {"over": "others", "weight_on": "sample", "out_dtype": torch.float64}
+OF_SFUMATO = {"over": "others", "weight_on": "sample", "softcap": 3.0, "z_loss": 0.1, "out_dtype": torch.float64}
 
 
 def public(module: torch.nn.Module) -> set[str]:

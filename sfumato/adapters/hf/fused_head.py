@@ -19,6 +19,7 @@ from transformers.loss.loss_utils import ForCausalLMLoss
 from transformers.utils import ModelOutput
 
 from sfumato.loss.linear import HeadParts, linear_cross_entropy
+from sfumato.loss.reduce import checked_numbers
 from sfumato.targets.checks import ArgumentError, check_over, check_strength
 from sfumato.text import plural
 from sfumato.theory import Over
@@ -335,8 +336,6 @@ def fuse_head(
     """
     check_strength(label_smoothing)
     check_over(over)
-    if not 0 <= z_loss < float("inf"):
-        raise ArgumentError(f"z_loss must be at least 0 and finite, got {z_loss:g}")
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     _check_model(base)
     _checked_head(base)
@@ -350,8 +349,7 @@ def fuse_head(
         smooth_evaluation=smooth_evaluation,
         evaluation_logits=evaluation_logits,
     )
-    if how.softcap is not None and not 0 < how.softcap < float("inf"):
-        raise ArgumentError(f"softcap must be above 0 and finite, got {how.softcap:g}")
+    checked_numbers(how.softcap, how.z_loss)
     return FusedHead(base, how)
 
 

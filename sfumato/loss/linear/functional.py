@@ -10,7 +10,7 @@ from torch import Tensor
 from sfumato.arguments import resolve
 from sfumato.loss.functional import has_tangent
 from sfumato.loss.linear.pieces import Head, HeadLoss, HeadPlan, measure
-from sfumato.loss.reduce import check_num_items, reduced
+from sfumato.loss.reduce import check_num_items, checked_numbers, reduced, unweighed_share
 from sfumato.loss.slices import RowNumbers
 from sfumato.targets import Target
 from sfumato.targets.checks import ArgumentError, check_tensor
@@ -56,6 +56,7 @@ class HeadOptions(TypedDict, total=False):
 
     linear_bias: Tensor | None
     weight: Tensor | None
+    sample_weight: Tensor | None
     ignore_index: int
     reduction: str
     label_smoothing: float
@@ -93,6 +94,7 @@ def linear_cross_entropy(
     *,
     linear_bias: Tensor | None = None,
     weight: Tensor | None = None,
+    sample_weight: Tensor | None = None,
     ignore_index: int = -100,
     reduction: str = "mean",
     label_smoothing: float = 0.0,
@@ -119,11 +121,10 @@ def linear_cross_entropy(
             towards a prior, rows of a table, a teacher's stored largest, mixed. It gets no gradient.
         linear_bias: b, (V,).
         weight: w, one number a class, (V,), on each class's term as torch has it. It gets no gradient.
-        ignore_index, reduction, label_smoothing, over, out_dtype: as of :func:`sfumato.cross_entropy`.
-        softcap: c where the logits are c·tanh(z/c).
-        z_loss: λ of the term λ·lse², which keeps the logits' level near 0 (PaLM has 1e-4).
+        sample_weight, ignore_index, reduction, label_smoothing, over, softcap, z_loss, out_dtype: as of
+            :func:`sfumato.cross_entropy`.
         shift: whether the position t predicts t+1, along the last axis of the positions, as in causal language models:
-            the last input and the first target are left out.
+            the last input, the first target and its weight are left out.
         num_items: what a sum is divided by in place of the rows that count, where these are counted over micro-batches
             or ranks; with ``reduction="mean"`` only.
         return_parts: whether to give :class:`HeadParts`.
@@ -152,6 +153,7 @@ def linear_cross_entropy(
                 f"target of {tuple(input.shape[:-1])}, got {tuple(target.shape)}"
             )
         input, target = input[..., :-1, :], target[..., 1:]
+        sample_weight = None if sample_weight is None else sample_weight[..., 1:]
     options: dict[str, Any] = {"ignore_index": ignore_index, "reduction": reduction, "label_smoothing": label_smoothing}
     if isinstance(target, Tensor) and target.is_floating_point():
         raise ArgumentError(
@@ -160,15 +162,15 @@ def linear_cross_entropy(
             "largest of a teacher's, or sf.cross_entropy of the logits"
         )
     logits = logits_without_memory(input, linear_weight)
-    _, call = resolve(logits, target, weight, **options, over=over, out_dtype=out_dtype)
+    _, call = resolve(logits, target, weight, **options, over=over, sample_weight=sample_weight, out_dtype=out_dtype)
     check_sparse(call.target())
     check_constant(
-        call.tensors(),
+        call._replace(sample_weight=None).tensors(),
         "targets and class weights get no gradient: pass them detached, or use "
         "sf.cross_entropy(torch.nn.functional.linear(input, linear_weight, linear_bias), target)",
     )
     x = input.reshape(-1, input.shape[-1])
-    plan = HeadPlan.of(x, call, softcap, z_loss)
+    plan = HeadPlan.of(x, call, softcap, z_loss and z_loss * unweighed_share(call, num_items))
     labels = call.target().labels if return_parts else None
     labels = None if labels is None else plan.pick(labels.reshape(-1))
     numbers, sums = measure(Head(plan, x, linear_weight, linear_bias), labels, parts=return_parts)
@@ -229,18 +231,6 @@ def checked_layer(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tenso
                 "as torch.autocast does with types"
             )
     return x, weight, bias
-
-
-def checked_numbers(softcap: float | None, z_loss: float) -> tuple[float, float]:
-    """The cap and the strength of the z-loss, 0 where there is none; refused if they are out of range."""
-    for name, value in (("softcap", softcap), ("z_loss", z_loss)):
-        if isinstance(value, str):
-            raise TypeError(f"{name} must be a number, got {value!r}")
-    if softcap is not None and not 0 < softcap < float("inf"):
-        raise ArgumentError(f"softcap must be above 0 and finite, got {softcap:g}")
-    if not 0 <= z_loss < float("inf"):
-        raise ArgumentError(f"z_loss must be at least 0 and finite, got {z_loss:g}")
-    return softcap or 0.0, float(z_loss)
 
 
 def check_sparse(target: Target) -> None:

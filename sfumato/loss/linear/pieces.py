@@ -1,7 +1,8 @@
 """A linear layer and its loss as one differentiable step, piece by piece: some rows at some classes at a time.
 
 The first pass makes the logits of each piece and keeps a few numbers a row; the second makes them again and adds each
-piece's part to the gradients. Products are rounded to the type of the layer, sums of parts to that of the arithmetic.
+piece's part to the gradients. Logits and sums of parts are in the type of the arithmetic; the gradient of logits is
+rounded to the type of the layer before its products.
 """
 
 from collections.abc import Callable
@@ -30,13 +31,13 @@ class HeadPlan(NamedTuple):
     target: FlatTarget  # of the rows that count
     kept: Tensor | None  # (n,) which rows these are; None for all
     softcap: float  # c of c·tanh(z/c), or 0
-    z_loss: float  # λ of λ·lse², or 0
+    z_loss: float | Tensor  # λ of λ·lse², or 0
     start: int = 0  # the first class of the layer
     own: int | None = None  # how many rows of the weight are classes, where more of them are padding
     added: Callable[[Tensor], Tensor] | None = None  # the sum over the ranks that have the other classes
 
     @classmethod
-    def of(cls, x: Tensor, call: Call, softcap: float, z_loss: float) -> Self:
+    def of(cls, x: Tensor, call: Call, softcap: float, z_loss: float | Tensor) -> Self:
         """The plan of a whole layer, with the target of the rows that count."""
         flat = flatten(x, call._replace(given=call.target()))  # with labels that are checked
         assert flat is not None, "without dense arrays the kernel's form has a place for every term"
@@ -66,22 +67,43 @@ class Head:
         parts = -(-count // _ROWS)
         self.rows = [slice(count * i // parts, count * (i + 1) // parts) for i in range(parts)]
         longest = max((part.stop - part.start for part in self.rows), default=0)
-        fit = piece_bytes(self.x, plan.call) // (max(longest, 1) * self.x.element_size())
+        wide = plan.call.dtype
+        # In half precision rounded products, a widened weight, or a rounded gradient lie beside the logits.
+        of_each = wide.itemsize * (1 if wide == self.x.dtype else 2)
+        fit = piece_bytes(self.x, plan.call) // (max(longest, 1) * of_each)
         step = max(_MIN_CLASSES, fit // 64 * 64)
         self.classes = [slice(at, min(at + step, classes)) for at in range(0, classes, step)] if self.rows else []
-        self._memory = self.x.new_empty(longest * min(step, classes))
+        self._memory = self.x.new_empty(longest * min(step, classes), dtype=wide)
 
     def logits(self, rows: slice, classes: slice) -> Tensor:
-        """The logits of one piece, in memory that the next piece overwrites."""
+        """The logits of one piece in the type of the arithmetic, in memory that the next piece overwrites."""
         x, weight = self.x[rows], self.weight[classes]
         z = self._memory[: len(x) * len(weight)].view(len(x), len(weight))
-        if self.bias is None:
-            torch.mm(x, weight.t(), out=z)
-        else:
-            torch.addmm(self.bias[classes], x, weight.t(), out=z)
+        _multiply(x, weight.t(), z)
+        if self.bias is not None:
+            z += self.bias[classes]
         if self.plan.softcap:
             z.div_(self.plan.softcap).tanh_().mul_(self.plan.softcap)
         return z
+
+
+def _multiply(x: Tensor, y: Tensor, to: Tensor) -> None:
+    """Put x·y into ``to``, whose type may be wider: then no product of halves is rounded to half precision."""
+    if to.dtype != x.dtype and x.is_cuda and torch.version.cuda and hasattr(torch.ops.aten.mm, "dtype_out"):
+        torch.mm(x, y, out_dtype=to.dtype, out=to)
+    elif to.dtype != x.dtype and _has_fast_bfloat16(x):
+        # What rounding takes from a product is the product less the rounded one, before that is rounded in its turn:
+        # two such products have 16 bits, and take less time than one in float32.
+        rounded = x @ y
+        to.copy_(rounded).add_(torch.addmm(rounded, x, y, beta=-1))
+    else:
+        torch.mm(x.to(to.dtype), y.to(to.dtype), out=to)
+
+
+def _has_fast_bfloat16(x: Tensor) -> bool:
+    if x.dtype != torch.bfloat16 or x.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()  # pyright: ignore[reportPrivateUsage]
 
 
 def piece_bytes(x: Tensor, call: Call) -> int:
@@ -182,12 +204,13 @@ def gradients(
             z = head.logits(rows, classes)
             target, numbers = take_rows(plan.target, rows), whole.of(rows)
             slices.to_gradient(z, target, plan.call, numbers, z, start=start, factor=factor[rows], softcap=plan.softcap)
-            if of_x is not None:
-                of_x.add(z, head.weight[classes], rows)
-            if of_classes is not None:
-                of_classes.add(z.t(), head.x[rows])
             if of_bias is not None:
-                bias_sum += z.sum(0, dtype=wide)
+                bias_sum += z.sum(0)
+            rounded = z.to(head.x.dtype)
+            if of_x is not None:
+                of_x.add(rounded, head.weight[classes], rows)
+            if of_classes is not None:
+                of_classes.add(rounded.t(), head.x[rows])
         if of_classes is not None:
             of_classes.finished()
         if of_bias is not None:
@@ -231,7 +254,7 @@ class HeadLoss(torch.autograd.Function):
     ) -> Tensor:
         """From the numbers of this layer's classes and of all classes."""
         loss, whole = rows.loss.clone(), rows.whole(mine)
-        if plan.z_loss:
+        if isinstance(plan.z_loss, Tensor) or plan.z_loss:
             # The gradient of λ·lse² is 2λ·lse·p, which moves what the exponentials are multiplied by.
             lse = rows.top + rows.rest.log1p()
             more = 2 * plan.z_loss * lse

@@ -157,20 +157,66 @@ def test_the_loss_of_a_confident_row_keeps_its_digits():
     assert of_w[0].item() == pytest.approx(-40 * float(np.exp(-40.0)), rel=1e-6)
 
 
-@each_dtype
-@pytest.mark.parametrize(("softcap", "z_loss"), [(5.0, 0.0), (None, 0.3)])
-def test_a_soft_cap_and_a_z_loss_are_in_the_loss_and_in_the_gradients(dtype, softcap, z_loss):
-    layer = Layer(100, dtype)
-    options = {"label_smoothing": 0.1, "softcap": softcap, "z_loss": z_loss}
-    fused = layer.fused(layer.labels, out_dtype=torch.float64, **options)
-    exact = [each.detach().double().requires_grad_() for each in layer.leaves()]
-    z = F.linear(*exact)
+def written_out(z, labels, weight=None, sample_weight=None, *, reduction, softcap=None, z_loss=0.0, **options):
+    """The definition of capped logits, and λ·lse² of each row that counts, which class weights leave as it is."""
     z = z if softcap is None else softcap * torch.tanh(z / softcap)
-    squares = (z.logsumexp(1) ** 2)[layer.labels != -100]
-    wanted = sf.cross_entropy(z, layer.labels, label_smoothing=0.1) + z_loss * squares.mean()
-    assert relative(fused, wanted) <= NEAR[dtype]
-    for mine, theirs in zip(layer.gradients(fused), torch.autograd.grad(wanted, exact), strict=True):
-        assert relative(mine, theirs) <= 2 * NEAR[dtype]
+    loss = reference.cross_entropy(z, labels, weight, sample_weight=sample_weight, reduction=reduction, **options)
+    of_rows = (labels != -100) * (1.0 if sample_weight is None else sample_weight)
+    more = z_loss * z.logsumexp(1) ** 2 * of_rows
+    return loss + (more if reduction == "none" else more.sum() / (of_rows.sum() if reduction == "mean" else 1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("weights", ["", "classes", "rows", "classes, rows"])
+@pytest.mark.parametrize(("softcap", "z_loss"), [(5.0, 0.0), (None, 0.3), (9.0, 0.1)])
+def test_caps_z_losses_and_weights_are_in_both_losses_and_in_the_gradients(dtype, reduction, weights, softcap, z_loss):
+    layer = Layer(100, dtype)
+    options = {"label_smoothing": 0.1, "softcap": softcap, "z_loss": z_loss, "reduction": reduction}
+    if "classes" in weights:
+        options["weight"] = torch.linspace(0.25, 2, 100)
+    if "rows" in weights:
+        options["sample_weight"] = torch.arange(POSITIONS) % 3 / 2.0
+    exact = [each.detach().double().requires_grad_() for each in layer.leaves()]
+    wanted = written_out(F.linear(*exact), layer.labels, **options)
+    upstream = torch.linspace(0.5, 2, POSITIONS, dtype=torch.float64) if reduction == "none" else None
+    gradients = torch.autograd.grad(wanted, exact, upstream)
+    for loss in (layer.fused, lambda y, **o: sf.cross_entropy(F.linear(*layer.leaves()), y, **o)):
+        found = loss(layer.labels, out_dtype=torch.float64, **options)
+        assert relative(found, wanted) <= min(NEAR[dtype], 2e-6)
+        for mine, theirs in zip(layer.gradients(found, upstream), gradients, strict=True):
+            assert relative(mine, theirs) <= 2 * NEAR[dtype]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("softcap", [None, 20.0])
+@pytest.mark.parametrize("bias", [False, True])
+def test_half_inputs_have_the_loss_of_their_exact_logits(dtype, softcap, bias):
+    """The layer of Cut Cross-Entropy's own suite, whose bars, 1e-3 and 1e-2 a row, rounded logits do not keep to."""
+    generator = torch.Generator().manual_seed(0)
+    x = (torch.randn(252, 123, generator=generator) / 123**0.5).to(dtype)
+    weight = torch.randn(507, 123, generator=generator).to(dtype)
+    weight[:126] = x[:126]
+    of_bias = (0.01 * torch.randn(507, generator=generator)).to(dtype) if bias else None
+    labels = torch.randint(0, 507, (252,), generator=generator)
+    options = {"softcap": softcap, "reduction": "none"}
+    found = sf.linear_cross_entropy(x, weight, labels, linear_bias=of_bias, out_dtype=torch.float32, **options)
+    z = F.linear(x.double(), weight.double(), None if of_bias is None else of_bias.double())
+    near = 1e-6 if dtype == torch.float16 else 2**-17 * z.abs().max().item()  # the sum of two halves has 16 bits
+    torch.testing.assert_close(found.double(), written_out(z, labels, **options), rtol=1e-6, atol=near)
+
+
+def test_weights_of_rows_get_a_gradient_and_move_with_the_shift():
+    layer = Layer(70, torch.float64, rows=24)
+    x, labels = layer.x.detach().reshape(4, 6, FEATURES), layer.labels.reshape(4, 6)
+    weight = torch.linspace(0, 2, 24, dtype=torch.float64).reshape(4, 6).requires_grad_()
+    options = {"shift": True, "sample_weight": weight, "reduction": "sum"}
+    (found,) = torch.autograd.grad(sf.linear_cross_entropy(x, layer.weight, labels, **options), weight)
+    z = F.linear(x[:, :-1], layer.weight).movedim(-1, 1)
+    rows = F.cross_entropy(z, labels[:, 1:], reduction="none")
+    torch.testing.assert_close(found, F.pad(rows.detach(), (1, 0)), rtol=1e-12, atol=1e-12)
+    with pytest.raises(ValueError, match=r"sample_weight must be one number a row, \(4, 6\), got \(24,\)"):
+        sf.linear_cross_entropy(x, layer.weight, labels, sample_weight=weight.flatten())
 
 
 def test_positions_may_have_several_axes_and_a_shift():
