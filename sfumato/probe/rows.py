@@ -137,7 +137,12 @@ def read_rows(z: Tensor, g: Tensor, *, max_rows: int | None = None) -> ReadRows:
     fits_most = 2 * len(fits) > len(some) and np.percentile(fits, 90) < min(np.percentile(fits, 10) + 1e-2, 0.9)
     if fits_most and (rows.classes > 3 or (len(some) > 3 and _agree(twice))):  # any row of three classes has a line
         return _read(*_after_a_softmax(z, g), Form.TWO_SOFTMAXES, max_rows)
-    if rows.classes < 4 or np.median(rows.misfit[is_known]) < 1e-4:
+    if rows.classes < 4:
+        b = float(np.nanmedian(rows.eps[is_known]))
+        exact = np.median(rows.misfit[is_known]) < 1e-5 + 10 * float(np.median(rows.rounding(b)[is_known]))
+        rows.misfit[is_known] = np.where(exact and _agree(rows), rows.misfit[is_known], 1.0)
+        return rows
+    if np.median(rows.misfit[is_known]) < 1e-4:
         return rows
 
     def misfit(t: float) -> float:
@@ -155,8 +160,8 @@ def read_rows(z: Tensor, g: Tensor, *, max_rows: int | None = None) -> ReadRows:
 
 
 def _agree(rows: ReadRows) -> bool:
-    """Whether the strengths of the rows differ by no more than rounding."""
-    known = np.isfinite(rows.eps) & np.isfinite(rows.doubt)
+    """Whether the strengths of the rows that have a label differ by no more than rounding."""
+    known = np.isfinite(rows.eps) & np.isfinite(rows.doubt) & (rows.eps < 0.98)
     if not known.any():
         return True
     low, high = np.percentile(rows.eps[known], [10, 90])

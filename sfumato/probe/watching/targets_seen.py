@@ -183,7 +183,7 @@ def targets_seen(passes: list[ReadPass]) -> TargetsSeen | None:
         misfit=max(float(np.median(beyond)), 0.0) if plain.any() else 0.0,
         spread=_spread(eps[good], doubt[good], coarse),
         balanced=balanced,
-        form=live[0].form,
+        form=Counter(rows.form for rows in live).most_common(1)[0][0],
         divisor=live[0].divisor,
         flat=not known.any(),
         coarse=coarse,
