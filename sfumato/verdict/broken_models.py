@@ -66,7 +66,7 @@ class ModelFit:
 
     def same_scores(self, other: ModelFit) -> bool:
         """Whether both have the same logit gap in every row, as copies in another precision have."""
-        return len(self.gap) == len(other.gap) and np.allclose(self.gap, other.gap, 1e-5, 1e-5, equal_nan=True)
+        return len(self.gap) == len(other.gap) and np.allclose(self.gap, other.gap, 1e-6, 3e-6, equal_nan=True)
 
     def is_below(self, other: LabelFit) -> bool:
         """Whether this model fits worse than in another reading, by more than these rows show by chance."""
