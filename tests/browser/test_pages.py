@@ -225,7 +225,7 @@ def test_every_figure_has_a_name_and_a_size(view, page_name):
     for figure in figures:
         assert len(figure.get_attribute("aria-label")) > 30
         box = figure.bounding_box()
-        assert (box["width"] > 250, box["height"] > 60) == (True, True)
+        assert (box["width"] > 250, box["height"] > 50) == (True, True)
 
 
 def test_every_thumbnail_is_loaded_and_has_a_name(view):
