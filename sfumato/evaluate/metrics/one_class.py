@@ -16,7 +16,6 @@ from sfumato.evaluate.metrics.selective import later
 from sfumato.evaluate.scores.column_checks import Column
 from sfumato.evaluate.scores.per_row import Rows
 from sfumato.evaluate.scores.score_matrix import MANY
-from sfumato.evaluate.statistics.intervals import pseudo_values
 
 Part: TypeAlias = tuple[float, Column]
 """A value, and what each row adds to it, (N,)."""
@@ -46,15 +45,17 @@ def _both(rows: Rows, w: Column | None) -> tuple[Part | None, Part | None]:
     if rows.of_classes is None:
         return None, None
     if rows.of_classes.ranked is None or rows.of_classes.ranked[0] is not w:
-        sums, classes = np.zeros((2, len(rows) + 1)), 0
+        values, parts, classes = np.zeros(2), np.zeros((2, len(rows))), 0
         for own, score in _by_class(rows):
             held = own if w is None else own[w > 0]
             if held.any() and not held.all():
                 classes += 1
-                for total, (value, part) in zip(sums, _of_class(own, score, w), strict=True):
-                    total += np.append(part, value)
-        found = [(float(each[-1]), each[:-1]) for each in sums / classes] if classes else (None, None)
-        rows.of_classes.ranked = w, tuple(found)
+                values += _add_class(parts, own, -score, w)
+        means = zip(values, parts, strict=True)
+        rows.of_classes.ranked = (
+            w,
+            tuple((float(v / classes), part / classes) if classes else None for v, part in means),
+        )
     return rows.of_classes.ranked[1]
 
 
@@ -73,59 +74,59 @@ def _by_class(rows: Rows) -> Iterator[tuple[npt.NDArray[np.bool_], Column]]:
             yield rows.label == k, log_p[k] + rows.log_confidence
 
 
-def _of_class(own: npt.NDArray[np.bool_], score: Column, w: Column | None) -> tuple[Part, Part]:
-    _, group = np.unique(-score, return_inverse=True)  # rows of the highest score are group 0
-    one = np.ones(len(score)) if w is None else w
-    mass, found = (np.bincount(group, weights=each).astype(np.float64) for each in (one, one * own))
+def _add_class(parts: Column, own: npt.NDArray[np.bool_], place: Column, w: Column | None) -> Column:
+    """ROC-AUC and average precision of one class, (2,), where the best rows have the lowest ``place``.
+
+    What each row adds goes into ``parts``, (2, N). Rows of the class at one place make a group with all rows there, and
+    all rows between two such groups make another, since nothing changes between them: few groups if the class is rare.
+    """
+    n, order = len(place), np.argsort(place)
+    levels, level = np.unique(place[own], return_inverse=True)
+    edges = [np.searchsorted(place, levels, side=side, sorter=order) for side in ("left", "right")]
+    bounds = np.concatenate([[0], np.stack(edges, axis=1).ravel(), [n]])
+    sizes = np.diff(bounds)
+    mass = sizes.astype(np.float64) if w is None else np.diff(np.append(0.0, np.cumsum(w[order]))[bounds])
+    found = np.zeros(len(sizes))
+    found[1::2] = np.bincount(level, weights=None if w is None else w[own])
     answered, right = np.cumsum(mass), np.cumsum(found)
     total, positive = float(answered[-1]), float(right[-1])
     negative = total - positive
     below = (negative - (answered - right) + (mass - found) / 2) / negative
     above = (right - found / 2) / positive
     auc = float((found * below).sum() / positive)
-    counts = [int(np.count_nonzero(one * side)) for side in (own, ~own)]
+    counts = [int(np.count_nonzero(side if w is None else w[side])) for side in (own, ~own)]
     rows = sum(counts)
     own_raise, other_raise = (
-        total / side * (n / (n - 1) * (rows - 1) / rows if n > 1 else 1.0)
-        for side, n in zip((positive, negative), counts, strict=True)
+        total / side * (count / (count - 1) * (rows - 1) / rows if count > 1 else 1.0)
+        for side, count in zip((positive, negative), counts, strict=True)
     )
-    placed = np.where(own, (below[group] - auc) * own_raise, (above[group] - auc) * other_raise)
+    placed = auc + (below - auc) * own_raise, auc + (above - auc) * other_raise  # of rows of the class, and of others
 
     precision = right / np.where(answered > 0, answered, 1.0)  # rows of weight 0 may come first
     gain = found * precision
     ap = float(gain.sum() / positive)
-    if w is None:
-        part = pseudo_values(ap, _without_each(own, group, found, answered, right, gain, ap))
+    if w is None:  # without a row, thresholds below it lose it; without its only row a class is counted as it is
+        fewer = np.maximum(answered - 1, 1)
+        after, after_share = later(found * right / fewer), later(found / fewer)
+        without = [
+            (np.cumsum(gain) - gain + (found - x) * (right - x) / fewer + after - x * after_share)
+            / max(positive - x, 1)
+            for x in (1, 0)
+        ]
+        if positive == 1:
+            without[0] = np.full(len(mass), ap)
+        mean = (found @ without[0] + (mass - found) @ without[1]) / n
+        added = [ap - (n - 1) * (each - mean) for each in without]
     else:
         share = found / np.where(answered > 0, answered, 1.0)
-        slope = (
-            own * (precision + later(share) + share - ap)[group] - (later(share * precision) + share * precision)[group]
-        )
-        part = ap + total / positive * slope
-    return (auc, auc + placed), (ap, part)
-
-
-def _without_each(
-    own: npt.NDArray[np.bool_],
-    group: npt.NDArray[Any],
-    found: Column,
-    answered: Column,
-    right: Column,
-    gain: Column,
-    ap: float,
-) -> Column:
-    """The average precision without each row in turn, (N,): thresholds below that of the row lose it.
-
-    Without its only row a class would be left out; the precision is then counted as it is.
-    """
-    fewer = np.maximum(answered - 1, 1)
-    after, after_share = later(found * right / fewer), later(found / fewer)
-
-    def without(x: int) -> Column:
-        here = (found - x) * (right - x) / fewer
-        return (np.cumsum(gain) - gain + here + after - x * after_share) / max(right[-1] - x, 1)
-
-    return np.where(own, without(1)[group] if right[-1] > 1 else ap, without(0)[group])
+        lost = later(share * precision) + share * precision
+        added = [ap + total / positive * (x * (precision + later(share) + share - ap) - lost) for x in (1, 0)]
+    group = np.empty(n, dtype=np.int64)
+    group[order] = np.repeat(np.arange(len(sizes)), sizes)
+    for part, (of_class, of_others) in zip(parts, (placed, added), strict=True):
+        part += of_others.take(group)
+        part[own] += (of_class - of_others)[2 * level + 1]
+    return np.array([auc, ap])
 
 
 def rate_of(rate: Rate, label: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], k: int) -> Part | None:
