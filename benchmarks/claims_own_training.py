@@ -14,7 +14,7 @@ from scipy.optimize import brentq
 from torch import Tensor
 
 import sfumato as sf
-from sfumato.evaluate import evaluate, fit_temperature_small, logit_gap
+from sfumato.evaluate import evaluate, fit_temperature, logit_gap
 from sfumato.lab.models import Classifier
 
 STUDENT = 64  # width of the hidden layers; a teacher's is 256
@@ -36,7 +36,7 @@ def _accuracy(model: Classifier, rows: Rows) -> float:
 def _tested(model: Classifier, rows: Rows) -> dict[str, float]:
     """The numbers of one model: temperature by the validation rows, everything else on test rows, gap in training."""
     z, y = logits_of(model, rows.validation[0]).numpy(), rows.validation[1].numpy()
-    temperature = fit_temperature_small(logits=z, labels=y).value
+    temperature = fit_temperature(small=True, logits=z, labels=y).value
     z, y = logits_of(model, rows.test[0]).numpy(), rows.test[1].numpy()
     plain, scaled = evaluate(logits=z, labels=y), evaluate(logits=z / temperature, labels=y)
     return {

@@ -9,7 +9,8 @@ import torch
 from claims_data import ARMS, KINDS, Trained
 
 import sfumato as sf
-from sfumato.evaluate import eaurc, fit_temperature_small, nc1, per_row
+from sfumato.evaluate import fit_temperature, nc1, per_row
+from sfumato.evaluate.metrics.selective import RankedGroups
 from sfumato.lab.resume import finished
 
 SMOOTHED = "all:0.1"
@@ -123,7 +124,7 @@ def temperatures(trained: Trained) -> dict[str, Any]:
     return {
         kind: {
             name: [
-                fit_temperature_small(logits=part.logits, labels=part.labels).value
+                fit_temperature(small=True, logits=part.logits, labels=part.labels).value
                 for part in trained.parts(kind, arm, "validation")
             ]
             for name, arm in (("one_hot", "onehot"), ("smoothed", SMOOTHED))
@@ -148,4 +149,5 @@ def _two_rankings(logits: Any, labels: Any) -> tuple[float, float]:
     centred = z - z.mean(axis=1, keepdims=True)
     correct = z.argmax(axis=1) == labels
     plain = per_row(logits=logits, labels=labels).confidence
-    return eaurc(plain, correct), eaurc(centred.max(axis=1) / np.linalg.norm(centred, axis=1), correct)
+    by_norm = centred.max(axis=1) / np.linalg.norm(centred, axis=1)
+    return RankedGroups(plain, correct).eaurc(), RankedGroups(by_norm, correct).eaurc()

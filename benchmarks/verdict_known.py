@@ -93,7 +93,7 @@ def truth(each: Bank, rng: np.random.Generator) -> Truth:
         table: dict[str, list[Floats]] = {name: [] for name in HEADLINE}
         for model in range(BANK):
             one = stack[model : model + 1]
-            fitted = evaluate.fit_temperature_small(logits=one.logits(each.x)[0], labels=each.labels)
+            fitted = evaluate.fit_temperature(small=True, logits=one.logits(each.x)[0], labels=each.labels)
             for name, value in exact_metrics(one.logits(x)[0], posterior, fitted.value).items():
                 exact[name].append(value)
             logits = one.logits(x_few)[0]
@@ -102,8 +102,8 @@ def truth(each: Bank, rng: np.random.Generator) -> Truth:
             table["nll_after_temperature"].append(
                 evaluate.per_row(logits=logits, labels=y_few, temperature=fitted.value).nll
             )
-            without = RankedGroups(rows.score, rows.correct).eaurc_without_each()
-            table["eaurc"].append(evaluate.pseudo_values(evaluate.eaurc(rows.score, rows.correct), without))
+            ranked = RankedGroups(rows.score, rows.correct)
+            table["eaurc"].append(evaluate.pseudo_values(ranked.eaurc(), ranked.eaurc_without_each()))
         means.append({name: float(np.mean(values)) for name, values in exact.items()})
         tables.append({name: np.stack(values) for name, values in table.items()})
     return Truth(

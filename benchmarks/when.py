@@ -29,7 +29,7 @@ import numpy as np
 from data_sets import SETS, DataSet, Loaded, MissingError, Places, add_places
 from hardware import environment
 
-from sfumato.evaluate import fit_temperature_small
+from sfumato.evaluate import fit_temperature
 from sfumato.evaluate.metrics.registry import HEADLINE
 from sfumato.from_python.compare import options_of
 from sfumato.io.atomic import write_lines
@@ -143,7 +143,7 @@ def told_beforehand(ready: Prepared, folder: Path) -> dict[str, float]:
     parts = [load_part(folder, name, seed, "validation") for seed in range(SEEDS)]
     records = [record for task in ready.tasks(folder) if task.arm.name == name and (record := finished(task))]
     for record, part in zip(records, parts, strict=True):
-        temperature = fit_temperature_small(logits=part.logits, labels=part.labels).value
+        temperature = fit_temperature(small=True, logits=part.logits, labels=part.labels).value
         validation, training = rows_of(part), rows_of(load_part(folder, name, record["seed"], "train"))
         rows.append(
             {

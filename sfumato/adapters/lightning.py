@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sfumato.adapters._shared import save_parts
-from sfumato.evaluate import fit_temperature_small, logit_gap
+from sfumato.evaluate import fit_temperature, logit_gap
 from sfumato.extras import framework_imports
 from sfumato.loss import cross_entropy
 from sfumato.targets.checks import ArgumentError
@@ -82,7 +82,7 @@ class Watch(Callback):
         metrics = {
             "hard_nll": cross_entropy(logits.double(), labels).item(),
             "logit_gap": float(logit_gap(logits, labels).mean()),
-            "temperature": fit_temperature_small(logits=logits, labels=labels).value,
+            "temperature": fit_temperature(small=True, logits=logits, labels=labels).value,
         }
         self.history.append({"epoch": trainer.current_epoch, **metrics})
         pl_module.log_dict(metrics, sync_dist=trainer.world_size > 1)  # a mean of equal numbers, or Lightning warns

@@ -89,7 +89,7 @@ def evaluate(
         weights: one number a row, (N,), ≥ 0; a row of weight 2 counts as two rows.
 
     Returns:
-        :class:`Evaluation`. A fold without an error gets its T from :func:`sfumato.evaluate.fit_temperature_small`.
+        :class:`Evaluation`. A fold without an error gets the T of a ``small`` :func:`sfumato.evaluate.fit_temperature`.
         The arithmetic is float64. For 8 million logits or more, of at most 32 bits and at least 64 classes, the
         exponentials and their sums over classes are float32, which moves a mean by about 1e-7.
 

@@ -117,21 +117,16 @@ SOFT_LABELS = Evidence(
 def infer_smoothing(*, logits: Scores, labels: Labels, rows: RowKind) -> Smoothing | None:
     r"""The strength of label smoothing that a model was trained with, or None where these rows do not show one.
 
-    On training rows the estimate is the geometric mean of
-
-    .. math:: \frac{\sum_i (z_{iy} - E_{p_i}[z_i])}{\sum_i (z_{iy} - \bar z_i)} \quad\text{and}\quad
-              \operatorname{median}_i \frac{z_{iy} - E_{p_i}[z_i]}{z_{iy} - \bar z_i}
-
-    On held-out rows only the right ones are used. The estimate is the median of three: the mode of the same ratio, its
-    40 % quantile, and the ε of the mode of the gap. Held-out rows are fitted less well, so their interval is several
-    times as wide.
+    On training rows the estimate is the geometric mean of Σ (z_y − E_p z) / Σ (z_y − mean z) and of the median of this
+    ratio over single rows. Of held-out rows only the right ones are used, and the estimate is the median of three: the
+    mode of the ratio, its 40 % quantile, and the ε of the mode of the gap. These rows are fitted less well, so their
+    interval is several times as wide.
 
     ``rows`` is ``"train"`` if the model was trained on these rows, with these labels, and ``"heldout"`` if not. The
     other arguments and errors are those of :func:`sfumato.evaluate.per_row`.
 
-    The result is None where the gap varies between rows, or the wrong classes within a row, as much as without
-    smoothing. None does not say that the model was not smoothed: ``audit(…).evidence.answer`` tells ``"no sign"`` from
-    ``"cannot tell"``.
+    The result is None where the logits do not have the shape that smoothing leaves, defined in docs/audit.md. None does
+    not say that the model was not smoothed: ``audit(…).evidence.answer`` tells ``"no sign"`` from ``"cannot tell"``.
 
     >>> import numpy as np
     >>> y = np.arange(60) % 3

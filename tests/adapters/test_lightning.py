@@ -71,7 +71,7 @@ def test_what_is_logged_is_what_evaluate_says_of_the_validation_rows():
     logits = module(torch.tensor(X[400:])).detach()
     told = sf.evaluate.evaluate(logits=logits, labels=y[400:])
     found = {name: trainer.callback_metrics[name].item() for name in ("hard_nll", "logit_gap", "temperature")}
-    temperature = sf.evaluate.fit_temperature_small(logits=logits, labels=y[400:]).value
+    temperature = sf.evaluate.fit_temperature(small=True, logits=logits, labels=y[400:]).value
     gap = sf.evaluate.logit_gap(logits, y[400:]).mean()
     wanted = {"hard_nll": told.nll, "logit_gap": gap, "temperature": temperature}
     assert found == pytest.approx(wanted, rel=1e-6)

@@ -88,7 +88,7 @@ def test_the_letter_says_how_confidence_is_wrong_and_by_what_to_divide(temperatu
     assert "These rows cannot tell whether the model was trained with label smoothing." in text
     sure = "surer than it should be" if word == "OVER" else "less sure than it could be"
     assert text.startswith(f"The model is {sure}: on average it is ")
-    assert f". Divide its logits by {found[1]} before you use its probabilities" in text
+    assert f". Divide the logits by T = {found[1]} (" in text.partition("1. The model")[0]
     assert "val.npz: 3,000 rows of 6 classes, logits in float64; the largest score is shared in no row." in text
     assert "(--rows train if that is wrong)" in text
 
@@ -105,7 +105,7 @@ def test_a_smoothed_model_is_said_to_be_one_with_its_strength_and_no_teacher(her
     said = re.search(r"ε is ([\d.]+) over all classes .* or ([\d.]+) over the others", finding["text"])
     assert float(said[1]) == pytest.approx(0.1, rel=0.02)
     assert float(said[2]) == pytest.approx(0.09, rel=0.02)
-    assert "Do not use it as a teacher at raised temperature" in finding["advice"]
+    assert "to be worse teachers at a raised temperature" in finding["advice"]
 
 
 def test_confidence_that_ranks_nothing_is_found(here, capsys):

@@ -15,7 +15,9 @@ import numpy.typing as npt
 
 import sfumato.evaluate as ev
 from sfumato.evaluate.inferred_smoothing import judge
-from sfumato.evaluate.metrics.calibration import ece_without_each
+from sfumato.evaluate.metrics.calibration import SmoothError, ece_without_each
+from sfumato.evaluate.metrics.calibration import smoothed as smoothed_error
+from sfumato.evaluate.metrics.classwise import ClasswiseSums
 from sfumato.evaluate.metrics.compute import t95
 from sfumato.evaluate.metrics.registry import compute_metrics
 from sfumato.evaluate.metrics.selective import RankedGroups
@@ -199,42 +201,52 @@ def of_interval(shape: tuple[int, int], sds: tuple[float, float, float], **more:
     return told
 
 
+def ece_classwise(p: Array, labels: Array, bins: int = 15) -> float:
+    sums = ClasswiseSums(p.shape[1], bins)
+    sums.add(p, labels)
+    return sums.ece()
+
+
+def smoothed_ece(confidence: Any, right: Any, bandwidth: float | None = None, weights: Any = None) -> SmoothError:
+    return smoothed_error(np.asarray(confidence, float), np.asarray(right), weights, bandwidth)
+
+
 def of_functions(sample: dict[str, Array]) -> Any:
     """The pure functions with options that the metrics do not use."""
     rows, w = ev.per_row(logits=sample["logits"], labels=sample["labels"]), np.linspace(0.1, 2.0, len(sample["labels"]))
     c, right = rows.confidence, rows.correct
-    curve, table = ev.risk_coverage_curve(c, right), ev.reliability(c, right, bins=7)
-    ranked = RankedGroups(c, right)
+    table, ranked = ev.reliability(c, right, bins=7), RankedGroups(c, right)
     floor = ev.noise_floor(c, bins=7, resamples=200, seed=3)
     temperature = ev.fit_temperature(logits=sample["logits"], labels=sample["labels"])
-    small = ev.fit_temperature_small(logits=sample["logits"][:9], labels=sample["labels"][:9])
+    small = ev.fit_temperature(small=True, logits=sample["logits"][:9], labels=sample["labels"][:9])
     told: dict[str, Any] = {
         "ece": [ev.ece(c, right, bins=b, weights=v) for b in (1, 4, 15) for v in (None, w)],
         "ece jackknife": told_of_part(ece_without_each(c, right, 6)),
-        "equal mass": [ev.ece_equal_mass(c, right, bins=b, weights=v) for b in (1, 4, 15) for v in (None, w)],
-        "classwise": [ev.ece_classwise(softmax(sample["logits"]), sample["labels"], bins=b) for b in (1, 4)],
+        "equal mass": [ev.ece(c, right, bins=b, equal_mass=True, weights=v) for b in (1, 4, 15) for v in (None, w)],
+        "classwise": [ece_classwise(softmax(sample["logits"]), sample["labels"], bins=b) for b in (1, 4)],
         "reliability": [told_of_part(np.asarray(column, float)) for column in vars(table).values()],
         "floor": list(vars(floor).values()),
         "defaults": [
             ev.noise_floor(c).mean,
             ev.ece(c, right),
-            ev.ece_equal_mass(c, right),
+            ev.ece(c, right, equal_mass=True),
             len(ev.reliability(c, right).count),
         ],
         "wilson": [list(each) for each in ev.wilson(np.array([0.0, 0.3, 1.0]), np.array([5.0, 40.0, 7.5]))],
-        "signed gap": [ev.signed_gap(c, right, weights=v) for v in (None, w)],
-        "smooth": [ev.smooth_ece(c, right, **v).value for v in ({}, {"weights": w}, {"bandwidth": 0.07})],
-        "curve": [told_of_part(np.asarray(column, float)) for column in vars(curve).values()],
-        "risk at": [ev.risk_at_coverage(c, right, coverage=x) for x in (0.001, 0.3, 0.75, 1.0)],
-        "coverage at": [ev.coverage_at_risk(c, right, risk=x) for x in (0.0, 0.1, 0.3, 1.0)],
-        "areas": [f(c, right, weights=v) for f in (ev.aurc, ev.eaurc, ev.augrc) for v in (None, w)],
+        "smooth": [smoothed_ece(c, right, **v).value for v in ({}, {"weights": w}, {"bandwidth": 0.07})],
+        "curve": [
+            told_of_part(np.asarray(each, float)) for each in (ranked.place / len(c), ranked.errors / ranked.place)
+        ],
+        "risk at": [ranked.risk_at(x) for x in (0.001, 0.3, 0.75, 1.0)],
+        "coverage at": [ranked.coverage_at(x) for x in (0.0, 0.1, 0.3, 1.0)],
+        "areas": [getattr(RankedGroups(c, right, v), f)() for f in ("aurc", "eaurc", "augrc") for v in (None, w)],
         "jackknives": [told_of_part(each) for each in (ranked.aurc_without_each(), ranked.eaurc_without_each())],
         "temperature": [temperature.value, temperature.at_bound, small.value, small.at_bound],
         "temperature jackknife": told_of_part(
             jackknife(NllSlope(sample["logits"], sample["labels"]), temperature.value)
         ),
         "gap": told_of_part(ev.logit_gap(sample["logits"], sample["labels"])),
-        "norm": told_of_part(ev.logit_norm(sample["logits"])),
+        "norm": told_of_part(rows.norm),
     }
     return told
 

@@ -7,7 +7,9 @@ from scipy.special import log_softmax, softmax
 from sklearn import metrics
 
 import sfumato.evaluate as ev
+from sfumato.evaluate.metrics.selective import RankedGroups
 from sfumato.evaluate.metrics.temperature import NllSlope, fit, fit_without_each
+from tests.evaluate.samples import ece_classwise
 
 
 def sample(n=300, k=7, seed=0):
@@ -54,15 +56,16 @@ def test_ranking_and_calibration_are_those_of_the_columns():
     z, y = sample()
     found, p = ev.evaluate(logits=z, labels=y), softmax(z, axis=1)
     score, right = p.max(axis=1), p.argmax(axis=1) == y
-    assert found.aurc == pytest.approx(ev.aurc(score, right), abs=1e-12)
-    assert found.eaurc == pytest.approx(ev.eaurc(score, right), abs=1e-12)
-    assert found.augrc == pytest.approx(ev.augrc(score, right), abs=1e-12)
-    assert found.coverage_at_1_risk == ev.coverage_at_risk(score, right, 0.01)
-    assert found.coverage_at_5_risk == ev.coverage_at_risk(score, right, 0.05)
-    assert found.risk_at_80_coverage == pytest.approx(ev.risk_at_coverage(score, right, 0.8), abs=1e-12)
+    ranked = RankedGroups(score, right)
+    assert found.aurc == pytest.approx(ranked.aurc(), abs=1e-12)
+    assert found.eaurc == pytest.approx(ranked.eaurc(), abs=1e-12)
+    assert found.augrc == pytest.approx(ranked.augrc(), abs=1e-12)
+    assert found.coverage_at_1_risk == ranked.coverage_at(0.01)
+    assert found.coverage_at_5_risk == ranked.coverage_at(0.05)
+    assert found.risk_at_80_coverage == pytest.approx(ranked.risk_at(0.8), abs=1e-12)
     assert found.ece == pytest.approx(ev.ece(score, right), abs=1e-12)
-    assert found.ece_equal_mass == pytest.approx(ev.ece_equal_mass(score, right), abs=1e-12)
-    assert found.ece_classwise == pytest.approx(ev.ece_classwise(p, y), abs=1e-12)
+    assert found.ece_equal_mass == pytest.approx(ev.ece(score, right, equal_mass=True), abs=1e-12)
+    assert found.ece_classwise == pytest.approx(ece_classwise(p, y), abs=1e-12)
     assert found.ece_noise_low < found.ece_noise_floor < found.ece_noise_high
 
 
@@ -82,7 +85,7 @@ def test_numbers_after_temperature_use_temperatures_of_the_other_folds():
     assert found.brier_after_temperature == pytest.approx(((p - np.eye(7)[y]) ** 2).sum(axis=1).mean(), rel=1e-9)
     assert found.ece_after_temperature == pytest.approx(ev.ece(p.max(axis=1), right), abs=1e-9)
     assert found.signed_gap_after_temperature == pytest.approx(p.max(axis=1).mean() - right.mean(), abs=1e-9)
-    assert found.eaurc_after_temperature == pytest.approx(ev.eaurc(p.max(axis=1), right), abs=1e-9)
+    assert found.eaurc_after_temperature == pytest.approx(RankedGroups(p.max(axis=1), right).eaurc(), abs=1e-9)
     assert found.temperature == ev.fit_temperature(logits=z, labels=y).value
 
 

@@ -26,6 +26,8 @@ from scipy.special import log_softmax, softmax
 from sklearn import metrics
 
 import sfumato.evaluate as ev
+from sfumato.evaluate.metrics.selective import RankedGroups
+from tests.evaluate.samples import ece_classwise, smoothed_ece
 
 HERE = Path(__file__).parents[1] / "golden"
 FROZEN = json.loads((HERE / "oracles.json").read_text(encoding="utf-8"))
@@ -99,7 +101,9 @@ def test_two_classes_are_binned_by_the_larger_probability_and_not_by_that_of_cla
 @pytest.mark.parametrize("name", ["plain", "many"])
 def test_equal_mass_ece_is_netcals(name):
     _, confidence, correct = make_oracles.columns(name)
-    assert ev.ece_equal_mass(confidence, correct) == pytest.approx(FROZEN[name]["netcal"]["ece_equal_mass"], **CLOSE)
+    assert ev.ece(confidence, correct, equal_mass=True) == pytest.approx(
+        FROZEN[name]["netcal"]["ece_equal_mass"], **CLOSE
+    )
 
 
 @pytest.mark.slow  # torchmetrics takes seconds for its imports
@@ -139,23 +143,24 @@ def test_classwise_ece_is_the_mean_of_torchmetrics_binary_errors():
         ).item()
         for k in range(10)
     ]
-    assert ev.ece_classwise(p, y) == pytest.approx(np.mean(told), **CLOSE)
+    assert ece_classwise(p, y) == pytest.approx(np.mean(told), **CLOSE)
 
 
 @each
 def test_augrc_is_that_of_fd_shifts_and_of_scikit_learns_auroc(name):
     _, confidence, correct = make_oracles.columns(name)
-    assert ev.augrc(confidence, correct) == pytest.approx(FROZEN[name]["fd-shifts"]["augrc"], **CLOSE)
+    assert RankedGroups(confidence, correct).augrc() == pytest.approx(FROZEN[name]["fd-shifts"]["augrc"], **CLOSE)
     r = 1 - correct.mean()
     auroc = metrics.roc_auc_score(correct, confidence)
-    assert ev.augrc(confidence, correct) == pytest.approx(r * (1 - r) * (1 - auroc) + r * r / 2, **CLOSE)
+    assert RankedGroups(confidence, correct).augrc() == pytest.approx(r * (1 - r) * (1 - auroc) + r * r / 2, **CLOSE)
 
 
 @each
 def test_aurc_is_that_of_fd_shifts_once_its_trapezoid_is_undone(name):
     _, confidence, correct = make_oracles.columns(name)
-    risk = ev.risk_coverage_curve(confidence, correct).risk
-    trapezoid = ev.aurc(confidence, correct) - (risk[-1] - risk[0]) / (2 * len(risk))
+    groups = RankedGroups(confidence, correct)
+    risk = groups.errors / groups.place
+    trapezoid = groups.aurc() - (risk[-1] - risk[0]) / (2 * len(risk))
     assert trapezoid == pytest.approx(FROZEN[name]["fd-shifts"]["aurc"], **CLOSE)
 
 
@@ -165,10 +170,11 @@ def test_no_number_of_the_risk_curve_depends_on_the_order_of_rows_with_73_percen
     rng = np.random.default_rng(0)
     orders = [rng.permutation(len(correct)) for _ in range(3)] + [np.argsort(correct), np.argsort(~correct)]
     numbers = {
-        "aurc": ev.aurc, "eaurc": ev.eaurc, "augrc": ev.augrc,
-        "risk at 80 %": lambda s, c: ev.risk_at_coverage(s, c, 0.8),
-        "coverage at 5 %": lambda s, c: ev.coverage_at_risk(s, c, 0.05),
-        "curve": lambda s, c: ev.risk_coverage_curve(s, c).risk,
+        "aurc": lambda s, c: RankedGroups(s, c).aurc(), "eaurc": lambda s, c: RankedGroups(s, c).eaurc(),
+        "augrc": lambda s, c: RankedGroups(s, c).augrc(),
+        "risk at 80 %": lambda s, c: RankedGroups(s, c).risk_at(0.8),
+        "coverage at 5 %": lambda s, c: RankedGroups(s, c).coverage_at(0.05),
+        "curve": lambda s, c: RankedGroups(s, c).errors,
     }  # fmt: skip
     for name, number in numbers.items():
         truth = number(confidence, correct)
@@ -203,13 +209,13 @@ def test_smooth_ece_at_a_bandwidth_is_relplots_to_its_own_accuracy(name, sigma):
     _, confidence, correct = make_oracles.columns(name)
     told = FROZEN[name]["relplot"][f"smooth_ece_{sigma}"]
     # relplot divides by a sum of densities to which it adds 1e-4; ours is held to 1e-6 by the integral itself
-    assert ev.smooth_ece(confidence, correct, bandwidth=sigma).value == pytest.approx(told, abs=3e-4)
+    assert smoothed_ece(confidence, correct, bandwidth=sigma).value == pytest.approx(told, abs=3e-4)
 
 
 def test_relplot_counts_a_confidence_of_1_half():
     _, confidence, correct = make_oracles.columns("saturated")
     told = FROZEN["saturated"]["relplot"]["smooth_ece"]
     moved = np.where(confidence == 1, 1 - 1e-3, confidence)
-    own = ev.smooth_ece(confidence, correct).value
-    assert own == pytest.approx(ev.smooth_ece(moved, correct).value, abs=1e-3)
+    own = smoothed_ece(confidence, correct).value
+    assert own == pytest.approx(smoothed_ece(moved, correct).value, abs=1e-3)
     assert told - own > 0.01

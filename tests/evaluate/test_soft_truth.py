@@ -330,3 +330,36 @@ def test_a_metric_of_soft_labels_is_missing_for_hard_ones_and_says_what_it_needs
     assert ev.metric("kl", logits=z, label_counts=counts).value == ev.evaluate(logits=z, label_counts=counts).kl
     with pytest.raises(ValueError, match="have no kl: it needs label_probs or label_counts"):
         ev.metric("kl", logits=z, labels=counts.argmax(axis=1))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("risk", [0.2, 0.3, 0.35])
+def test_coverages_of_tied_rows_are_shares_of_the_rows_and_not_of_the_groups(weighted, risk):
+    rng = np.random.default_rng(8)
+    score, q = np.round(rng.random(200), 1), rng.binomial(5, 0.7, 200) / 5
+    q[score > 0.6] = 0.9
+    w = rng.integers(1, 4, 200).astype(float) if weighted else np.ones(200)
+    kept = [score >= t for t in np.unique(score)[::-1]]
+    mass, wrong = (np.array([each[k].sum() for k in kept]) for each in (w, w * (1 - q)))
+    low, high = ev.wilson(wrong / mass, mass)
+    groups = RankedGroups(score, q, w if weighted else None)
+    assert 0.1 < groups.coverage_at(risk) == pytest.approx(mass[wrong / mass <= risk].max() / w.sum())
+    ends = [mass[bound <= risk].max(initial=0) / w.sum() for bound in (high, low)]
+    assert groups.coverage_interval(risk) == pytest.approx(ends)
+    answered = 0.45 * w.sum()
+    errors = np.interp(answered, np.append(0, mass), np.append(0, wrong))
+    assert groups.risk_at(0.45) == pytest.approx(errors / answered)
+
+
+def test_the_curve_of_an_audit_ends_where_all_rows_are_answered():
+    z, counts = sample(n=400)
+    z = np.clip(np.round(z), 0, 1)  # so that many rows are equally sure
+    found = ev.audit(logits=z, label_counts=counts)
+    curve, rows = found.figures["risk"], ev.per_row(logits=z, labels=z.argmax(axis=1))
+    agreed = (counts / counts.sum(axis=1, keepdims=True))[np.arange(400), rows.predicted]
+    levels = np.unique(rows.score)[::-1]
+    assert len(levels) < 200
+    kept = [rows.score >= level for level in levels]
+    assert curve["coverage"] == pytest.approx([k.mean() for k in kept])
+    assert curve["risk"] == pytest.approx([1 - agreed[k].mean() for k in kept])
+    assert curve["best"][-1] == pytest.approx(1 - found.metrics["agreement"].value)

@@ -9,6 +9,7 @@ import sfumato.evaluate as ev
 from sfumato.evaluate.metrics.registry import compute_metrics
 from sfumato.evaluate.scores.measure import measure
 from sfumato.evaluate.scores.score_matrix import FOLDS, group_of, row_hash
+from tests.evaluate.samples import ece_classwise
 
 
 def sample(n=300, k=7, seed=0, rng=None):
@@ -136,9 +137,9 @@ def test_every_metric_is_defined_and_every_definition_measured():
 def test_the_interval_of_the_class_wise_error_leaves_out_each_tenth_of_the_rows_in_turn():
     z, y = sample(200)
     tenth = group_of(row_hash(z)) % 10
-    left = [ev.ece_classwise(softmax(z[tenth != g], axis=1), y[tenth != g]) for g in range(10)]
+    left = [ece_classwise(softmax(z[tenth != g], axis=1), y[tenth != g]) for g in range(10)]
     half = stats.t.ppf(0.975, 9) * np.sqrt(9 / 10 * np.square(left - np.mean(left)).sum())
     found = ev.metric("ece_classwise", logits=z, labels=y)
-    assert found.value == pytest.approx(ev.ece_classwise(softmax(z, axis=1), y), rel=1e-12)
+    assert found.value == pytest.approx(ece_classwise(softmax(z, axis=1), y), rel=1e-12)
     assert found.low == pytest.approx(max(found.value - half, 0), rel=1e-3)  # t to four digits
     assert found.high == pytest.approx(found.value + half, rel=1e-3)

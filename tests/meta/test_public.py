@@ -31,9 +31,6 @@ MATHEMATICS = (
 )
 """Modules whose public functions have an example, and a source for each formula."""
 
-DERIVED_HERE = ("fit_temperature_small", "signed_gap")
-"""Functions whose formulas were derived in this project, so there is no source to name."""
-
 
 def public_modules() -> list[str]:
     """Every module of the package whose path has no leading underscore in it."""
@@ -145,7 +142,7 @@ def test_every_formula_names_its_source():
         for name, value in mathematics().items()
         if inspect.isfunction(value) and ".. math::" in (value.__doc__ or "") and "Source:" not in value.__doc__
     ]
-    assert [name for name in lacking if name.rpartition(".")[2] not in DERIVED_HERE] == []
+    assert lacking == []
 
 
 def test_the_names_of_the_package_are_those_that_type_checkers_see():

@@ -12,6 +12,7 @@ from matplotlib.text import Text
 from sklearn.metrics import confusion_matrix
 
 from sfumato import evaluate
+from sfumato.evaluate.metrics.selective import RankedGroups
 from sfumato.report.charts import drawing
 from sfumato.report.charts.differences import plot_differences
 from sfumato.report.compare_page import FIGURES
@@ -133,7 +134,8 @@ def test_risk_is_the_error_rate_among_the_most_confident_rows(run, drawn):
         for seed in run.seeds:
             t = run.temperature(arm, seed) if scaled else 1.0
             rows = evaluate.per_row(logits=run.test[arm, seed].logits, labels=run.labels, temperature=t)
-            expected.append(evaluate.risk_coverage_curve(rows.score, rows.correct).risk[place - 1])
+            groups = RankedGroups(rows.score, rows.correct)
+            expected.append((groups.errors / groups.place)[place - 1])
         np.testing.assert_allclose(curve.risk, np.mean(expected, axis=0), rtol=1e-12, atol=1e-15)
     first = chart.numbers["curves"][0]
     wrong = np.mean([(run.test["one-hot", s].logits.argmax(1) != run.labels).mean() for s in run.seeds])

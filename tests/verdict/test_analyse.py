@@ -13,6 +13,7 @@ from sklearn.metrics import balanced_accuracy_score
 from sfumato import evaluate
 from sfumato.evaluate import Margins
 from sfumato.evaluate.metrics.registry import HEADLINE
+from sfumato.evaluate.metrics.selective import RankedGroups
 from sfumato.evaluate.metrics.temperature import HIGHEST, LOWEST
 from sfumato.verdict import analyse
 from sfumato.verdict.wording import finding as sentence
@@ -221,7 +222,7 @@ def test_an_arm_is_measured_on_test_rows_with_the_temperatures_of_validation_row
     for seed in (0, 1):
         z, y = saved[seed, "test"]
         validation, labels = saved[seed, "validation"]
-        t = evaluate.fit_temperature_small(logits=validation, labels=labels).value
+        t = evaluate.fit_temperature(small=True, logits=validation, labels=labels).value
         assert found.temperatures[seed].value == pytest.approx(t, rel=1e-9)
         assert found.metrics["temperature"].by_model[seed, 0] == pytest.approx(t, rel=1e-9)
         rows = np.arange(len(y))
@@ -237,7 +238,7 @@ def test_an_arm_is_measured_on_test_rows_with_the_temperatures_of_validation_row
             known = evaluate.ece(sure, right)
             assert found.metrics[f"ece{suffix}"].by_model[seed, 0] == pytest.approx(known, rel=1e-6)
             assert found.metrics[f"ece{suffix}"].values[seed].mean() == pytest.approx(known, abs=0.02)
-            known = evaluate.eaurc(np.log(sure), right)
+            known = RankedGroups(np.log(sure), right).eaurc()
             assert found.metrics[f"eaurc{suffix}"].by_model[seed, 0] == pytest.approx(known, rel=1e-6)
         assert found.metrics["accuracy"].values[seed].tolist() == (z.argmax(axis=1) == y).tolist()
         others = (z.sum(axis=1) - z[rows, y]) / 2

@@ -23,17 +23,11 @@ from sfumato.text import between, decimal, joined
 
 @dataclass(frozen=True)
 class PairedDifference(Interval):
-    """This model minus the other in one metric, with its 95 % interval.
+    """This model minus the other in one metric, with its 95 % interval; the rest is None outside headline metrics."""
 
-    Attributes:
-        finding: of a headline metric, as of :func:`~sfumato.evaluate.statistics.margins.finding_of`; else None.
-        margin: the largest difference that does not matter, in the metric's unit; None outside the headline metrics.
-        p_adjusted: adjusted for all headline tests; None outside them.
-    """
-
-    finding: FindingName | None = None
-    margin: float | None = None
-    p_adjusted: float | None = None
+    finding: FindingName | None = None  # as of sfumato.evaluate.statistics.margins.finding_of
+    margin: float | None = None  # the largest difference that does not matter, in the metric's unit
+    p_adjusted: float | None = None  # for all headline tests
 
 
 def paired_differences(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -278,24 +278,23 @@ def audit_run(folder: Path) -> list[dict[str, Any]]:
 
 
 def over_seeds(name: str, audits: Mapping[int, Audit]) -> dict[str, Any]:
-    """The audits of one arm, by seed, as one JSON object; what is not finite is None."""
-    seeds = sorted(audits)
-    results = [audits[seed] for seed in seeds]
-    shared = [metric for metric in results[0].metrics if all(metric in each.metrics for each in results)]
+    """The audits of one arm, by seed, as one JSON object; what is not finite is None, and so is the sd of one seed."""
+    results = [audits[seed] for seed in sorted(audits)]
+    metrics: dict[str, Any] = {}
+    for metric in results[0].metrics:
+        if all(metric in each.metrics for each in results):
+            values = [_finite(each.metrics[metric].value) for each in results]
+            known = [value for value in values if value is not None]
+            finite, several = len(known) == len(values), len(values) > 1
+            metrics[metric] = {
+                "mean": statistics.fmean(known) if finite else None,
+                "sd": statistics.stdev(known) if finite and several else None,
+                "values": values,
+            }
     return {
         "name": name,
-        "seeds": seeds,
-        "metrics": {metric: _mean_and_sd([each.metrics[metric].value for each in results]) for metric in shared},
+        "seeds": sorted(audits),
+        "metrics": metrics,
         "findings": dict(Counter(finding.code for each in results for finding in each.findings)),
         "smoothing_answers": dict(Counter(each.evidence.answer for each in results)),
-    }
-
-
-def _mean_and_sd(values: Sequence[float]) -> dict[str, Any]:
-    """Mean and standard deviation, with n − 1; the deviation of one seed is None."""
-    finite = bool(np.isfinite(values).all())
-    return {
-        "mean": statistics.fmean(values) if finite else None,
-        "sd": statistics.stdev(values) if finite and len(values) > 1 else None,
-        "values": [_finite(value) for value in values],
     }

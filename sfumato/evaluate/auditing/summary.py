@@ -14,18 +14,22 @@ from sfumato.evaluate.auditing.findings import (
     right_above_wrong,
     right_part,
     ruled_out,
-    temperature_effect,
 )
 from sfumato.evaluate.inferred_smoothing import RowKind
 from sfumato.evaluate.metrics.compute import MetricValue
 from sfumato.evaluate.scores.measure import Measured
 from sfumato.evaluate.scores.per_row import SoftRows
-from sfumato.text import decimal, factor, plural, share
+from sfumato.text import decimal, plural, share
 
 _SHOWN_BY_ENOUGH_ROWS = 0.05  # a difference of confidence and accuracy that rows should be able to show
 _UNEQUAL = 1.5  # how often the commonest class occurs, against a class on average, where classes are unequal
 _ALMOST_ALWAYS = 0.95  # the part of the rows in which a model that knows one class names it
 _BETTER_AT_COMMON_CLASSES = 0.1  # how far balanced accuracy is below accuracy where that is worth a sentence
+
+_SEEN_IN_TRAINING = (
+    "It was trained on these rows, so run the audit on rows that it has not seen before you change anything: "
+    "calibration on training rows says little about new ones."
+)
 
 
 def summary(
@@ -36,18 +40,35 @@ def summary(
     if "no-better-than-commonest" in by_code:
         sentences = _no_better_than_the_commonest(found, by_name)
     elif "infinite-loss" in by_code:
-        sentences = [_calls_impossible(found), by_code["infinite-loss"].advice]
-    elif right_part(by_name) == 1:
-        sentences = _all_right(found, kind)
-    elif by_code.keys() & {"over-confident", "under-confident"}:
+        label = "a class that annotators chose" if isinstance(found.rows, SoftRows) else "the label"
         sentences = [
-            _confidence(by_name, smoothed="smoothed" in by_code),
-            _what_to_do_about_confidence(found, by_name, kind),
+            f"The model's probabilities cannot be used as they are: in {len(ruled_out(found)):,} of "
+            f"{len(found.rows):,} rows it gives {label} probability 0, so it calls impossible what happens, and its "
+            "log loss is infinite.",
+            by_code["infinite-loss"].advice,
         ]
+    elif right_part(by_name) == 1:
+        trained = "it was trained on them, so run" if kind == "train" else "run"
+        sentences = [
+            f"The model is right in every one of these {plural(len(found.rows), 'row')}, so they cannot show whether "
+            "it is as sure as it should be.",
+            f"Do not change its probabilities by these rows: {trained} the audit on rows that it was not trained on "
+            "and in some of which it is wrong, since a temperature can only be fitted to such rows.",
+        ]
+    elif off := by_code.get("over-confident", by_code.get("under-confident")):
+        advice = _SEEN_IN_TRAINING if kind == "train" else off.advice
+        sentences = [_confidence(by_name, smoothed="smoothed" in by_code), advice]
     elif "miscalibrated" in by_code:
-        sentences = _uneven(by_name)
+        sentences = [
+            "The model is as sure as it should be on average, but too sure in some rows and not sure enough in others.",
+            by_code["miscalibrated"].advice,
+        ]
     elif "poor-ranking" in by_code:
-        sentences = _no_ranking(found, by_name)
+        sentences = [
+            "How sure the model is hardly shows where it is wrong: it is surer of a right answer than of a wrong one "
+            f"{share(right_above_wrong(found, by_name)[0])} of the time, and tossing a coin would give 50 %.",
+            by_code["poor-ranking"].advice,
+        ]
     else:
         sentences = _no_finding_about_probabilities(found, by_name, by_code)
     if "no-better-than-commonest" not in by_code:
@@ -103,25 +124,6 @@ def _no_better_than_the_commonest(found: Measured, by_name: Mapping[str, MetricV
     ]
 
 
-def _calls_impossible(found: Measured) -> str:
-    label = "a class that annotators chose" if isinstance(found.rows, SoftRows) else "the label"
-    rows = f"{len(ruled_out(found)):,} of {len(found.rows):,} rows"
-    return (
-        f"The model's probabilities cannot be used as they are: in {rows} it gives {label} probability 0, so it calls "
-        "impossible what happens, and its log loss is infinite."
-    )
-
-
-def _all_right(found: Measured, kind: RowKind) -> list[str]:
-    trained = "it was trained on them, so run" if kind == "train" else "run"
-    return [
-        f"The model is right in every one of these {plural(len(found.rows), 'row')}, so they cannot show whether it is "
-        "as sure as it should be.",
-        f"Do not change its probabilities by these rows: {trained} the audit on rows that it was not trained on and in "
-        "some of which it is wrong, since a temperature can only be fitted to such rows.",
-    ]
-
-
 def _says_and_is(by_name: Mapping[str, MetricValue]) -> str:
     sure = by_name["signed_gap"].value + right_part(by_name)
     return f"on average it is {share(sure)} sure, and it {is_right(by_name)}"
@@ -134,59 +136,15 @@ def _confidence(by_name: Mapping[str, MetricValue], *, smoothed: bool) -> str:
     return f"The model is less sure than it could be{why}: {_says_and_is(by_name)}."
 
 
-def _what_to_do_about_confidence(found: Measured, by_name: Mapping[str, MetricValue], kind: RowKind) -> str:
-    if kind == "train":
-        return (
-            "It was trained on these rows, so run the audit on rows that it has not seen before you change anything: "
-            "calibration on training rows says little about new ones."
-        )
-    effect = temperature_effect(found, by_name)
-    if effect == "helps":
-        ece, after = by_name["ece"].value, by_name["ece_after_temperature"].value
-        return (
-            f"Divide its logits by {factor(by_name['temperature'].value)} before you use its probabilities: on rows "
-            f"that this temperature was not fitted to, the log loss (NLL) goes from {decimal(by_name['nll'].value)} to "
-            f"{decimal(by_name['nll_after_temperature'].value)} and the calibration error (ECE) from {decimal(ece)} to "
-            f"{decimal(after)}."
-        )
-    use = "Do not use its probabilities as they are: recalibrate them on held-out rows"
-    if found.logits_lost:
-        return f"{use}, or run the audit on logits or unrounded probabilities, which then names a temperature."
-    more = {
-        "raises the ECE": "one temperature lowers the log loss (NLL) but raises the calibration error (ECE)",
-        "does not help": "one temperature does not lower the log loss (NLL) reliably",
-        "unknown": "no temperature could be fitted to these rows",
-    }[effect]
-    return f"{use} with a method such as isotonic regression, since {more}."
-
-
-def _uneven(by_name: Mapping[str, MetricValue]) -> list[str]:
-    ece, floor = by_name["ece"].value, by_name["ece_noise_floor"].value
-    return [
-        "The model is as sure as it should be on average, but too sure in some rows and not sure enough in others.",
-        "Look at the reliability diagram of the page before you set a threshold, or recalibrate on held-out rows by "
-        f"isotonic regression: the calibration error (ECE) is {decimal(ece)}, and chance alone would show "
-        f"{decimal(floor)}.",
-    ]
-
-
-def _no_ranking(found: Measured, by_name: Mapping[str, MetricValue]) -> list[str]:
-    auroc, _, _ = right_above_wrong(found, by_name)
-    return [
-        "How sure the model is hardly shows where it is wrong: it is surer of a right answer than of a wrong one "
-        f"{share(auroc)} of the time, and tossing a coin would give 50 %.",
-        "Do not sort or reject rows by its confidence: the ranking of mistakes (E-AURC) is poor, and no temperature "
-        "changes that.",
-    ]
-
-
 def _no_finding_about_probabilities(
     found: Measured, by_name: Mapping[str, MetricValue], by_code: Mapping[str, Finding]
 ) -> list[str]:
     gap, n = by_name["signed_gap"], len(found.rows)
     half = (gap.high - gap.low) / 2
     if not half <= _SHOWN_BY_ENOUGH_ROWS:
-        wanted = _two_digits(n * (half / _SHOWN_BY_ENOUGH_ROWS) ** 2) if half > 0 else 100
+        count = n * (half / _SHOWN_BY_ENOUGH_ROWS) ** 2 if half > 0 else 100
+        unit = 10 ** max(int(np.log10(count)) - 1, 0)  # the count is rounded up to two digits
+        wanted = int(np.ceil(count / unit)) * unit
         return [
             f"{plural(n, 'row')} {'is' if n == 1 else 'are'} too few to say whether the model's probabilities can be "
             f"trusted: {_says_and_is(by_name)}, and on other rows the difference could lie anywhere between "
@@ -198,8 +156,8 @@ def _no_finding_about_probabilities(
     if "smoothed" in by_code:
         return [
             f"{stands[:-1]}, but its logits have the shape that training with softened labels leaves.",
-            "Do not use it to teach another model: its probabilities say little of which classes are alike, as the "
-            "finding below explains.",
+            "They say little of which classes are alike, so a model trained with one-hot targets may be a better "
+            "teacher of another model.",
         ]
     if "tied-scores" in by_code:
         return [stands, by_code["tied-scores"].advice]
@@ -215,9 +173,3 @@ def _no_finding_about_probabilities(
 
 def _points(value: float) -> str:
     return f"{100 * value:+.1f}".replace("-", "−")
-
-
-def _two_digits(count: float) -> int:
-    """A count, rounded up to two digits."""
-    unit = 10 ** max(int(np.floor(np.log10(count))) - 1, 0)
-    return int(np.ceil(count / unit)) * unit

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.evaluate.scores.column_checks import Column, check_bins, check_confidence, check_rows, check_weights, mean
+from sfumato.evaluate.scores.column_checks import Column, check_bins, check_confidence, check_rows, check_weights
 
 _DRAWS = 1 << 20  # uniforms that are drawn at a time for the noise floor: 8 MB
 # The sum of a bin's redrawn labels is drawn as a normal where its variance is so large that the skewness is below 0.03,
@@ -69,7 +69,7 @@ def ece(
     equal_mass: bool = False,
     weights: npt.ArrayLike | None = None,
 ) -> float:
-    r"""Expected calibration error with equal-width bins.
+    r"""Expected calibration error.
 
     .. math:: \mathrm{ECE} = \frac{1}{\sum_i w_i}
               \sum_{b} \Bigl| \sum_{i \in b} w_i (\text{confidence}_i - \text{correct}_i) \Bigr|
@@ -78,11 +78,12 @@ def ece(
         confidence: largest probabilities, (N,), in [0, 1].
         correct: whether the row is right, (N,) bool.
         bins: number of bins, (lower, upper] of width 1/bins; the first also holds 0.
-        equal_mass: whether to use bins of equal counts, as :func:`ece_equal_mass` does.
+        equal_mass: whether to cut the sorted rows into bins of equal weight in place of equal width. Rows of equal
+            confidence share the accuracy of their group, so that the order of rows does not matter.
         weights: :math:`w`, one number a row, (N,), ≥ 0; a row of weight 2 counts as two rows.
 
     Returns:
-        The error, from 0 to 1. It has no sign, which :func:`signed_gap` has, and even a perfectly calibrated model
+        The error, from 0 to 1. It has no sign, which the metric "signed_gap" has, and even a perfectly calibrated model
         has an error above 0, which :func:`noise_floor` gives.
 
     Raises:
@@ -91,32 +92,15 @@ def ece(
     >>> round(ece([0.9, 0.9, 0.6, 0.6], [True, False, True, True]), 4)
     0.4
 
-    Source: Naeini et al. 2015; Guo et al. 2017, arXiv 1706.04599.
+    Source: Naeini et al. 2015; Guo et al. 2017, arXiv 1706.04599; equal counts, of lower bias, in Roelofs et al. 2022,
+    arXiv 2012.08668.
     """
-    if equal_mass:
-        return ece_equal_mass(confidence, correct, bins=bins, weights=weights)
-    return binned(*check_rows(confidence, correct, weights), check_bins(bins))[0]
+    measure = equal_bins if equal_mass else binned
+    return measure(*check_rows(confidence, correct, weights), check_bins(bins))[0]
 
 
-def ece_equal_mass(
-    confidence: npt.ArrayLike, correct: npt.ArrayLike, *, bins: int = 15, weights: npt.ArrayLike | None = None
-) -> float:
-    r"""Expected calibration error with bins of equal counts ("adaptive").
-
-    The formula, arguments and errors are those of :func:`ece`. The sorted rows are cut into ``bins`` runs whose
-    lengths differ by one at most, the longer ones first. Rows of equal confidence share the accuracy of their group,
-    so the order of rows does not matter. With weights, all runs have the same weight, and a cut may divide a row.
-
-    >>> round(ece_equal_mass([0.6, 0.7, 0.8, 0.9], [True, False, True, True], bins=2), 4)
-    0.15
-
-    Source: Nguyen and O'Connor 2015; lower bias than equal widths in Roelofs et al. 2022, arXiv 2012.08668.
-    """
-    return equal_mass(*check_rows(confidence, correct, weights), check_bins(bins))[0]
-
-
-def equal_mass(values: Column, right: npt.NDArray[Any], w: Column | None, bins: int) -> tuple[float, Column]:
-    """:func:`ece_equal_mass` of checked columns, and what each row adds to it, (N,), if the cuts stay as they are."""
+def equal_bins(values: Column, right: npt.NDArray[Any], w: Column | None, bins: int) -> tuple[float, Column]:
+    """:func:`ece` in bins of equal mass, and what each row adds to it, (N,), if the cuts stay as they are."""
     one = np.ones(len(right)) if w is None else w
     # as in a ranking, sums of whole numbers are the same in any order of equal values
     order = np.argsort(values, kind=None if w is None and right.dtype == np.bool_ else "stable")
@@ -284,22 +268,6 @@ def wilson(rate: Column | float, n: Column | float) -> tuple[Column, Column]:
     return np.clip(centre - half, 0.0, 1.0), np.clip(centre + half, 0.0, 1.0)
 
 
-def signed_gap(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, weights: npt.ArrayLike | None = None) -> float:
-    r"""Mean confidence less accuracy: positive when over-confident, negative when under-confident.
-
-    .. math:: \frac{1}{N} \sum_i (\text{confidence}_i - \text{correct}_i)
-
-    The arguments and errors are those of :func:`ece`. The gap lies in −1 to 1, and its size is at most the ECE.
-
-    >>> signed_gap([0.75, 0.75], [True, True])
-    -0.25
-
-    Source: the ECE without its absolute values, which hide the sign that smoothing typically changes.
-    """
-    values, right, w = check_rows(confidence, correct, weights)
-    return mean(values - right, w)
-
-
 def _bin_of(confidence: Column, bins: int) -> npt.NDArray[np.intp]:
     edges = np.linspace(0.0, 1.0, bins + 1)
     return np.maximum(np.searchsorted(edges, confidence, side="left") - 1, 0)
@@ -322,36 +290,18 @@ def ece_without_each(values: Column, right: npt.NDArray[Any], bins: int) -> Colu
     return (np.abs(sums).sum() - np.abs(sums)[bin_] + np.abs(sums[bin_] - gap)) / (len(right) - 1)
 
 
-def smooth_ece(
-    confidence: npt.ArrayLike,
-    correct: npt.ArrayLike,
-    *,
-    bandwidth: float | None = None,
-    weights: npt.ArrayLike | None = None,
-) -> SmoothError:
-    r"""Smooth calibration error (smECE): in place of bins, a Gaussian kernel whose width the error itself decides.
+def smoothed(values: Column, right: npt.NDArray[Any], w: Column | None, bandwidth: float | None = None) -> SmoothError:
+    r"""Smooth calibration error (smECE) of checked columns: in place of bins, a Gaussian kernel.
 
     .. math:: \mathrm{smECE}_\sigma = \int_0^1 \Bigl| \frac{1}{\sum_i w_i}
-              \sum_i w_i (\text{confidence}_i - \text{correct}_i)\, K_\sigma(t, \text{confidence}_i) \Bigr| dt,
-              \qquad \mathrm{smECE} = \mathrm{smECE}_{\sigma^*} \text{ where } \mathrm{smECE}_{\sigma^*} = \sigma^*
+              \sum_i w_i (\text{confidence}_i - \text{right}_i)\, K_\sigma(t, \text{confidence}_i) \Bigr| dt
 
-    Each residual is divided between its two nearest points of a grid of 4096 cells, so that no bin has an edge. The
-    kernel is reflected at 0 and 1, which makes the convolution a product of cosine series.
-
-    ``bandwidth`` is a fixed :math:`\sigma`, above 0; by default the error decides it. An error below the narrowest
-    kernel, 2/4096, is taken at that kernel. The other arguments and errors are those of :func:`sfumato.evaluate.ece`.
-
-    >>> found = smooth_ece([0.9] * 10, [True] * 5 + [False] * 5)
-    >>> round(found.value, 3), round(found.bandwidth, 3)
-    (0.4, 0.4)
+    The error itself decides the width, smECE_σ = σ, unless a ``bandwidth`` does; an error below the narrowest kernel,
+    2/4096, is taken at that kernel. Each residual is divided between its two nearest points of a grid of 4096 cells, so
+    that no bin has an edge. The kernel is reflected at 0 and 1, which makes the convolution a product of cosine series.
 
     Source: Błasiok and Nakkiran 2023, arXiv 2309.12236, definitions 7 to 9 and lemma 8.
     """
-    return smoothed(*check_rows(confidence, correct, weights), bandwidth)
-
-
-def smoothed(values: Column, right: npt.NDArray[Any], w: Column | None, bandwidth: float | None = None) -> SmoothError:
-    """:func:`smooth_ece` of checked columns, where ``right`` is from 0 to 1 if labels are soft."""
     if bandwidth is not None and not 0 < bandwidth < np.inf:
         raise ValueError(f"bandwidth must be positive, got {bandwidth}")
     residual = values - right

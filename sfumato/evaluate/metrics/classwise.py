@@ -7,8 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.evaluate.scores.column_checks import Column, check_bins, check_weights
-from sfumato.evaluate.scores.score_matrix import Labels, ScoreMatrix, Scores, check_labels
+from sfumato.evaluate.scores.column_checks import Column, check_bins
 
 SumsOfBlock: TypeAlias = tuple[
     Column, npt.NDArray[np.int64], npt.NDArray[np.int64], Column, npt.NDArray[np.bool_], Column
@@ -17,39 +16,17 @@ SumsOfBlock: TypeAlias = tuple[
 _MAX_SUMS = 1 << 22  # sums that are kept at most, 32 MB: more classes leave fewer groups
 
 
-def ece_classwise(probs: Scores, labels: Labels, *, bins: int = 15, weights: npt.ArrayLike | None = None) -> float:
-    r"""Class-wise calibration error: the binned error of every class's probability, averaged over classes.
-
-    .. math:: \frac{1}{K \sum_i w_i} \sum_{k} \sum_{b} \Bigl| \sum_{i:\, p_{ik} \in b} w_i (p_{ik} - 1[y_i = k]) \Bigr|
-
-    ``probs`` and ``labels`` are those of :func:`sfumato.evaluate.per_row`, ``bins`` and ``weights`` those of
-    :func:`sfumato.evaluate.ece`, with their errors. The error shrinks like 1/K as classes are added, so only errors at
-    the same K can be compared.
-
-    >>> import numpy as np
-    >>> round(ece_classwise(np.array([[0.8, 0.2], [0.6, 0.4]]), np.array([0, 1])), 4)
-    0.4
-
-    Source: Kull et al. 2019, arXiv 1910.12656; Nixon et al. 2019, arXiv 1904.01685, "static".
-    """
-    source = ScoreMatrix(probs=probs)
-    label = check_labels(labels, source.rows, source.classes, "probs")
-    w = check_weights(weights, source.rows)
-    sums = ClasswiseSums(source.classes, bins)
-    for rows, shifted in source:
-        p = np.exp(shifted)
-        p /= p.sum(axis=1)[:, None]
-        sums.add(p, label[rows], weights=None if w is None else w[rows])
-    return sums.ece()
-
-
 class ClasswiseSums:
-    """Running sums of :func:`ece_classwise` by groups of rows, over which there is a jackknife.
+    """Class-wise calibration error, from running sums by groups of rows, over which there is a jackknife.
+
+    It shrinks like 1/K as classes are added, so only errors at the same K can be compared.
 
     >>> sums = ClasswiseSums(classes=2, bins=15)
     >>> sums.add(np.array([[0.8, 0.2], [0.6, 0.4]]), np.array([0, 1]))
     >>> round(sums.ece(), 4)
     0.4
+
+    Source: Kull et al. 2019, arXiv 1910.12656; Nixon et al. 2019, arXiv 1904.01685, "static".
     """
 
     def __init__(self, classes: int, bins: int, groups: int = 1) -> None:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sfumato.evaluate.metrics import compute, one_class
-from sfumato.evaluate.metrics.calibration import equal_mass
+from sfumato.evaluate.metrics.calibration import equal_bins
 from sfumato.evaluate.metrics.compute import Measure, MetricValue
 from sfumato.evaluate.metrics.selective import RankedGroups
 from sfumato.evaluate.metrics.temperature import HIGHEST, LOWEST
@@ -201,7 +201,7 @@ _PLAIN: dict[str, Definition] = {
     "ece_equal_mass": Definition(
         "as ece, over 15 runs of sorted rows of equal weight; rows of equal conf share their accuracy",
         "lower", 0.0, 1.0, _PART, "calibration error, equal mass", "ECE", _ERROR,
-        measure=lambda rows, found: equal_mass(rows.confidence, rows.right, found.weights, BINS), family=_CALIBRATION,
+        measure=lambda rows, found: equal_bins(rows.confidence, rows.right, found.weights, BINS), family=_CALIBRATION,
         explained=Explained("The calibration error over 15 bins that hold as many rows each; 0 to 1, less is better."),
     ),
     "ece_classwise": Definition(

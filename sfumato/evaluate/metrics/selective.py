@@ -8,7 +8,6 @@ function.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -16,129 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sfumato.evaluate.metrics.calibration import wilson
-from sfumato.evaluate.scores.column_checks import Column, check_correct, check_score, check_weights, mean
+from sfumato.evaluate.scores.column_checks import Column, check_score, check_weights, mean
 from sfumato.extras import lab_imports
-
-
-@dataclass(frozen=True)
-class RiskCoverage:
-    """The risk–coverage curve: ``coverage`` i/N and ``risk`` E_i/i for i = 1 … N, both (N,)."""
-
-    coverage: Column
-    risk: Column
-
-
-def aurc(score: npt.ArrayLike, correct: npt.ArrayLike, *, weights: npt.ArrayLike | None = None) -> float:
-    r"""Area under the risk–coverage curve: the mean, over i, of the error rate among the i most confident rows.
-
-    .. math:: \mathrm{AURC} = \frac{1}{N} \sum_{i=1}^{N} \frac{E_i}{i}
-
-    Args:
-        score: what rows are ranked by, most confident highest, (N,); only its order counts.
-        correct: whether the row is right, (N,) bool.
-        weights: one number a row, (N,), ≥ 0; a row of weight 2 counts as two rows.
-
-    Returns:
-        The area, from 0 (no error) to 1; :math:`E_i` is the expected number of errors among the first i rows.
-
-    Raises:
-        ValueError: shapes that differ, no rows, a score that is NaN (names the first row).
-
-    >>> round(aurc([0.9, 0.8, 0.7], [True, False, True]), 4)
-    0.2778
-
-    Source: Geifman et al. 2019, arXiv 1805.08206. Some code uses the trapezoid from (0, 0), which is smaller.
-    """
-    return RankedGroups(score, check_correct(correct), weights).aurc()
-
-
-def eaurc(score: npt.ArrayLike, correct: npt.ArrayLike, *, weights: npt.ArrayLike | None = None) -> float:
-    r"""AURC less that of the best order at the same error rate r: it judges the ranking without the accuracy.
-
-    .. math:: \mathrm{AURC} - \bigl(r + (1 - r) \ln(1 - r)\bigr)
-
-    The arguments and errors are those of :func:`aurc`. The best area is the limit for large N, so a perfect order
-    gives O(1/N), not exactly 0.
-
-    >>> round(eaurc([0.9, 0.8, 0.7], [True, False, True]), 4)
-    0.2148
-
-    Source: Geifman et al. 2019, arXiv 1805.08206.
-    """
-    return RankedGroups(score, check_correct(correct), weights).eaurc()
-
-
-def augrc(score: npt.ArrayLike, correct: npt.ArrayLike, *, weights: npt.ArrayLike | None = None) -> float:
-    r"""Area under the generalised risk–coverage curve: the chance that a row is answered and wrong, over coverages.
-
-    .. math:: \mathrm{AUGRC} = \frac{1}{N^2} \sum_{i=1}^{N} \frac{E_{i-1} + E_i}{2}
-              = r(1-r)(1 - \mathrm{AUROC}) + \tfrac12 r^2
-
-    The arguments and errors are those of :func:`aurc`. The area lies in 0 to 1/2; r is the error rate, and the AUROC
-    is that of telling right rows from wrong rows by their score.
-
-    >>> round(augrc([0.9, 0.8, 0.7], [True, False, True]), 4)
-    0.1667
-
-    Source: Traub et al. 2024, arXiv 2407.01032.
-    """
-    return RankedGroups(score, check_correct(correct), weights).augrc()
-
-
-def risk_coverage_curve(
-    score: npt.ArrayLike, correct: npt.ArrayLike, *, weights: npt.ArrayLike | None = None
-) -> RiskCoverage:
-    """The expected error rate among the i most confident rows, for every i. The mean of the risks is the AURC.
-
-    The arguments and errors are those of :func:`aurc`. With weights, i is the weight of the rows so far, and a row of
-    weight 0 has no place on the curve.
-
-    >>> risk_coverage_curve([0.9, 0.8], [True, False]).risk.tolist()
-    [0.0, 0.5]
-
-    Source: El-Yaniv and Wiener 2010.
-    """
-    g = RankedGroups(score, check_correct(correct), weights)
-    return RiskCoverage(coverage=g.place / g.total, risk=g.errors / g.place)
-
-
-def risk_at_coverage(
-    score: npt.ArrayLike, correct: npt.ArrayLike, coverage: float, *, weights: npt.ArrayLike | None = None
-) -> float:
-    r"""Expected error rate among the most confident part of the rows.
-
-    .. math:: \frac{E(m)}{m}, \quad m = \text{coverage} \cdot N
-
-    ``coverage`` is the share of the rows that is answered, in (0, 1]; E is linear between places, so m need not be
-    whole. The other arguments and errors are those of :func:`aurc`.
-
-    >>> risk_at_coverage([0.9, 0.9, 0.1], [True, False, False], 1 / 3)
-    0.5
-
-    Source: Geifman and El-Yaniv 2017, arXiv 1705.08500.
-    """
-    if not 0 < coverage <= 1:
-        raise ValueError(f"coverage must be in (0, 1], got {coverage}")
-    return RankedGroups(score, check_correct(correct), weights).risk_at(coverage)
-
-
-def coverage_at_risk(
-    score: npt.ArrayLike, correct: npt.ArrayLike, risk: float, *, weights: npt.ArrayLike | None = None
-) -> float:
-    """The largest share of the rows that can be answered at an error rate of at most ``risk``, which is in [0, 1].
-
-    Tied rows are answered together or not at all, since a threshold on the score cannot part them. The coverage is 0
-    where not even the first group may be answered. The other arguments and errors are those of :func:`aurc`.
-
-    >>> coverage_at_risk([0.9, 0.8, 0.8, 0.1], [True, True, False, False], 0.4)
-    0.75
-
-    Source: Geifman and El-Yaniv 2017, arXiv 1705.08500. This is the coverage of these rows; it guarantees nothing of
-    new rows.
-    """
-    if not 0 <= risk <= 1:
-        raise ValueError(f"risk must be in [0, 1], got {risk}")
-    return RankedGroups(score, check_correct(correct), weights).coverage_at(risk)
 
 
 class RankedGroups:
@@ -243,7 +121,7 @@ class RankedGroups:
         return areas / (len(self.place) - 1)
 
     def eaurc(self) -> float:
-        """AURC less that of the best order."""
+        """AURC less that of the best order. That is the limit for many rows: a perfect order of N rows has O(1/N)."""
         return self.aurc() - self.best()
 
     def best(self) -> float:

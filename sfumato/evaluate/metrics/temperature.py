@@ -40,7 +40,7 @@ class Temperature:
     Attributes:
         value: T; probabilities are softmax(z/T), sharper for T below 1 and softer for T above 1.
         at_bound: whether the NLL still falls at the end of the range searched, so that ``value`` is only that end.
-        pseudo_row: whether :func:`fit_temperature_small` added a row of uniform label, without which no T is optimal.
+        pseudo_row: whether ``small`` added a row of uniform label, without which no T is optimal.
     """
 
     value: float
@@ -48,7 +48,9 @@ class Temperature:
     pseudo_row: bool = False
 
 
-def fit_temperature(*, logits: Scores, labels: Labels, weights: npt.ArrayLike | None = None) -> Temperature:
+def fit_temperature(
+    *, logits: Scores, labels: Labels, weights: npt.ArrayLike | None = None, small: bool = False
+) -> Temperature:
     r"""The temperature of least log loss.
 
     .. math:: T^* = \arg\min_{10^{-3} \le T \le 10^3} \frac{1}{N} \sum_i -\log \mathrm{softmax}(z_i / T)_{y_i}
@@ -60,10 +62,13 @@ def fit_temperature(*, logits: Scores, labels: Labels, weights: npt.ArrayLike | 
         logits: :math:`z`, (N, K), torch or numpy, any float type.
         labels: class indices :math:`y`, (N,) integers.
         weights: one number a row, ≥ 0; a row of weight 2 counts as two rows.
+        small: whether T is to be finite also where no row is wrong, as in a small validation set: in that case only,
+            one row is added to the sum whose label is uniform over the classes (those at −inf aside).
 
     Returns:
         :class:`Temperature`. If every label has the largest logit of its row, any smaller T is better, so the result
-        is the lower bound, ``at_bound``. If all logits of every row are equal, T changes nothing and is 1.
+        is the lower bound, ``at_bound``, or with ``small`` that of the row added, ``pseudo_row``. If all logits of
+        every row are equal, T changes nothing and is 1.
 
     Raises:
         TypeError, ValueError, IndexError: as :func:`sfumato.evaluate.per_row`; ValueError also for a label whose logit
@@ -75,41 +80,15 @@ def fit_temperature(*, logits: Scores, labels: Labels, weights: npt.ArrayLike | 
     >>> round(fit.value, 4), fit.at_bound  # 2 / log 3: probabilities 3/4 and 1/4
     (1.8205, False)
 
-    Source: Guo et al. 2017, arXiv 1706.04599, section 4.2.
+    Source: Guo et al. 2017, arXiv 1706.04599, section 4.2; one pseudo-observation, as in Laplace's rule of succession.
     """
-    return fit(NllSlope(logits, labels, weights))
-
-
-def fit_temperature_small(*, logits: Scores, labels: Labels, weights: npt.ArrayLike | None = None) -> Temperature:
-    r"""The temperature of least log loss, finite also where no row is wrong.
-
-    A small validation set often has no error. Then the NLL has no optimum, T falls to its bound, and the first error
-    among new rows costs thousands of nats. Only in that case, one row whose label is uniform over the classes (those
-    at −inf aside) is added to the sum, as if one more row had been seen with a label that says nothing:
-
-    .. math:: \sum_i -\log p_{i y_i} + \frac{1}{N} \sum_i \frac{1}{K} \sum_k -\log p_{ik}
-
-    The arguments and errors are those of :func:`fit_temperature`; ``pseudo_row`` of the result says whether the row was
-    added.
-
-    >>> import numpy as np
-    >>> fit = fit_temperature_small(logits=np.array([[2.0, 0.0]] * 9), labels=np.zeros(9, dtype=int))
-    >>> round(fit.value, 4), fit.pseudo_row  # 2 / log 19: probability 9.5/10
-    (0.6792, True)
-
-    Source: one pseudo-observation, as in Laplace's rule of succession (here p = 9.5 / 10).
-    """
-    return fit(NllSlope(logits, labels, weights), small=True)
+    return fit(NllSlope(logits, labels, weights), small=small)
 
 
 def influence_on_temperature(value: float, psi: Column, bend: float) -> Column:
-    r"""What each row adds to the fitted T = 1/β, (N,): infinitesimal-jackknife values.
+    """What each row adds to the fitted T = 1/β, (N,): infinitesimal-jackknife values; T where the NLL is straight.
 
-    Without row i, the root of the slope moves by :math:`\psi_i / (N g')`, so the value of the row is
-    :math:`T + T^2 \psi_i / g'(\beta)`. Their mean is T at an optimum inside the bounds, and where the NLL does not bend
-    all of them are T.
-
-    Source: Jaeckel 1972; Efron 1982, section 6.
+    Without row i, the root of the slope moves by ψ_i/(N·g'); see Jaeckel 1972 and Efron 1982, section 6.
     """
     return value + (value * value * psi / bend if bend > 0 else np.zeros_like(psi))
 
@@ -205,7 +184,7 @@ def cumulants_under(p: Column, z: Column) -> tuple[Column, Column, Column, Colum
 def fit(
     objective: NllSlope, keep: npt.NDArray[np.bool_] | None = None, *, small: bool = False, start: float | None = None
 ) -> Temperature:
-    """Fit on the rows in ``keep``, by default all; ``small`` as :func:`fit_temperature_small`."""
+    """Fit on the rows in ``keep``, by default all; ``small`` as :func:`fit_temperature`."""
     rows = np.ones(objective.source.rows, dtype=np.bool_) if keep is None else keep
     if objective.weights is not None:
         rows = rows & (objective.weights > 0)
@@ -241,7 +220,7 @@ def fit(
 def fit_without_each(
     objective: NllSlope, fold: npt.NDArray[np.int64], whole: Temperature, columns: Sequence[Column]
 ) -> dict[int, Temperature]:
-    """For every fold, :func:`fit_temperature_small` on the rows outside it; ``whole`` is the fit on all rows."""
+    """For every fold, the ``small`` temperature of the rows outside it; ``whole`` is the fit on all rows."""
     # Without a fold, β moves little, so the cumulants at the β of all rows give the slope of the other folds as a
     # Taylor series. Where its last two orders differ by more than 1e-7 of β, these folds are fitted anew; elsewhere the
     # last order is good to about 1e-9, far less than the chance in T.
@@ -268,7 +247,7 @@ def from_series(
 ) -> tuple[float, bool]:
     """The optimal β of some rows, from cumulants at a ``beta`` near it, and whether it is good to 1e-7.
 
-    ``centre`` adds the row of :func:`fit_temperature_small`.
+    ``centre`` adds the row of a ``small`` :func:`fit_temperature`.
     """
     own = None if weights is None else weights[keep]
     series = [mean(column[keep], own) for column in columns]

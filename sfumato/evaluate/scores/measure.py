@@ -131,11 +131,7 @@ def measure(
 
 
 def without_ignored(labels: Labels) -> tuple[Labels, npt.NDArray[np.int64] | None]:
-    """Labels with a class in place of −100, and the rows that count; None where every row does.
-
-    >>> without_ignored(np.array([2, -100, 1]))
-    (array([2, 0, 1]), array([0, 2]))
-    """
+    """Labels with a class in place of −100, and the rows that count; None where every row does."""
     values = as_numpy(labels)
     ignored = values == IGNORED
     if values.ndim != 1 or values.dtype.kind not in "iu" or not ignored.any():

@@ -113,10 +113,9 @@ def model_of(arrays: Mapping[str, Any], name: str, *, kind: str | None = None, g
             f"{name}: the validation rows have {validation.logits.shape[1]} classes and the test rows have "
             f"{test.logits.shape[1]}"
         )
-    fewer = int(np.prod(scores.shape[:-1])) - len(keep)
-    which = f"whose label is −{-IGNORED}" if soft is None else "without annotators"
     notes = list[Note]()
-    if fewer:
+    if fewer := int(np.prod(scores.shape[:-1])) - len(keep):
+        which = f"whose label is −{-IGNORED}" if soft is None else "without annotators"
         text = f"Of {name}, {plural(fewer, 'row')} {which} do{'es' * (fewer == 1)} not count."
         notes.append(Note(code="rows-ignored", text=text))
     if unused:

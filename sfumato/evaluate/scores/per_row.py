@@ -151,35 +151,14 @@ def logit_gap(logits: Scores, labels: Labels) -> Column:
 
     .. math:: d_i = z_{iy} - \frac{1}{K-1} \sum_{k \ne y} z_{ik}
 
-    The arguments and errors are those of :func:`sfumato.evaluate.per_row`. The gaps, (N,) float64, are in nats: +inf
-    where another class is −inf, −inf where the label is, and NaN where both are.
+    This is the column ``gap`` of :func:`sfumato.evaluate.per_row`, (N,), with its arguments and errors.
 
-    >>> import numpy as np
     >>> logit_gap(np.array([[3.0, 1.0, 0.0]]), np.array([0])).tolist()
     [2.5]
 
     Source: note, eq. 7, whose closed form (``sfumato.theory.optimal_gap``) is this gap at the optimum.
     """
     return per_row(logits=logits, labels=labels).gap
-
-
-def logit_norm(logits: Scores) -> Column:
-    r"""Euclidean norm of every row of logits about its mean.
-
-    .. math:: \lVert z_i - \bar z_i \rVert_2, \qquad \bar z_i = \tfrac{1}{K} \sum_k z_{ik}
-
-    The logits and errors are those of :func:`sfumato.evaluate.per_row`. The norms, (N,) float64, are in nats, and inf
-    where a class is −inf. A constant added to a row changes no probability and no norm.
-
-    >>> import numpy as np
-    >>> logit_norm(np.array([[10.0, 7.0, 10.0, 7.0]])).tolist()
-    [3.0]
-
-    Source: the norm of centred logits, as in Cattelan and Silva 2024, arXiv 2305.15508 (p = 2).
-    """
-    source = ScoreMatrix(logits=logits)
-    # the norm needs no label, so any will do
-    return scan(source, np.zeros(source.rows, dtype=np.int64)).norm
 
 
 def empty_rows(label: npt.NDArray[np.int64], *, soft: bool = False, of_classes: ClassScores | None = None) -> Rows:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from sfumato.evaluate.scores.column_checks import as_numpy, is_tensor
 from sfumato.evaluate.scores.score_matrix import SUM_TOLERANCE, ScoreMatrix, plain, widen
 from sfumato.evaluate.scores.score_tables import EXTRA_COLUMNS, LABELS, LOGITS, PROBS, Contents, read_score_table
-from sfumato.evaluate.scores.soft_labels import SOFT, SoftLabels
+from sfumato.evaluate.scores.soft_labels import SOFT, SoftLabels, in_memory
 from sfumato.io.arrays import Array, StoredMatrix, copied, read_npy, read_npz, read_safetensors, read_torch, spool
 from sfumato.io.arrays import FileError as FileError
 from sfumato.messages import Note
@@ -74,7 +74,7 @@ def read_scores(path: str, *, kind: str | None = None, group: str | None = None)
     if len(places) > 1:  # the folds of a comparison, each tested by a model of its own
         others = [contents(each, os.path.basename(each))[0] for each in places[1:]]
         arrays = {
-            key: np.concatenate([_in_memory(each[key]) for each in (arrays, *others)])
+            key: np.concatenate([in_memory(each[key]) for each in (arrays, *others)])
             for key in arrays
             if all(each.get(key) is not None for each in (arrays, *others))
         }
@@ -92,10 +92,6 @@ def read_scores(path: str, *, kind: str | None = None, group: str | None = None)
         kind, notes = "probs", [*notes, *more]
     groups = None if groups is None else as_numpy(groups)
     return ScoreFile(name, kind, scores, labels, arrays.get("features"), rows, notes, groups, soft)
-
-
-def _in_memory(values: Array) -> npt.NDArray[Any]:
-    return values.read(0, len(values)) if isinstance(values, StoredMatrix) else as_numpy(values)
 
 
 def read_labels(path: str) -> npt.NDArray[Any] | SoftLabels:

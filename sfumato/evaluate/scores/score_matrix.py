@@ -52,12 +52,7 @@ GROUPS = 20  # of rows by their content, a multiple of FOLDS
 
 
 class RowError(ValueError):
-    """Rows that cannot be used; ``text`` has ``{row}`` for the first of them, and may have ``{others}`` for all.
-
-    >>> error = RowError("probs in row {row} are negative{others}", [0, 2])
-    >>> print(error.numbered(np.array([5, 6, 9])))
-    probs in row 5 are negative; 2 rows are so (5, 9)
-    """
+    """Rows that cannot be used; ``text`` has ``{row}`` for the first of them, and may have ``{others}`` for all."""
 
     def __init__(self, text: str, rows: Sequence[int]) -> None:
         super().__init__(text.replace("{row}", str(rows[0])).replace("{others}", others(rows)))

@@ -42,7 +42,7 @@ class SoftLabels:
 
     def __init__(self, values: Any, name: str) -> None:
         self.name = name
-        self._values = _in_memory(values)
+        self._values = in_memory(values)
         if self._values.dtype.kind not in "biuf":
             raise TypeError(f"{name} must be numbers, got {self._values.dtype}")
         if self._values.ndim != 2:
@@ -140,7 +140,8 @@ def truth_of(
     return Truth(soft.mode, soft)
 
 
-def _in_memory(values: Any) -> npt.NDArray[Any]:
+def in_memory(values: Any) -> npt.NDArray[Any]:
+    """An array, a tensor or a matrix in a file as a numpy array, floats as they are and bfloat16 as float32."""
     if isinstance(values, Stored):
         return widen(values.read(0, values.shape[0]))
     return widen(plain(values)) if is_tensor(values) and values.is_floating_point() else as_numpy(values)

@@ -279,5 +279,5 @@ def nll_after_temperature(logits: Tensor, labels: Tensor, soft: Tensor | None = 
         q = SoftLabels(soft.cpu().numpy(), "label_probs")
         divisor = fit(NllSlope(logits, Truth(q.mode, q)), small=True).value
         return float(scan(ScoreMatrix(logits=logits), q.mode, divisor, soft=q).nll.mean())
-    temperature = evaluate.fit_temperature_small(logits=logits, labels=labels)
+    temperature = evaluate.fit_temperature(small=True, logits=logits, labels=labels)
     return float(evaluate.per_row(logits=logits, labels=labels, temperature=temperature.value).nll.mean())

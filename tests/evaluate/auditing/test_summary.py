@@ -45,17 +45,21 @@ def in_hundredths(probs):
 OFF, LOST = drawn(4000, 6, 1, sharp=2.0), np.random.default_rng(3)
 CASES = {
     "calibrated": (drawn(4000, 6, 0), "The model's probabilities can be used as they are: on average it is 61.", "No"),
-    "too sure": (OFF, "The model is surer than it should be: on average it is ", "Divide its logits by "),
-    "not sure": (drawn(4000, 6, 1, sharp=0.5), "The model is less sure than it could be: on ", "Divide its logits by "),
+    "too sure": (OFF, "The model is surer than it should be: on average it is ", "Divide the logits by T = "),
+    "not sure": (
+        drawn(4000, 6, 1, sharp=0.5),
+        "The model is less sure than it could be: on ",
+        "Divide the logits by T = ",
+    ),
     "probabilities": (
         {"probs": softmax(OFF["logits"], axis=1), "labels": OFF["labels"]},
         "The model is surer than it should be: ",
-        "Divide its logits by ",
+        "Divide the logits by T = ",
     ),
     "rounded probabilities": (
         {"probs": in_hundredths(softmax(OFF["logits"], axis=1)), "labels": OFF["labels"]},
         "The model is surer than it should be: ",
-        "Do not use its probabilities as they are: recalibrate them on held-out rows, or run the audit on logits or",
+        "Do not use the probabilities as they are: recalibrate on held-out rows, or run the audit on logits or",
     ),
     "training rows": ({**OFF, "rows": "train"}, "The model is surer than ", "It was trained on these rows, so run "),
     "nothing known": (
@@ -82,22 +86,22 @@ CASES = {
     "no ranking": (
         sure(0.67 + 0.06 * np.random.default_rng(0).random(4000), np.arange(4000) % 10 < 7, classes=7),
         "How sure the model is hardly shows where it is wrong: it is surer of a right answer than of a wrong one ",
-        "Do not sort or reject rows by its confidence: the ranking of mistakes (E-AURC) is poor",
+        "Do not sort or reject by confidence; a temperature cannot change this.",
     ),
     "off at each level": (
         sure(np.where(np.arange(4000) < 2000, 0.9, 0.7), np.arange(4000) % 5 < 4),
         "The model is as sure as it should be on average, but too sure in some rows and not sure enough in others.",
-        "Look at the reliability diagram of the page before you set a threshold, or recalibrate",
+        "Look at the reliability diagram before a threshold is set, or recalibrate",
     ),
     "smoothed, not sure": (
         smoothed(3000, 10, 0.4, 0.1, 3, wrong=0.02),
         "The model is less sure than it could be, which is typical of training with softened labels: on average it is ",
-        "Divide its logits by 0.",
+        "Divide the logits by T = 0.",
     ),
     "smoothed, good": (
         good_teacher(),
         "The model's probabilities can be used as they are: ",
-        "Do not use it to teach another model: its probabilities say little of which classes are alike",
+        "They say little of which classes are alike, so a model trained with one-hot targets may be a better teacher",
     ),
 }
 
@@ -112,7 +116,7 @@ def test_the_first_two_sentences_are_how_things_stand_and_what_to_do(name):
 
 @pytest.mark.parametrize("sharp", [2.0, 0.5])
 def test_confidence_that_is_off_is_divided_by_the_temperature(sharp):
-    divisor = re.match(r"Divide its logits by ([\d.]+) before", said(**drawn(4000, 6, 1, sharp=sharp))[1])[1]
+    divisor = re.match(r"Divide the logits by T = ([\d.]+) ", said(**drawn(4000, 6, 1, sharp=sharp))[1])[1]
     assert float(divisor) == pytest.approx(sharp, rel=0.1)
 
 

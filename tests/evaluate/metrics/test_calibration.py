@@ -1,5 +1,7 @@
 """Calibration errors: against loops over bins, the integral of the smooth error, and arithmetic by hand."""
 
+import functools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,6 +11,7 @@ from scipy.stats import binom, binomtest, norm
 
 import sfumato.evaluate as ev
 from sfumato.evaluate.metrics.calibration import ece_without_each
+from tests.evaluate.samples import ece_classwise, smoothed_ece
 
 
 def sample(seed, n=400):
@@ -27,6 +30,9 @@ def ece_by_loop(confidence, correct, bins):
     return total
 
 
+EQUAL_MASS = functools.partial(ev.ece, equal_mass=True)
+
+
 @pytest.mark.parametrize("bins", [1, 4, 15])
 def test_ece_is_a_loop_over_bins(bins):
     confidence, correct = sample(0)
@@ -39,11 +45,9 @@ def test_ece_is_a_loop_over_bins(bins):
         (ev.ece, [1.0, 1.0], [True, True], 0.0),
         (ev.ece, [1.0, 1.0], [False, False], 1.0),
         (ev.ece, [0.75], [True], 0.25),
-        (ev.ece_equal_mass, [0.6, 0.9], [True, False], (0.4 + 0.9) / 2),  # fewer rows than bins
-        (ev.signed_gap, [1.0, 1.0], [True, False], 0.5),
-        (ev.signed_gap, [0.5, 0.5], [True, True], -0.5),
-        (lambda *given: ev.smooth_ece(*given).value, [1.0, 1.0], [True, True], 0.0),
-        (lambda *given: ev.smooth_ece(*given).value, [0.7, 0.8, 0.9], [False] * 3, 0.8),  # of one sign: of the means
+        (EQUAL_MASS, [0.6, 0.9], [True, False], (0.4 + 0.9) / 2),  # fewer rows than bins
+        (lambda *given: smoothed_ece(*given).value, [1.0, 1.0], [True, True], 0.0),
+        (lambda *given: smoothed_ece(*given).value, [0.7, 0.8, 0.9], [False] * 3, 0.8),  # of one sign: of the means
     ],
 )
 def test_errors_of_a_few_rows_are_those_by_hand(metric, confidence, correct, value):
@@ -62,8 +66,7 @@ def test_equal_mass_bins_are_runs_of_the_sorted_rows():
     order = np.argsort(confidence)
     parts = zip(np.array_split(confidence[order], 10), np.array_split(correct[order], 10), strict=True)
     truth = sum(abs((c - r).sum()) for c, r in parts) / 103
-    assert ev.ece_equal_mass(confidence, correct, bins=10) == pytest.approx(truth, abs=1e-14)
-    assert ev.ece(confidence, correct, bins=10, equal_mass=True) == ev.ece_equal_mass(confidence, correct, bins=10)
+    assert EQUAL_MASS(confidence, correct, bins=10) == pytest.approx(truth, abs=1e-14)
 
 
 @given(st.randoms(use_true_random=False))
@@ -72,7 +75,7 @@ def test_order_of_tied_rows_does_not_matter(random):
     correct = [random.random() < 0.6 for _ in range(30)]
     order = random.sample(range(30), 30)
     moved = [confidence[i] for i in order], [correct[i] for i in order]
-    for metric in (ev.ece, ev.ece_equal_mass, ev.signed_gap, lambda *given: ev.smooth_ece(*given).value):
+    for metric in (ev.ece, EQUAL_MASS, lambda *given: smoothed_ece(*given).value):
         assert metric(*moved) == pytest.approx(metric(confidence, correct), abs=1e-13)
     assert ev.noise_floor(moved[0], resamples=10) == ev.noise_floor(confidence, resamples=10)
 
@@ -97,7 +100,7 @@ def test_the_class_wise_error_is_the_mean_of_binary_errors(k):
     p, y = rng.dirichlet(np.full(k, 0.3), size=200), rng.integers(k, size=200)
     for bins in (1, 15):
         truth = np.mean([ece_by_loop(p[:, c], y == c, bins) for c in range(k)])
-        assert ev.ece_classwise(p, y, bins=bins) == pytest.approx(truth, abs=1e-13)
+        assert ece_classwise(p, y, bins=bins) == pytest.approx(truth, abs=1e-13)
 
 
 def test_noise_floor_of_one_bin_is_the_mean_absolute_deviation_of_a_binomial():
@@ -153,7 +156,7 @@ def test_the_smooth_error_at_a_bandwidth_is_the_integral(sigma, error):
     confidence, correct = sure()
     if error < 1e-5:  # on points of its grid
         confidence = np.round(confidence * 4096) / 4096
-    found = ev.smooth_ece(confidence, correct, bandwidth=sigma).value
+    found = smoothed_ece(confidence, correct, bandwidth=sigma).value
     assert found == pytest.approx(by_integral(confidence, correct, sigma), abs=error)
 
 
@@ -161,7 +164,7 @@ def test_the_smooth_error_at_a_bandwidth_is_the_integral(sigma, error):
 def test_the_smooth_error_equals_its_bandwidth_and_rows_add_up_to_it(weighted):
     confidence, correct = sure(200)
     weights = np.random.default_rng(1).uniform(0, 3, 200) if weighted else None
-    found = ev.smooth_ece(confidence, correct, weights=weights)
+    found = smoothed_ece(confidence, correct, weights=weights)
     assert found.value == pytest.approx(found.bandwidth, abs=1e-7)
     assert np.average(found.part, weights=weights) == pytest.approx(found.value, abs=1e-9)
     assert found.value == pytest.approx(by_integral(confidence, correct, found.bandwidth, weights), abs=1e-5)
@@ -178,7 +181,7 @@ def test_the_smooth_error_equals_its_bandwidth_and_rows_add_up_to_it(weighted):
         (lambda: ev.ece([0.5], [True], bins=0), "bins must be at least 1, got 0"),
         (lambda: ece_without_each(np.array([0.5]), np.array([True]), 15), "at least 2 rows, got 1"),
         (lambda: ev.noise_floor([0.5], resamples=0), "resamples must be at least 1, got 0"),
-        (lambda: ev.smooth_ece([0.5], [True], bandwidth=0), "bandwidth must be positive, got 0"),
+        (lambda: smoothed_ece([0.5], [True], bandwidth=0), "bandwidth must be positive, got 0"),
     ],
 )
 def test_wrong_input_is_named(call, message):

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-import sfumato.evaluate as ev
 from sfumato.evaluate.metrics.selective import RankedGroups
 
 few = st.lists(st.tuples(st.integers(0, 2), st.booleans()), min_size=1, max_size=6)
@@ -29,6 +28,9 @@ def expected_risks(score, correct):
     return np.mean(found, axis=0)
 
 
+AREAS = [lambda *rows, name=name: getattr(RankedGroups(*rows), name)() for name in ("aurc", "eaurc", "augrc")]
+
+
 def plain_aurc(score, correct):
     """Sorted rows, each error replaced by the error rate of its group: the definition, O(N²)."""
     share = np.array([np.mean(~correct[score == s]) for s in score])
@@ -45,9 +47,10 @@ def plain_eaurc(score, correct):
 def test_risks_are_means_over_every_order_of_tied_rows(rows):
     score, correct = split(rows)
     truth = expected_risks(score, correct)
-    np.testing.assert_allclose(ev.risk_coverage_curve(score, correct).risk, truth, atol=1e-13)
-    assert ev.aurc(score, correct) == pytest.approx(truth.mean(), abs=1e-13)
-    at = [ev.risk_at_coverage(score, correct, i / len(score)) for i in range(1, len(score) + 1)]
+    groups = RankedGroups(score, correct)
+    np.testing.assert_allclose(groups.errors / groups.place, truth, atol=1e-13)
+    assert groups.aurc() == pytest.approx(truth.mean(), abs=1e-13)
+    at = [groups.risk_at(i / len(score)) for i in range(1, len(score) + 1)]
     np.testing.assert_allclose(at, truth, atol=1e-12)
 
 
@@ -56,7 +59,7 @@ def test_augrc_is_its_form_in_the_auroc(rows):
     score, correct = split(rows)
     r = np.mean(~correct)
     auroc = roc_auc_score(correct, score) if 0 < r < 1 else 0.0
-    assert ev.augrc(score, correct) == pytest.approx(r * (1 - r) * (1 - auroc) + r**2 / 2, abs=1e-12)
+    assert RankedGroups(score, correct).augrc() == pytest.approx(r * (1 - r) * (1 - auroc) + r**2 / 2, abs=1e-12)
 
 
 @given(some)
@@ -81,10 +84,10 @@ def test_the_area_without_each_row_is_exact_on_a_thousand_rows():
 def test_order_of_rows_does_not_matter_to_the_bit(rows, random):
     score, correct = split(rows)
     order = random.sample(range(len(score)), len(score))
-    for metric in (ev.aurc, ev.eaurc, ev.augrc):
+    for metric in AREAS:
         assert metric(score, correct) == metric(score[order], correct[order])
         assert metric(score, correct) == metric(np.exp(score) - 50, correct)  # only the order of scores counts
-    assert ev.risk_at_coverage(score, correct, 0.8) == ev.risk_at_coverage(score[order], correct[order], 0.8)
+    assert RankedGroups(score, correct).risk_at(0.8) == RankedGroups(score[order], correct[order]).risk_at(0.8)
     np.testing.assert_array_equal(
         RankedGroups(score, correct).eaurc_without_each()[order],
         RankedGroups(score[order], correct[order]).eaurc_without_each(),
@@ -96,46 +99,43 @@ def test_coverage_at_risk_is_the_best_threshold(rows, risk):
     score, correct = split(rows)
     kept = [score >= t for t in score]
     truth = max([k.mean() for k in kept if np.mean(~correct[k]) <= risk], default=0.0)
-    assert ev.coverage_at_risk(score, correct, risk) == pytest.approx(truth, abs=1e-15)
+    assert RankedGroups(score, correct).coverage_at(risk) == pytest.approx(truth, abs=1e-15)
 
 
 def test_coverage_at_risk_counts_a_risk_just_met_and_is_0_below_a_sure_error():
-    assert ev.coverage_at_risk(np.arange(20.0), [False] + [True] * 19, 0.05) == 1.0
-    assert ev.coverage_at_risk([0.9, 0.5], [False, True], 0.0) == 0.0
+    assert RankedGroups(np.arange(20.0), np.arange(20) > 0).coverage_at(0.05) == 1.0
+    assert RankedGroups([0.9, 0.5], np.array([False, True])).coverage_at(0.0) == 0.0
 
 
 @pytest.mark.parametrize(("right", "areas"), [(True, [0.0, 0.0, 0.0]), (False, [1.0, 0.0, 0.5])])
 def test_all_right_has_no_risk_and_all_wrong_none_in_excess(right, areas):
     score, correct = np.arange(5.0), np.full(5, right)
-    assert [metric(score, correct) for metric in (ev.aurc, ev.eaurc, ev.augrc)] == areas
+    assert [metric(score, correct) for metric in AREAS] == areas
     assert RankedGroups(score, correct).eaurc_without_each() == pytest.approx([0.0] * 5, abs=1e-15)
 
 
 @pytest.mark.parametrize(("right", "area"), [(True, 0.0), (False, 1.0)])
 def test_one_row(right, area):
-    assert ev.aurc([0.5], [right]) == area
-    assert ev.risk_at_coverage([0.5], [right], 0.8) == area
-    assert ev.coverage_at_risk([0.5], [right], 0.01) == 1.0 - area
+    assert RankedGroups([0.5], np.array([right])).aurc() == area
+    assert RankedGroups([0.5], np.array([right])).risk_at(0.8) == area
+    assert RankedGroups([0.5], np.array([right])).coverage_at(0.01) == 1.0 - area
 
 
 def test_a_perfect_order_has_an_excess_of_order_one_over_n():
     correct = np.arange(1000) < 900
-    assert abs(ev.eaurc(-np.arange(1000.0), correct)) < 1e-3
+    assert abs(RankedGroups(-np.arange(1000.0), correct).eaurc()) < 1e-3
 
 
 def test_a_part_of_a_tied_group_has_the_groups_risk():
-    assert ev.risk_at_coverage([1.0] * 7, [True] * 5 + [False] * 2, 0.8) == pytest.approx(2 / 7)
+    assert RankedGroups([1.0] * 7, np.arange(7) < 5).risk_at(0.8) == pytest.approx(2 / 7)
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: ev.aurc([0.1, np.nan], [True, True]), "score is not a number in row 1"),
-        (lambda: ev.aurc([0.1], [True, True]), r"score must be \(2,\) like correct, got shape \(1,\)"),
-        (lambda: ev.aurc([], []), "not empty"),
+        (lambda: RankedGroups([0.1, np.nan], np.array([True, True])), "score is not a number in row 1"),
+        (lambda: RankedGroups([0.1], np.array([True, True])), r"score must be \(2,\) like correct, got shape \(1,\)"),
         (lambda: RankedGroups(np.array([0.1]), np.array([True])).eaurc_without_each(), "at least 2 rows, got 1"),
-        (lambda: ev.risk_at_coverage([0.1], [True], 0.0), r"coverage must be in \(0, 1\], got 0"),
-        (lambda: ev.coverage_at_risk([0.1], [True], -0.1), r"risk must be in \[0, 1\], got -0.1"),
     ],
 )
 def test_wrong_input_is_named(call, message):

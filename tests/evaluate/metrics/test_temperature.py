@@ -104,7 +104,7 @@ def test_a_start_from_a_part_of_the_rows_ends_at_the_same_root(monkeypatch):
 
 def test_small_fit_is_the_plain_fit_where_a_row_is_wrong():
     z, y = sample(0.5)
-    assert ev.fit_temperature_small(logits=z, labels=y) == ev.fit_temperature(logits=z, labels=y)
+    assert ev.fit_temperature(small=True, logits=z, labels=y) == ev.fit_temperature(logits=z, labels=y)
 
 
 def test_small_fit_without_error_minimises_the_nll_with_one_uniform_row():
@@ -118,7 +118,7 @@ def test_small_fit_without_error_minimises_the_nll_with_one_uniform_row():
         return -log_p[np.arange(30), y].sum() - log_p.mean()
 
     search = minimize_scalar(total, bounds=np.log([1e-3, 1e3]), method="bounded", options={"xatol": 1e-10})
-    found = ev.fit_temperature_small(logits=z, labels=y)
+    found = ev.fit_temperature(small=True, logits=z, labels=y)
     assert found.value == pytest.approx(np.exp(-search.x), rel=1e-6)
     assert found.pseudo_row
     assert not found.at_bound
@@ -126,7 +126,7 @@ def test_small_fit_without_error_minimises_the_nll_with_one_uniform_row():
 
 @pytest.mark.parametrize("row", [[800.0, 0.0], [2.0, 0.0, -np.inf]])
 def test_small_fit_of_equal_rows_is_the_rule_of_succession(row):
-    found = ev.fit_temperature_small(logits=np.array([row] * 9), labels=np.zeros(9, dtype=int))
+    found = ev.fit_temperature(small=True, logits=np.array([row] * 9), labels=np.zeros(9, dtype=int))
     assert found.value == pytest.approx(row[0] / np.log(19), rel=1e-10)
 
 

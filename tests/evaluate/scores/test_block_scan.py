@@ -307,7 +307,7 @@ def test_the_temperature_from_a_series_near_by_is_the_one_fitted(right, weighted
     y = z.argmax(axis=1) if right else rng.integers(5, size=60)
     y[:40] = z[:40].argmax(axis=1)
     w = rng.uniform(0.5, 2, size=60) if weighted else None
-    truth = 1 / ev.fit_temperature_small(logits=z, labels=y, weights=w).value
+    truth = 1 / ev.fit_temperature(small=True, logits=z, labels=y, weights=w).value
     objective = NllSlope(z, y, w)
     beta = truth * 1.002
     found, known = from_series(beta, objective.cumulants(beta), slice(None), w, objective.centre if right else None)

@@ -172,4 +172,6 @@ def test_the_gap_at_the_optimum_is_the_closed_form():
     gap = np.log((k - 1) * (1 - eps) / eps)
     np.testing.assert_allclose(ev.logit_gap(np.log(q), np.arange(k)), gap, rtol=1e-14)
     for moved in (0.0, 8.0):  # a constant changes no norm
-        np.testing.assert_allclose(ev.logit_norm(np.log(q) + moved), gap * np.sqrt((k - 1) / k), rtol=1e-14)
+        np.testing.assert_allclose(
+            ev.per_row(logits=np.log(q) + moved, labels=np.arange(k)).norm, gap * np.sqrt((k - 1) / k), rtol=1e-14
+        )
