@@ -102,7 +102,8 @@ class SaveScores(Callback):
     ``sfumato judge FOLDER`` then compares the arms. The weights are those at the end of training. ``folder`` is made
     where it is missing; ``arm`` is what is trained, such as ``"one-hot"``; ``seed`` is which model of it, None for the
     one that ``lightning.seed_everything`` set. ``test`` and ``validation``, on which the temperature is fitted, are
-    loaders that must not shuffle; the first process alone reads them. Batches are pairs ``(x, labels)``, unless
+    loaders that must not shuffle; the first process alone reads them, so a loader of which each rank has a part is
+    refused. Batches are pairs ``(x, labels)``, unless
     ``scores`` is a function of the module and a batch that gives logits and labels.
 
     >>> SaveScores("scores", arm="smoothed", seed=0, test=[])
@@ -119,6 +120,9 @@ class SaveScores(Callback):
         validation: Iterable[Any] | None = None,
         scores: Scores | None = None,
     ) -> None:
+        for name, rows in (("test", test), ("validation", validation)):
+            if getattr(getattr(rows, "sampler", None), "num_replicas", 1) > 1:
+                raise ArgumentError(f"the loader of {name} has a part of the rows on each rank: give one of all rows")
         self.folder, self.arm, self.seed = folder, arm, seed
         self.test, self.validation, self.scores = test, validation, scores or _of_pair
 

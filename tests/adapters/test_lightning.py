@@ -7,12 +7,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 import sfumato as sf
 from sfumato.adapters.lightning import SaveScores, Watch
@@ -220,6 +221,52 @@ def test_saved_scores_are_the_logits_of_the_trained_model(tmp_path):
         np.testing.assert_allclose(file["logits"], module(torch.tensor(X[400:])).detach(), atol=1e-5)
         np.testing.assert_allclose(file["val_logits"], module(torch.tensor(X[300:400])).detach(), atol=1e-5)
         assert (file["labels"] == y[400:]).all()
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_of_two_processes_the_first_alone_saves_all_rows(rank, tmp_path):
+    trainer = SimpleNamespace(
+        is_global_zero=rank == 0,
+        global_rank=rank,
+        world_size=2,
+        strategy=SimpleNamespace(batch_to_device=lambda x, _: x),
+    )
+    save = SaveScores(tmp_path, arm="a", seed=7, test=loader(400, 600, 30), validation=loader(300, 400, 30))
+    save.on_fit_end(trainer, Module())
+    assert [each.name for each in tmp_path.glob("a/*")] == (["7.npz"] if rank == 0 else [])
+    if rank == 0:
+        with np.load(tmp_path / "a" / "7.npz") as file:
+            assert (len(file["logits"]), len(file["labels"]), len(file["val_labels"])) == (200, 200, 100)
+
+
+def test_a_loader_of_the_rows_of_one_rank_is_refused(tmp_path):
+    rows = loader(0, 100).dataset
+    parts = [DataLoader(rows, sampler=DistributedSampler(rows, count, 0, shuffle=False)) for count in (1, 2)]
+    SaveScores(tmp_path, arm="a", seed=0, test=parts[0], validation=parts[0])
+    for name, loaders in (("test", parts[::-1]), ("validation", parts)):
+        with pytest.raises(ValueError, match=f"^the loader of {name} has a part of the rows on each rank"):
+            SaveScores(tmp_path, arm="a", seed=0, test=loaders[0], validation=loaders[1])
+
+
+def test_watch_measures_the_rows_of_all_ranks(monkeypatch):
+    def gather(gathered: list[Any], kept: Any) -> None:
+        other = [(-logits, labels) for logits, labels in kept]
+        gathered[:] = [kept, other]
+
+    alone, watch, module = Watch(), Watch(), Module(lr=0.0)
+    fit(module, alone)
+    monkeypatch.setattr("torch.distributed.all_gather_object", gather)
+    trainer, logged = SimpleNamespace(world_size=2, sanity_checking=False, current_epoch=0), []
+    with torch.no_grad():
+        for batch in loader(400, 600):
+            watch.on_validation_batch_end(trainer, module, None, batch, 0)
+    watch.on_validation_epoch_end(trainer, SimpleNamespace(log_dict=lambda *a, **how: logged.append(how)))
+    X, y = (torch.tensor(part[400:]) for part in digits())
+    both = torch.cat([module(X), -module(X)]).detach()
+    wanted = torch.nn.functional.cross_entropy(both, torch.cat([y, y])).item()
+    assert watch.history[0]["hard_nll"] == pytest.approx(wanted, rel=1e-5)
+    assert wanted != pytest.approx(alone.history[0]["hard_nll"], rel=1e-3)
+    assert logged == [{"sync_dist": True}]
 
 
 def test_the_lines_for_training_smooth():

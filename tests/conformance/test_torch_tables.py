@@ -1,4 +1,5 @@
-"""torch's own tables of inputs for its own loss: ModuleInfo (105) and OpInfo (21), each in four types.
+"""torch's own tables of inputs for its own losses: ModuleInfo (105) and OpInfo (21) in four types, what they say must
+be refused, and OpInfo of a last layer, where the torch that is installed has such a loss.
 
 A mean over the tables' random signed weights may divide by next to nothing; half precision is judged against the exact
 value, so that says nothing about the loss.
@@ -12,6 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import sfumato as sf
 from tests.conformance import aim
 
 
@@ -139,3 +141,54 @@ def test_whole_jacobians_are_those_of_the_values(table, cross_entropy, seed):
 
         assert torch.autograd.gradcheck(loss, leaves), name
         assert torch.autograd.gradgradcheck(loss, leaves), name
+
+
+def test_what_torch_says_must_be_refused_is_refused_by_the_same_kind_of_error(cross_entropy):
+    info, _, _ = _tables()
+    for entry in info.module_error_inputs_func(
+        info, device="cpu", dtype=torch.float32, requires_grad=False, training=True
+    ):
+        given = entry.module_error_input
+        with pytest.raises(entry.error_type):
+            cross_entropy(*given.forward_input.args, **given.constructor_input.kwargs)
+
+
+def of_layers() -> list:
+    """OpInfo of losses of a last layer; torch has them from 2.13 on."""
+    from torch.testing._internal.common_methods_invocations import op_db
+
+    return [info for info in op_db if info.name == "nn.functional.linear_cross_entropy"]
+
+
+@pytest.mark.parametrize("dtype", aim.EXACT, ids=str)
+def test_every_layer_gives_the_value_and_the_gradients_of_its_logits_or_is_refused(dtype, seed):
+    """A weight of more than two axes, and probabilities for every row and class, are none that the loss takes."""
+    compared = 0
+    for info in of_layers():
+        for sample in info.sample_inputs("cpu", dtype, requires_grad=False):
+            x, (weight, target), options = sample.input, sample.args, {**sample.kwargs}
+            options.pop("options", None)
+            if weight.dim() != 2 or target.is_floating_point():
+                with pytest.raises(RuntimeError):
+                    sf.linear_cross_entropy(x, weight, target, **options)
+                continue
+            bias = options.pop("linear_bias", None)
+            leaves = (x, weight, target) if bias is None else (x, weight, target, bias)
+
+            def ours(x, w, y, b=None, **o):
+                return sf.linear_cross_entropy(x, w, y, linear_bias=b, **o)
+
+            def theirs(x, w, y, b=None, **o):
+                return F.cross_entropy(F.linear(x, w, b), y, **o)
+
+            assert aim.compare(ours, theirs, theirs, leaves, options) == "", sample
+            compared += 1
+    assert compared >= 50 * (of_layers() != [])
+
+
+def test_what_no_layer_may_be_given_is_refused():
+    for info in of_layers():
+        for entry in info.error_inputs("cpu"):
+            given = entry.sample_input
+            with pytest.raises(RuntimeError):
+                sf.linear_cross_entropy(given.input, *given.args, **given.kwargs)

@@ -194,6 +194,103 @@ OF_PEERS = {
     ),
 }
 
+LIGHTNING, HEAD = "tests/adapters/test_lightning.py::", "tests/loss/linear/test_linear.py::"
+_GROUPED = "if group is not None or (distributed.is_available() and distributed.is_initialized()):"
+ZERO = "tests/loss/test_loss.py::test_a_mass_of_0_keeps_its_derivative"
+CAPS = f"{HEAD}test_caps_z_losses_and_weights_are_in_both_losses_and_in_the_gradients"
+WORKER = (
+    "tests/lab/execute/test_processes.py::test_a_worker_has_one_thread_and_the_rows_of_the_fold_that_it_was_sent_last"
+)
+NOT_COUNTED = (
+    "tests/loss/penalty/test_penalty.py::test_a_row_without_weight_costs_nothing_even_where_its_penalty_is_infinite"
+)
+
+# Between processes, and where a mass is 0: what the tests of single losses do not meet.
+OF_RANKS_AND_ZEROS = {
+    "Lightning: scores are of the rows of one rank": Fault(
+        (Change("for batch in loader ]", "for batch in [*loader][trainer.global_rank :: trainer.world_size] ]"),),
+        f"{LIGHTNING}test_of_two_processes_the_first_alone_saves_all_rows",
+    ),
+    "Lightning: every rank saves its scores": Fault(
+        (Change("if not trainer.is_global_zero: return", "if trainer.world_size < 1: return"),),
+        f"{LIGHTNING}test_of_two_processes_the_first_alone_saves_all_rows",
+    ),
+    "Lightning: a loader of one rank's rows is taken for all": Fault(
+        (Change('"num_replicas", 1) > 1', '"num_replicas", 1) > 2'),),
+        f"{LIGHTNING}test_a_loader_of_the_rows_of_one_rank_is_refused",
+    ),
+    "Lightning: an epoch is measured on the rows of one rank": Fault(
+        (Change("return [part for each in gathered for part in each]", "return kept"),),
+        f"{LIGHTNING}test_watch_measures_the_rows_of_all_ranks",
+    ),
+    "Hugging Face: every process saves its scores": Fault(
+        (Change("if not state.is_world_process_zero: return", "if state is None: return"),),
+        "tests/adapters/hf/test_trainer.py::test_a_process_that_is_not_the_first_saves_nothing",
+    ),
+    "workers train with all threads": Fault(
+        (Change("torch.set_num_threads(1) with contextlib.suppress", "with contextlib.suppress"),), WORKER
+    ),
+    "workers keep the rows of their first fold": Fault((Change("sent[1] or parts", "parts or sent[1]"),), WORKER),
+    "items are counted on one rank unless there is a group": Fault(
+        (Change(f"{_GROUPED} return RankGroup", "if group is not None: return RankGroup"),),
+        "tests/parallel/test_count_items.py::test_without_a_group_the_rows_of_all_ranks_are_counted",
+    ),
+    "an epoch's table is of the rows of one rank unless there is a group": Fault(
+        (Change(f"{_GROUPED} distributed.all_reduce", "if group is not None: distributed.all_reduce"),),
+        "tests/loss/test_online.py::test_ranks_have_one_table_and_it_is_that_of_one_process",
+    ),
+    "a penalty that is infinite makes a row without weight NaN": Fault(
+        (Change("return mass * costless(mass, surprisal)", "return mass * surprisal"),), NOT_COUNTED
+    ),
+    "a penalty without strength is computed": Fault(
+        (Change("if strength == 0:", "if strength < 0:"),),
+        "tests/loss/penalty/test_penalty.py::test_without_strength_it_is_the_cross_entropy_to_the_bit",
+    ),
+    "an impossible class makes the entropy NaN": Fault(
+        (Change("(p * torch.where(surprisal.isinf(), 0.0, surprisal))", "(p * surprisal)"),),
+        "tests/loss/penalty/test_penalty.py::test_a_class_without_mass_may_be_impossible",
+    ),
+    "the ignored label is not in the line of a prior": Fault(
+        (Change("{_tensor(self.prior)}, {self.eps:.10g}{ignore})", "{_tensor(self.prior)}, {self.eps:.10g})"),),
+        "tests/probe/test_recipe.py::test_the_line_gives_the_loss",
+    ),
+    "the ignored label is not in the line of a padding class": Fault(
+        (Change("support={support}{ignore})", "support={support})"),),
+        "tests/probe/test_recipe.py::test_the_line_gives_the_loss",
+    ),
+    "a mass of 0 has no derivative": Fault(
+        (
+            Change(
+                "torch.where((mass == 0) & ~surprisal.isfinite(), 0.0, surprisal)",
+                "torch.where(mass == 0, 0.0, surprisal)",
+            ),
+        ),
+        ZERO,
+    ),
+    "JAX: a probability of 0 has no derivative": Fault(
+        (Change("jnp.where((q == 0) & jnp.isinf(surprisal)", "jnp.where((q == 0)"),),
+        "tests/adapters/test_jax.py::test_a_probability_of_0_keeps_its_derivative",
+    ),
+    "Keras: a probability of 0 has no derivative": Fault(
+        (Change("ops.logical_and(q == 0, ops.isinf(surprisal))", "q == 0"),),
+        "tests/adapters/test_keras.py::test_a_probability_of_0_keeps_its_derivative",
+    ),
+    "the logits of half inputs are rounded": Fault(
+        (Change("_multiply(x, weight.t(), z)", "z.copy_(x @ weight.t())"),),
+        f"{HEAD}test_half_inputs_have_the_loss_of_their_exact_logits",
+    ),
+    "the z-loss of a layer is divided by class weights": Fault(
+        (Change("z_loss and z_loss * unweighed_share(call, num_items)", "z_loss"),), CAPS
+    ),
+    "the z-loss of logits has class weights": Fault(
+        (Change("of_rows = weigh(call, wide).factor", "of_rows = weigh(call, wide).mass"),), CAPS
+    ),
+    "weights of rows stay where the targets are shifted": Fault(
+        (Change("else sample_weight[..., 1:]", "else sample_weight[..., :-1]"),),
+        f"{HEAD}test_weights_of_rows_get_a_gradient_and_move_with_the_shift",
+    ),
+}
+
 _HALF = "a >= 0x477FF000u ? infinite : a < 0x38800000u ? {} : normal"
 
 # In the arithmetic of a row: each takes a few seconds to compile.
@@ -231,4 +328,4 @@ OF_THE_KERNEL = {
     ),
 }
 
-FAULTS = OF_THE_FIELD | OF_PEERS | OF_THE_KERNEL
+FAULTS = OF_THE_FIELD | OF_PEERS | OF_RANKS_AND_ZEROS | OF_THE_KERNEL

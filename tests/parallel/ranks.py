@@ -276,7 +276,8 @@ def gradient_norms(rank: int, world: int) -> dict[str, float]:
         # Few rows at first, then more, some of them none.
         ends = [mine.start + (mine.stop - mine.start) * part * part // (parts * parts) for part in range(parts + 1)]
         batches = [slice(*pair) for pair in itertools.pairwise(ends)]
-        items = sf.parallel.count_items([given[each] for each in batches], distributed.group.WORLD)
+        group = [] if parts == 1 else [distributed.group.WORLD]  # which is the default
+        items = sf.parallel.count_items([given[each] for each in batches], *group)
         weight = WEIGHT.clone().requires_grad_()
         for each in batches:
             loss = sf.cross_entropy(features[each] @ weight.T, given[each], label_smoothing=0.1, reduction="sum")

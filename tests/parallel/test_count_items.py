@@ -38,6 +38,14 @@ def test_labels_are_weighed_by_their_classes():
     assert sf.parallel.count_items(LABELS, weight=weight, ignore_index=-1).item() == 100 + 1 + 10000
 
 
+def test_without_a_group_the_rows_of_all_ranks_are_counted(monkeypatch):
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.distributed.get_rank", lambda group: 0)
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda group: 3)
+    monkeypatch.setattr("torch.distributed.all_reduce", lambda values, operation, group: values.mul_(3))
+    assert sf.parallel.count_items(LABELS, ignore_index=-1).item() == 3 * 3
+
+
 def test_no_micro_batch_at_all_counts_nothing():
     assert sf.parallel.count_items([]).item() == 0.0
 

@@ -68,8 +68,8 @@ class Head:
         self.rows = [slice(count * i // parts, count * (i + 1) // parts) for i in range(parts)]
         longest = max((part.stop - part.start for part in self.rows), default=0)
         wide = plan.call.dtype
-        # In half precision rounded products, a widened weight, or a rounded gradient lie beside the logits.
-        of_each = wide.itemsize * (1 if wide == self.x.dtype else 2)
+        # In half precision, rounded products or gradients and their copies need three times as much beside the logits.
+        of_each = wide.itemsize * (1 if wide == self.x.dtype else 4)
         fit = piece_bytes(self.x, plan.call) // (max(longest, 1) * of_each)
         step = max(_MIN_CLASSES, fit // 64 * 64)
         self.classes = [slice(at, min(at + step, classes)) for at in range(0, classes, step)] if self.rows else []

@@ -149,6 +149,14 @@ def test_scores_of_tokens_are_refused_with_the_way_out(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_process_that_is_not_the_first_saves_nothing(tmp_path):
+    state, args = SimpleNamespace(is_world_process_zero=False), SimpleNamespace(per_device_eval_batch_size=2, seed=0)
+    loader = SimpleNamespace(collate_fn=transformers.default_data_collator)
+    save = SaveScores(tmp_path, arm="a", test=points(2, 4))
+    save.on_train_end(args, state, None, model=Classifier(), train_dataloader=loader)
+    assert list(tmp_path.iterdir()) == []
+
+
 def falling(step: int, steps: int) -> float:
     return sf.schedules.linear(step, steps, 0.4, 0.0)
 

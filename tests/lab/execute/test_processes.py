@@ -82,6 +82,20 @@ def test_an_error_in_a_worker_reaches_its_parent_with_the_place_where_it_was(rai
     assert "raise raised" in error.__notes__[0]
 
 
+def test_a_worker_has_one_thread_and_the_rows_of_the_fold_that_it_was_sent_last(monkeypatch):
+    ran, threads = [], []
+    monkeypatch.setattr("sfumato.lab.execute.training_run.run", lambda task, parts, progress: ran.append((task, parts)))
+    monkeypatch.setattr("torch.set_num_threads", threads.append)
+    ours, theirs = multiprocessing.Pipe()
+    with ours, theirs:
+        for sent in (("first", {"train": 1}), ("second", None), ("third", {"train": 2}), None):
+            ours.send(sent)
+        processes._serve(theirs)
+        assert [ours.recv() for _ in ran] == [("done", None)] * 3
+    assert threads == [1]
+    assert ran == [("first", {"train": 1}), ("second", {"train": 1}), ("third", {"train": 2})]
+
+
 @pytest.mark.nightly
 @pytest.mark.slow
 def test_workers_end_with_a_parent_that_is_killed(begin, tmp_path):

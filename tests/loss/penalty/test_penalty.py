@@ -86,6 +86,7 @@ def test_first_and_second_derivatives_are_those_of_finite_differences(name, stre
 @each_penalty
 def test_without_strength_it_is_the_cross_entropy_to_the_bit(name):
     z, labels, _ = drawn()
+    z[labels != 1, 1] = -np.inf  # where some penalties are infinite
     y, weight = torch.from_numpy(labels), torch.linspace(0.5, 2, K, dtype=torch.float64)
     for options in ({}, {"reduction": "sum"}, {"reduction": "none"}, {"weight": weight}):
         x = torch.from_numpy(z)
@@ -198,6 +199,21 @@ def test_a_class_without_mass_may_be_impossible(name, strengths):
     grad = gradient_of(name, strengths, cut, y, reduction="none").numpy()
     np.testing.assert_allclose(grad[:, K - 1], 0, atol=1e-15)
     assert np.isfinite(grad).all()
+
+
+@each_case
+@pytest.mark.parametrize("impossible", [0, K - 1])
+def test_a_row_without_weight_costs_nothing_even_where_its_penalty_is_infinite(name, strengths, impossible):
+    z, labels, _ = drawn()
+    cut, y, weight = z.copy(), torch.from_numpy(labels).clone(), torch.ones(ROWS, dtype=torch.float64)
+    cut[1::3, impossible], y[1::3], weight[1::3] = -np.inf, impossible, 0.0
+    counted = weight != 0
+    options = {"sample_weight": weight, "reduction": "none"}
+    found = loss_of(name, strengths, torch.from_numpy(cut), y, **options)
+    wanted = loss_of(name, strengths, torch.from_numpy(z), y, reduction="none")
+    assert torch.equal(found, torch.where(counted, wanted, 0.0))
+    mean = loss_of(name, strengths, torch.from_numpy(cut), y, sample_weight=weight)
+    torch.testing.assert_close(mean, wanted[counted].mean(), rtol=1e-13, atol=1e-13)
 
 
 @pytest.mark.parametrize("k", [2, 3])
