@@ -102,8 +102,9 @@ def warnings_of(
     if units is not None and units < FEW_GROUPS:
         rows = "groups of test rows of equal size" if grouped else "distinct test rows"
         found["few-groups"] = [
-            f"The test rows count as only {units:.1f} {rows}. Intervals and tests from fewer than {FEW_GROUPS} are not "
-            "reliable, because so few hardly show how far groups differ: use test rows of more groups."
+            f"The test rows count as only {units:.1f} {rows}. Fewer than {FEW_GROUPS} hardly show how far they differ, "
+            "and a single unusual one can change the result: intervals are not to be relied on. Use "
+            f"{'test rows of more groups' if grouped else 'more test rows'}."
         ]
     largest, smallest = int(counts.argmax()), int(counts.argmin())
     if counts[largest] >= UNEVEN * counts[smallest] and not _may_be_even(counts):

@@ -44,8 +44,9 @@ class VerdictResult:
         return f"{type(self).__name__}({self.summary['run']!r}: {arms}; choice {self.verdict['choice']!r})"
 
     def __str__(self) -> str:
-        """The sentences of the verdict, the warnings before them."""
-        return "\n".join([*(f"Warning: {each['text']}" for each in self.warnings), *self.verdict["sentences"]])
+        """The sentences of the verdict, and before them the warnings that it does not repeat."""
+        sentences = self.verdict["sentences"]
+        return "\n".join([*(f"Warning: {w['text']}" for w in self.warnings if w["text"] not in sentences), *sentences])
 
     def page(self) -> str | None:
         """The whole page as HTML; None where this result has none."""

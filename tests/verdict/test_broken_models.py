@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import sfumato as sf
+from tests.report.run_folders import write_run
 
 
 def models(rng, y, classes, seeds, strength=1.9, spread=0.05):
@@ -122,3 +123,16 @@ def test_forecasts_that_repeat_the_row_before_are_not_called_shifted():
     y = np.cumsum(rng.random(1500) < 0.2) % 3
     repeated = [2 * np.eye(3)[np.roll(y, 1)] + 0.3 * rng.normal(size=(1500, 3)) for _ in range(3)]
     assert named(judged(y, repeated, [z + models(rng, y, 3, 1)[0] for z in repeated])) == []
+
+
+def test_a_seed_of_a_comparison_whose_training_failed_is_named_once_and_no_more_seeds_are_advised(tmp_path):
+    run = write_run(tmp_path / "run", seeds=3, epochs=1, test=300)
+    path = run / "logits" / "smoothed-seed1-test.npz"
+    stored = dict(np.load(path))
+    np.savez(path, **{**stored, "logits": np.random.default_rng(0).permutation(stored["logits"])})
+    found = sf.judge(run)
+    (text,) = named(found)
+    assert text.startswith("smoothed seed 1 looks broken: ")
+    assert "(--learning-rate, --epochs)" in text
+    assert str(found).count(text) == 1
+    assert "--seeds" not in str(found)
