@@ -237,7 +237,8 @@ def _cause(fit: ModelFit, sisters: Sequence[ModelFit], arms: Arms) -> tuple[str,
         return ("constant", "") if lone else ()
     usual, best = _usual_level(fit, sisters, arms), max((each.level for each in others), default=0.0)
     own, better = fit.given.correlation, fit.better
-    if better is not None and better.correlation >= max(0.6 * (usual or best), 0.2 if best < 0.1 else 0.0):
+    clue = any(each.given.correlation > 0.1 for each in others)  # else all may be worse than chance
+    if better is not None and better.correlation >= max(0.6 * (usual or best), 0.0 if clue else 0.2):
         moved = better.cause in ("shifted", "reversed")
         unlike = any(each.better is None for each in sisters)
         if not moved or unlike or own < better.correlation / 4:  # a forecast may repeat the label of the row before
