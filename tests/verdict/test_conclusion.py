@@ -60,3 +60,16 @@ def test_the_shares_of_the_classes_are_what_a_model_has_to_beat(nll, nothing):
     assert [each["code"] for each in found] == ["nothing-to-decide"] * nothing + ["imbalance"]
     if nothing:
         assert "always answering the most frequent class (95.0 % of the test rows" in found[0]["text"]
+
+
+@pytest.mark.parametrize("gain", [0.01, -0.01])
+def test_a_model_is_compared_with_the_class_shares_row_by_row(gain):
+    rare = np.where(np.random.default_rng(1).random(400) < 0.05, 3.0, 0.05)  # what both pay for each row
+    made = against(arms(), 0.95, 0.2)
+    for each in made:
+        each.shares = analyse.Metric(np.tile(rare, (5, 1)), np.full((5, 1), rare.mean()))
+        nll = each.shares.values - gain + np.random.default_rng(2).normal(size=(5, 400)) * 0.01
+        each.metrics["nll_after_temperature"] = analyse.Metric(nll, nll.mean(axis=1, keepdims=True))
+        assert each.metrics["nll_after_temperature"].estimate().high > rare.mean()
+    codes = [each["code"] for each in warnings_of(made, np.repeat([0, 1], [200, 200]), NAMES)]
+    assert codes == ["nothing-to-decide"] * (gain < 0)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
+from scipy.stats import entropy
 
 import sfumato as sf
 from sfumato.evaluate.scores.model_file import model_of, read_model
@@ -201,3 +202,11 @@ def test_the_sentences_speak_of_agreement_and_the_notes_say_what_soft_labels_do(
         note.startswith("The labels are soft: the log loss (NLL) is the cross entropy") for note in texts(found.notes)
     )
     assert "(confidence − agreement " in found.verdict["sentences"][-1] + found.verdict["sentences"][-2]
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_an_answer_without_a_model_is_the_mean_label(soft):
+    found = sf.judge(arms({"label_counts": VOTES} if soft else {"labels": VOTES.argmax(axis=1)}))
+    truth = VOTES / 7 if soft else np.eye(K)[VOTES.argmax(axis=1)]
+    assert found.arms[0].shares.mean == pytest.approx(entropy(truth.mean(axis=0)))
+    assert found.arms[0].majority.mean == np.bincount(VOTES.argmax(axis=1)).max() / N
