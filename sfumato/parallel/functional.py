@@ -162,7 +162,7 @@ def count_items(
 
     Source: the mean of a loss over all rows of a step, written out.
     """
-    given = [targets] if isinstance(targets, Tensor | Target) else list(targets)
+    given = [targets] if isinstance(targets, (Tensor, Target)) else list(targets)
     if weight is not None:
         check_tensor(weight, "weight")
         if weight.dim() != 1:

@@ -46,6 +46,11 @@ def test_without_a_group_the_rows_of_all_ranks_are_counted(monkeypatch):
     assert sf.parallel.count_items(LABELS, ignore_index=-1).item() == 3 * 3
 
 
+def test_compiled_code_counts_without_a_graph_break():  # torch 2.4 does not look into a union of types
+    compiled = torch.compile(lambda y: sf.parallel.count_items(y), backend="aot_eager", fullgraph=True)
+    assert compiled(torch.tensor([0, -100, 2])).item() == 2
+
+
 def test_no_micro_batch_at_all_counts_nothing():
     assert sf.parallel.count_items([]).item() == 0.0
 
