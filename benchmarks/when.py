@@ -43,6 +43,7 @@ from sfumato.lab.ladder import Candidate, choose, measure
 from sfumato.lab.prepared import Prepared, prepared
 from sfumato.lab.resume import finished
 from sfumato.verdict.analyse import (
+    ArmResult,
     ModelScores,
     analyse_models,
     differences,
@@ -56,7 +57,7 @@ HERE = Path(__file__).parent
 ROWS = HERE / "when.jsonl"
 CACHE = HERE.parent / "build" / "when"
 
-SEEDS = 5
+FOLDS = 5
 SMOOTHED = "all:0.1"
 STAGES: dict[str, tuple[str, ...]] = {
     "smoothing": ("onehot", SMOOTHED),
@@ -75,7 +76,7 @@ class LateError(Exception):
 def prepared_for(loaded: Loaded, arms: Sequence[str]) -> Prepared:
     """The data as `compare` reads and splits them, the model that it chooses, its budget, and the arms."""
     features = np.asarray(loaded.features, dtype=object) if isinstance(loaded.features, list) else loaded.features
-    options = options_of(IN_MEMORY, {"arm": list(arms), "folds": 1, "seeds": SEEDS, "weights": "last"})
+    options = options_of(IN_MEMORY, {"arm": list(arms), "folds": FOLDS, "seeds": 1})
     data = prepare_table(table_in_memory(features, np.array(loaded.labels), Roles(), {}))
     return prepared(options, data)
 
@@ -90,7 +91,7 @@ def train(ready: Prepared, folder: Path, until: float) -> list[RunTask]:
     for name in ("logits", "weights", "work"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     rows = ready.rows(*ready.parts)
-    for task in tasks:
+    for task in tasks:  # fold by fold
         if finished(task) is None:
             if time.time() > until:
                 raise LateError
@@ -99,7 +100,7 @@ def train(ready: Prepared, folder: Path, until: float) -> list[RunTask]:
 
 
 def same_start(tasks: Sequence[RunTask]) -> None:
-    """All arms of a seed began with the same weights and saw the same batches.
+    """All arms of a fold began with the same weights and saw the same batches.
 
     Raises:
         ValueError: they did not; names the arm.
@@ -113,34 +114,41 @@ def same_start(tasks: Sequence[RunTask]) -> None:
             raise ValueError(f"{task.key.name} in {task.folder} did not start as the other arms; remove the folder")
 
 
-def judged(ready: Prepared, folder: Path, arm: Any) -> dict[str, Any]:
+def scores(folder: Path, names: Sequence[str]) -> Iterator[ModelScores]:
+    """The scores of the models of one arm, which has a name for each fold."""
+    for fold, name in enumerate(names):
+        yield ModelScores(load_part(folder, name, fold, "test"), load_part(folder, name, fold, "validation"))
+
+
+def judged(ready: Prepared, folder: Path, arm: Any, names: Sequence[str] | None = None) -> dict[str, Any]:
     """The verdict on one arm against one-hot, as a comparison of these two gives it."""
+    base = ready.arms[0]
     results = [
-        analyse_models(
-            each,
-            (
-                ModelScores(
-                    load_part(folder, each.name, seed, "test"), load_part(folder, each.name, seed, "validation")
-                )
-                for seed in range(SEEDS)
-            ),
-        )
-        for each in (ready.arms[0], arm)
+        analyse_models(base, scores(folder, [base.name] * FOLDS), FOLDS),
+        analyse_models(arm, scores(folder, names or [arm.name] * FOLDS), FOLDS),
     ]
     found = differences(results)
     return {
         "differences": {
             row["metric"]: {k: v for k, v in row.items() if k not in ("metric", "arm", "against")} for row in found
         },
+        "standard_errors": {name: standard_error(results, name) for name in HEADLINE},
         "metrics": [summarise(result) for result in results],
         "aurc": [result.aurc.mean for result in results if result.aurc is not None],
+        "mistakes": [result.mistakes for result in results],
     }
 
 
+def standard_error(results: Sequence[ArmResult], name: str) -> float:
+    """Of the difference between two arms in a metric."""
+    base, other = (result.metrics[name] for result in results)
+    return other.minus(base).estimate().se
+
+
 def told_beforehand(ready: Prepared, folder: Path) -> dict[str, float]:
-    """What can be read off the one-hot models alone, without a test row: means over seeds."""
+    """What can be read off the one-hot models alone, without the test row of any: means over folds."""
     name, rows = ready.arms[0].name, []
-    parts = [load_part(folder, name, seed, "validation") for seed in range(SEEDS)]
+    parts = [load_part(folder, name, fold, "validation") for fold in range(FOLDS)]
     records = [record for task in ready.tasks(folder) if task.arm.name == name and (record := finished(task))]
     for record, part in zip(records, parts, strict=True):
         temperature = fit_temperature(small=True, logits=part.logits, labels=part.labels).value
@@ -157,10 +165,31 @@ def told_beforehand(ready: Prepared, folder: Path) -> dict[str, float]:
         )
     return {
         **{key: float(np.mean([row[key] for row in rows])) for key in rows[0]},
-        "validation_nll_after_temperature": on_validation(parts)[1].mean,
+        "validation_nll_after_temperature": on_validation(parts, FOLDS)[1].mean,
         "classes": ready.classes,
         "train_rows": len(ready.data.split.train),
     }
+
+
+def baseline(ready: Prepared, folder: Path) -> dict[str, Any]:
+    """How far each arm was over-trained: validation log loss after temperature at its least and at the end of training.
+
+    Beside them stands the log loss of always giving the class shares of the training rows, on test rows.
+    """
+    nll: dict[str, list[tuple[float, float]]] = {}
+    for task in ready.tasks(folder):
+        record = finished(task)
+        assert record is not None, "all were trained"
+        epochs = [epoch["validation_nll_after_temperature"] for epoch in record["epochs"]]
+        epochs = [float(each) for each in epochs if each is not None]
+        nll.setdefault(task.arm.name, []).append((min(epochs), epochs[-1]))
+    constant = []
+    for fold in range(FOLDS):
+        data = ready.data.of_fold(fold)
+        shares = np.bincount(data.labels("train"), minlength=ready.classes) / len(data.labels("train"))
+        constant.append(float(-np.log(shares[data.labels("test")]).mean()))
+    means = {name: np.mean(each, axis=0).tolist() for name, each in nll.items()}
+    return {"least_and_last": means, "constant": float(np.mean(constant))}
 
 
 def noise(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -180,15 +209,16 @@ def noise(logits: np.ndarray, labels: np.ndarray) -> float:
     return float((sure & (counted.argmax(axis=1) != labels)).mean())
 
 
-def climbed(ready: Prepared, folder: Path) -> tuple[Any, list[dict[str, Any]]]:
-    """The strength that the validation rows choose, and what they say of each."""
-    rungs: list[Candidate] = [measure(folder, arm, range(SEEDS)) for arm in ready.arms]
-    choice = choose(rungs)
-    said = [
-        {"eps": rung.arm.eps, "nll_after_temperature": rung.scaled.estimate().mean, "chosen": rung.arm == choice.chosen}
-        for rung in rungs
+def climbed(ready: Prepared, folder: Path) -> tuple[list[Any], list[dict[str, Any]]]:
+    """The strength that the validation rows of each fold choose, and what all of them say of each strength."""
+
+    def candidates(folds: Sequence[int], many: int) -> list[Candidate]:
+        return [measure(folder, arm, folds, many) for arm in ready.arms]
+
+    of_all = [
+        {"eps": each.arm.eps, "nll_after_temperature": each.scaled.mean} for each in candidates(range(FOLDS), FOLDS)
     ]
-    return choice.chosen, said
+    return [choose(candidates([fold], 1)).chosen for fold in range(FOLDS)], of_all
 
 
 def rows_of_set(name: str, stage: str, places: Places, cache: Path, until: float) -> list[dict[str, Any]]:
@@ -212,9 +242,10 @@ def rows_of_set(name: str, stage: str, places: Places, cache: Path, until: float
         "kind": each.kind,
         "family": each.family or each.name,
         "against": ready.arms[0].name,
-        "seeds": SEEDS,
+        "folds": FOLDS,
+        "rows": len(ready.data.tested),
         "classes": ready.classes,
-        **{part: len(getattr(ready.data.split, part)) for part in ("train", "validation", "test")},
+        "train": len(ready.data.split.train),
         "model": ready.model.name,
         "steps": ready.plan.steps(len(ready.data.split.train)),
         "sha256": loaded.sha256,
@@ -226,9 +257,13 @@ def rows_of_set(name: str, stage: str, places: Places, cache: Path, until: float
     }
     if stage == "ladder":
         chosen, rungs = climbed(ready, folder)
-        more = {"arm": "ladder", "chosen_eps": chosen.eps, "rungs": rungs}
-        return [head | more | (judged(ready, folder, chosen) if chosen.eps else {}) | tail]
-    beforehand = {"beforehand": told_beforehand(ready, folder)} if stage == "smoothing" else {}
+        strengths = [arm.eps for arm in chosen]
+        more = {"arm": "ladder", "chosen_eps": strengths, "rungs": rungs}
+        found = judged(ready, folder, max(chosen, key=lambda arm: arm.eps), [arm.name for arm in chosen])
+        return [head | more | (found if any(strengths) else {}) | tail]
+    beforehand: dict[str, Any] = {}
+    if stage == "smoothing":
+        beforehand = {"beforehand": told_beforehand(ready, folder), "baseline": baseline(ready, folder)}
     specs = STAGES[stage][1:]
     return [
         head | {"arm": spec} | judged(ready, folder, arm) | beforehand | tail
