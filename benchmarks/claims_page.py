@@ -6,6 +6,7 @@ The text between the markers is replaced, the rest is written by hand. A claim w
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,15 +46,16 @@ def write(claims: Sequence[Any], rows: Sequence[Mapping[str, Any]], page: Path =
 def results(claims: Sequence[Any], rows: Sequence[Mapping[str, Any]]) -> str:
     """A summary, and a section for each claim."""
     by_claim = {row["claim"]: row for row in rows}
-    held = [claim for claim in claims if by_claim.get(claim.name, {}).get("holds")]
-    missed = [claim for claim in claims if claim.name in by_claim and claim not in held]
-    left = len(claims) - len(held) - len(missed)
-    yes, no = _many(len(held), "holds", "hold"), _many(len(missed), "does", "do")
-    parts = [f"Of {len(claims)} claims, {yes} here and {no} not. "]
-    if left:
-        parts[0] += f"{_many(left, 'was', 'were')} not yet run. "
-    parts += ["\n\n| claim | holds here |\n| --- | --- |\n"]
-    parts += [f"| [{claim.says}](#{anchor(claim.name)}) | {_word(by_claim.get(claim.name))} |\n" for claim in claims]
+    outcomes = {
+        claim.name: claim.outcome(by_claim[claim.name]) if claim.name in by_claim else "not yet run" for claim in claims
+    }
+    counts = Counter(outcomes.values())
+    yes, no = _many(counts["holds"], "holds", "hold"), _many(counts["contradicted"], "is", "are")
+    parts = [f"Of {len(claims)} claims, {yes} here, {no} contradicted, and {counts['not shown']} could not be shown. "]
+    if counts["not yet run"]:
+        parts[0] += f"{_many(counts['not yet run'], 'was', 'were')} not yet run. "
+    parts += ["\n\n| claim | here |\n| --- | --- |\n"]
+    parts += [f"| [{claim.says}](#{anchor(claim.name)}) | {outcomes[claim.name]} |\n" for claim in claims]
     for claim in claims:
         row = by_claim.get(claim.name)
         parts.append(f"\n### {claim.name.capitalize()}\n\n{claim.says}\n\n")
@@ -61,7 +63,7 @@ def results(claims: Sequence[Any], rows: Sequence[Mapping[str, Any]]) -> str:
         if row is None:
             parts.append("- Result: not yet run.\n")
             continue
-        parts.append(f"- Result: {'it holds' if row['holds'] else '**it does not hold**'}{where(claim, row)}.\n")
+        parts.append(f"- Result: {outcomes[claim.name]}{where(claim, row)}.\n")
         parts.append(f"\n{SHOWN[claim.name]}\n\n{table(row['measured'])}\n")
     parts.append(f"\n{versions(rows)}\n" if rows else "")
     return "".join(parts).replace(". \n", ".\n")
@@ -73,7 +75,12 @@ def where(claim: Any, row: Mapping[str, Any]) -> str:
         return f" ({row['date'][:10]})"
     measured: Mapping[str, Mapping[str, Any]] = row["measured"]
     kinds = [NAMES.get(kind, kind) for kind, numbers in measured.items() if claim.by_kind(numbers)]
-    return f"; it is so on {', '.join(kinds) or 'none of the four'} ({row['date'][:10]})"
+    against = [
+        NAMES.get(kind, kind) for kind, numbers in measured.items() if claim.opposite and claim.opposite(numbers)
+    ]
+    text = f"; it is so on {', '.join(kinds) or 'none of the four'}"
+    text += f", and the opposite is reliable on {', '.join(against)}" if against else ""
+    return f"{text} ({row['date'][:10]})"
 
 
 def anchor(heading: str) -> str:
@@ -84,12 +91,6 @@ def anchor(heading: str) -> str:
 def _many(count: int, one: str, more: str) -> str:
     """A number with its verb."""
     return f"{count} {one if count == 1 else more}"
-
-
-def _word(row: Mapping[str, Any] | None) -> str:
-    if row is None:
-        return "not yet run"
-    return "yes" if row["holds"] else "**no**"
 
 
 def table(measured: Mapping[str, Any]) -> str:

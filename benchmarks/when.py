@@ -73,10 +73,10 @@ class LateError(Exception):
     """The time is up; what was trained is kept."""
 
 
-def prepared_for(loaded: Loaded, arms: Sequence[str]) -> Prepared:
+def prepared_for(loaded: Loaded, arms: Sequence[str], **design: Any) -> Prepared:
     """The data as `compare` reads and splits them, the model that it chooses, its budget, and the arms."""
     features = np.asarray(loaded.features, dtype=object) if isinstance(loaded.features, list) else loaded.features
-    options = options_of(IN_MEMORY, {"arm": list(arms), "folds": FOLDS, "seeds": 1})
+    options = options_of(IN_MEMORY, {"arm": list(arms), "folds": FOLDS, "seeds": 1, **design})
     data = prepare_table(table_in_memory(features, np.array(loaded.labels), Roles(), {}))
     return prepared(options, data)
 
@@ -115,17 +115,17 @@ def same_start(tasks: Sequence[RunTask]) -> None:
 
 
 def scores(folder: Path, names: Sequence[str]) -> Iterator[ModelScores]:
-    """The scores of the models of one arm, which has a name for each fold."""
-    for fold, name in enumerate(names):
-        yield ModelScores(load_part(folder, name, fold, "test"), load_part(folder, name, fold, "validation"))
+    """The scores of the models of one arm, which has a name for each of them."""
+    for seed, name in enumerate(names):
+        yield ModelScores(load_part(folder, name, seed, "test"), load_part(folder, name, seed, "validation"))
 
 
 def judged(ready: Prepared, folder: Path, arm: Any, names: Sequence[str] | None = None) -> dict[str, Any]:
     """The verdict on one arm against one-hot, as a comparison of these two gives it."""
-    base = ready.arms[0]
+    base, folds = ready.arms[0], ready.data.folds
     results = [
-        analyse_models(base, scores(folder, [base.name] * FOLDS), FOLDS),
-        analyse_models(arm, scores(folder, names or [arm.name] * FOLDS), FOLDS),
+        analyse_models(base, scores(folder, [base.name] * ready.models), folds),
+        analyse_models(arm, scores(folder, names or [arm.name] * ready.models), folds),
     ]
     found = differences(results)
     return {

@@ -32,11 +32,10 @@ METRICS = {
     "eaurc": "ranking of mistakes",
 }
 ARMS = {"all:0.1": "ε = 0.1", "ladder": "the ladder", "margin:10": "`margin:10`", "online:0.5": "`online:0.5`"}
-COUNTED = ("better", "worse", "the same", "not settled", "one-hot")
-WORDS = {  # of the page, whose rows were measured before findings had their present names
-    **dict.fromkeys(("better by little", "worse by little", "slightly better", "slightly worse"), "the same"),
-    **dict.fromkeys(("not worse", "not better", "inconclusive", "not tested"), "not settled"),
-    "equivalent": "the same",
+COUNTED = ("better", "worse", "equivalent", "not worse", "not better", "not settled", "one-hot")
+WORDS = {  # of the page, for findings of a verdict
+    **dict.fromkeys(("slightly better", "slightly worse"), "equivalent"),
+    **dict.fromkeys(("inconclusive", "not tested"), "not settled"),
 }
 COLOURS = {
     "one-hot": "#33566b",
@@ -69,7 +68,9 @@ def results(rows: Sequence[Row], cards: Sequence[Row]) -> str:
             parts.append(f"### Against one-hot: {ARMS[arm]}\n\n{table(those, cards)}")
     if profiled(rows):
         parts.append(f"### Performance profile\n\n{alt(rows)}")
+    parts.append(f"### All sets together\n\n{synthesis(by_arm)}")
     parts.append(f"### Can one know?\n\n{said_of(by_arm['all:0.1'], len(cards))}")
+    parts.append(f"### How far one-hot over-trains\n\n{over_trained(by_arm['all:0.1'])}")
     parts.append(f"### Every data set\n\n{every_set(by_arm, cards)}")
     parts.append(versions(rows))
     return "\n\n".join(parts) + "\n"
@@ -92,7 +93,11 @@ def in_short(rows: Sequence[Row]) -> str:
         for metric, each in counted.items()
     ]
     told = f"{', '.join(parts[:-1])}, and {parts[-1]}"
-    return f"On {len(rows)} data sets, ε = 0.1 is {told}. On the others it is the same, or not settled."
+    open_ = sum(each["not settled"] for each in counted.values())
+    return (
+        f"On {len(rows)} data sets, ε = 0.1 is {told}. Of the {len(METRICS) * len(rows)} answers {open_} are not "
+        "settled; the others are equivalent, not worse or not better."
+    )
 
 
 def finding(row: Row, metric: str) -> str:
@@ -122,6 +127,87 @@ def table(rows: Sequence[Row], cards: Sequence[Row]) -> str:
                 f"| {name} | {label} | {len(those)} | " + " | ".join(str(counted[word]) for word in words) + " |"
             )
     return "\n".join(lines)
+
+
+def relative(row: Row, metric: str) -> tuple[float, float]:
+    """A difference and its standard error: accuracy in points, log loss and ranking in per cent of one-hot's."""
+    base = {"accuracy": 1.0, "eaurc": row["aurc"][0]}.get(metric, row["metrics"][0][metric]["mean"])
+    return (
+        100 * row["differences"][metric]["mean"] / max(base, 1e-12),
+        100 * row["standard_errors"][metric] / max(base, 1e-12),
+    )
+
+
+def random_effects(differences: np.ndarray, errors: np.ndarray) -> tuple[float, float, float, float, float]:
+    """The mean over sets, its 95 % interval, and the interval of a new set.
+
+    The variance between sets is DerSimonian and Laird's, the interval Hartung and Knapp's with Student's t, and that of
+    a new set of Higgins, Thompson and Spiegelhalter 2009.
+
+    >>> [round(each, 2) for each in random_effects(np.array([1.0, 2.0, 3.0]), np.array([0.1, 0.1, 0.1]))]
+    [2.0, -0.48, 4.48, -12.67, 16.67]
+    """
+    from scipy.stats import t
+
+    n, weights = len(differences), 1 / np.square(errors)
+    fixed = (weights @ differences) / weights.sum()
+    excess = weights @ np.square(differences - fixed) - (n - 1)
+    between = max(0.0, excess / (weights.sum() - np.square(weights).sum() / weights.sum()))
+    weights = 1 / (np.square(errors) + between)
+    mean = float((weights @ differences) / weights.sum())
+    variance = float(weights @ np.square(differences - mean) / (n - 1) / weights.sum())
+    half, new = t.ppf(0.975, n - 1) * np.sqrt(variance), t.ppf(0.975, n - 2) * np.sqrt(between + variance)
+    return mean, float(mean - half), float(mean + half), float(mean - new), float(mean + new)
+
+
+def synthesis(by_arm: Mapping[str, Sequence[Row]]) -> str:
+    """Random effects over the sets, for each arm and metric."""
+    lines = [
+        "| arm | measure | sets | mean difference, 95 % interval | a new set, 95 % |",
+        "| --- | --- | ---: | --- | --- |",
+    ]
+    units = {"accuracy": "points", "nll_after_temperature": "% of one-hot's", "eaurc": "% of one-hot's AURC"}
+    for arm, rows in by_arm.items():
+        for metric, label in METRICS.items():
+            pairs = np.array([relative(row, metric) for row in rows if "differences" in row])
+            pairs = pairs[(pairs[:, 1] > 0) & np.isfinite(pairs).all(axis=1)] if len(pairs) else pairs
+            if len(pairs) < 3:
+                continue
+            numbers = [f"{each:+.1f}".replace("-", "−") for each in random_effects(*pairs.T)]
+            mean, low, high, least, most = numbers
+            cells = [ARMS[arm], label, str(len(pairs)), f"{mean} {units[metric]} ({low} to {high})"]
+            lines.append("| " + " | ".join([*cells, f"{least} to {most}"]) + " |")
+    tail = "Less is better in the last two measures. A set whose difference does not vary at all is left out."
+    return "\n".join(lines) + f"\n\n{tail}"
+
+
+def over_trained(rows: Sequence[Row]) -> str:
+    """Validation log loss of one-hot at its best epoch and at the end, and log loss on test rows against a constant."""
+    told = [row["baseline"] for row in rows if "baseline" in row]
+    if not told:
+        return "Not measured."
+    names = [next(iter(each["least_and_last"])) for each in told]
+    rises = {
+        which: np.array([each["least_and_last"][key][1] / each["least_and_last"][key][0] for each, key in pairs])
+        for which, pairs in {
+            "one-hot": list(zip(told, names, strict=True)),
+            "ε = 0.1": [(each, next(key for key in each["least_and_last"] if key != name))
+                        for each, name in zip(told, names, strict=True)],
+        }.items()
+    }  # fmt: skip
+    ends = [(each["least_and_last"][key][1], each["constant"]) for each, key in zip(told, names, strict=True)]
+    after = [(row["metrics"][0]["nll_after_temperature"]["mean"], row["baseline"]["constant"]) for row in rows]
+    worse_at_end = sum(end > constant for end, constant in ends)
+    worse_now = sum(loss > constant for loss, constant in after)
+    parts = "; ".join(
+        f"{which}: by {100 * (np.median(each) - 1):.0f} % in the median set, by more than 10 % on {(each > 1.1).sum()}"
+        for which, each in rises.items()
+    )
+    return (
+        f"At the end of the budget, validation log loss after temperature is above its least value ({parts} of "
+        f"{len(told)}). With the last weights, one-hot would have a higher log loss than the class shares on "
+        f"{worse_at_end} sets; with those of the best epoch, on {worse_now}. Therefore `--weights best` is the default."
+    )
 
 
 def complete(rows: Sequence[Row]) -> list[str]:
@@ -278,12 +364,14 @@ def every_set(by_arm: Mapping[str, Sequence[Row]], cards: Sequence[Row]) -> str:
         else:
             cells.append(f"{100 * row['metrics'][0]['accuracy']['mean']:.1f} %")
             cells += [shown(row, metric) for metric in METRICS]
-            cells.append(f"{ladder[name]['chosen_eps']:g}" if name in ladder else "")
+            chosen = Counter(ladder[name]["chosen_eps"]) if name in ladder else {}
+            cells.append(", ".join(f"{eps:g}" + f" (×{n})" * (n > 1) for eps, n in sorted(chosen.items())))
         lines.append("| " + " | ".join(cells) + " |")
     head = (
         "Differences are those of ε = 0.1 less one-hot: accuracy in points; log loss after temperature in per cent of "
         "that of one-hot; ranking of mistakes in per cent of its AURC. Less is better for the last two. A finding "
-        'other than "not settled" stands beside its number. The last column has the ε that the ladder chose.'
+        'other than "not settled" stands beside its number. The last column has the ε that the ladder chose in the '
+        "five folds."
     )
     return head + "\n\n" + "\n".join(lines)
 
@@ -291,8 +379,7 @@ def every_set(by_arm: Mapping[str, Sequence[Row]], cards: Sequence[Row]) -> str:
 def shown(row: Row, metric: str) -> str:
     """A difference in its unit, and the verdict's own word for it."""
     each = row["differences"][metric]
-    base = {"accuracy": 1.0, "eaurc": row["aurc"][0]}.get(metric, row["metrics"][0][metric]["mean"])
-    value = f"{100 * each['mean'] / base:+.1f}" if base else "0"
+    value = f"{relative(row, metric)[0]:+.1f}" if each["mean"] else "0"
     found = WORDS.get(each["finding"], each["finding"])
     word = "" if found == "not settled" else f" {each['finding']}"
     return value.replace("-", "−") + word

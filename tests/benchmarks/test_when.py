@@ -17,7 +17,7 @@ SCRIPTS = ("data_set_files", "foretell", "when", "when_page", "claims_page")
 
 @pytest.fixture
 def when(load, monkeypatch, tmp_path):
-    """The script with one set of 240 rows, three seeds and two epochs."""
+    """The script with one set of 600 rows, three folds and two epochs."""
     when, data_sets = load("when"), load("data_sets")
 
     def read(_: Path):
@@ -27,11 +27,11 @@ def when(load, monkeypatch, tmp_path):
 
     (tmp_path / "x").write_text("x")
     monkeypatch.setattr(when, "SETS", (data_sets.DataSet("x", "table", data_sets.FOLDER, ("x",), "t", read),))
-    monkeypatch.setattr(when, "SEEDS", 3)
+    monkeypatch.setattr(when, "FOLDS", 3)
     prepared_for = when.prepared_for
 
     def shorter(loaded, arms):
-        ready = prepared_for(loaded, arms)
+        ready = prepared_for(loaded, arms, folds=3)
         return replace(ready, plan=replace(ready.plan, epochs=2))
 
     monkeypatch.setattr(when, "prepared_for", shorter)
@@ -52,7 +52,7 @@ def test_the_verdict_on_a_set_is_that_of_compare(when, tmp_path):
     features, labels = when.SETS[0].read(tmp_path / "x")
     run = tmp_path / "run"
     found = sf.compare(
-        features, np.array(labels), arm=["onehot", "all:0.1"], seeds=3, epochs=2, workers=1, out=run, quiet=True
+        features, np.array(labels), arm=["onehot", "all:0.1"], folds=3, epochs=2, workers=1, out=run, quiet=True
     )
     theirs = {each["metric"]: each for each in found.summary["differences"]}
     assert set(row["differences"]) == set(theirs)
@@ -110,7 +110,7 @@ def test_the_noise_estimate_finds_labels_that_were_moved(load):
     assert load("when").noise(logits, given) == pytest.approx(float((true != given).mean()), abs=0.02)
 
 
-def row(name, accuracy, loss, finding="not settled"):
+def row(name, accuracy, loss, finding="inconclusive"):
     def metrics(a, b):
         return {"accuracy": {"mean": a}, "nll_after_temperature": {"mean": b}, "eaurc": {"mean": 0.01}}
 
@@ -123,12 +123,12 @@ def row(name, accuracy, loss, finding="not settled"):
     }
 
 
-def test_a_table_counts_each_set_once_and_little_as_the_same(load):
+def test_a_table_counts_each_set_once_and_slight_differences_as_equivalent(load):
     page = load("when_page")
-    rows = [row("a", 0.9, 1.1, "better"), row("b", 0.8, 1.0, "worse by little"), row("c", 0.8, 1.0)]
+    rows = [row("a", 0.9, 1.1, "better"), row("b", 0.8, 1.0, "slightly worse"), row("c", 0.8, 1.0)]
     cards = [{"set": name, "kind": "text"} for name in "abc"]
     lines = page.table(rows, cards).splitlines()
-    assert lines[2] == "| texts | accuracy | 3 | 1 | 0 | 1 | 1 |"
+    assert lines[2] == "| texts | accuracy | 3 | 1 | 0 | 1 | 0 | 0 | 1 |"
     assert len(lines) == 2 + 3 + 3
 
 
