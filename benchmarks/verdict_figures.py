@@ -40,7 +40,7 @@ def markdown(rows: Rows) -> str:
     """Every table that the rows are enough for."""
     parts = {
         name: [row for row in rows if row["experiment"] == name]
-        for name in ("aa", "own", "unpaired", "groups", "known", "tables", "pilots", "margins")
+        for name in ("aa", "own", "unpaired", "groups", "known", "tables", "pilots", "margins", "looks")
     }
     made: list[str] = []
     if parts["aa"]:
@@ -57,7 +57,20 @@ def markdown(rows: Rows) -> str:
         made += [_tables(parts["tables"]), _pilots(parts["pilots"])]
     if parts["margins"]:
         made += [_margins(parts["margins"])]
+    if parts["looks"]:
+        made.append(_looks(parts["looks"]))
     return "\n\n".join(made)
+
+
+def _looks(rows: Rows) -> str:
+    """What rules declare at the first look, and at any of four."""
+    names = {"equal": "equal arms", "different": "different arms"}
+    heads = [f"{names[row['arms']]}, {row['set']}" for row in rows]
+    body = [
+        [rule, *(f"{100 * row['first'][rule]:.1f} / {100 * row['ever'][rule]:.1f}" for row in rows)]
+        for rule in rows[0]["first"]
+    ]
+    return _table(["rule", *heads], body)
 
 
 def _own(rows: Rows) -> str:
