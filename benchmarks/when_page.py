@@ -45,8 +45,8 @@ COLOURS = {
     "online:0.5": "#a33b3b",
 }
 
-ALL_SETS = "![The difference between ε = 0.1 and one-hot on each data set; the last table has the numbers](when_sets.svg)"
-    "![The difference between ε = 0.1 and one-hot on each data set, whose numbers are in the last table](when_sets.svg)"
+ALL_SETS = (
+    "![The difference between ε = 0.1 and one-hot on each data set; the last table has the numbers](when_sets.svg)"
 )
 
 Row = Mapping[str, Any]
