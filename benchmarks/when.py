@@ -172,7 +172,7 @@ def told_beforehand(ready: Prepared, folder: Path) -> dict[str, float]:
 
 
 def baseline(ready: Prepared, folder: Path) -> dict[str, Any]:
-    """How far each arm was over-trained: validation log loss after temperature at its least and at the end of training.
+    """How far each arm was over-trained: validation log loss at the epoch that is kept, and at the end of training.
 
     Beside them stands the log loss of always giving the class shares of the training rows, on test rows.
     """
@@ -180,16 +180,15 @@ def baseline(ready: Prepared, folder: Path) -> dict[str, Any]:
     for task in ready.tasks(folder):
         record = finished(task)
         assert record is not None, "all were trained"
-        epochs = [epoch["validation_nll_after_temperature"] for epoch in record["epochs"]]
-        epochs = [float(each) for each in epochs if each is not None]
-        nll.setdefault(task.arm.name, []).append((min(epochs), epochs[-1]))
+        epochs = [epoch["validation_nll"] for epoch in record["epochs"]]
+        nll.setdefault(task.arm.name, []).append((epochs[record["kept_epoch"] - 1], epochs[-1]))
     constant = []
     for fold in range(FOLDS):
         data = ready.data.of_fold(fold)
         shares = np.bincount(data.labels("train"), minlength=ready.classes) / len(data.labels("train"))
         constant.append(float(-np.log(shares[data.labels("test")]).mean()))
     means = {name: np.mean(each, axis=0).tolist() for name, each in nll.items()}
-    return {"least_and_last": means, "constant": float(np.mean(constant))}
+    return {"kept_and_last": means, "constant": float(np.mean(constant))}
 
 
 def noise(logits: np.ndarray, labels: np.ndarray) -> float:
