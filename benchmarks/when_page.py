@@ -192,10 +192,10 @@ def over_trained(rows: Sequence[Row]) -> str:
     found = [(*next(iter(row["baseline"]["kept_and_last"].values())), row["baseline"]["constant"]) for row in rows]
     kept, last, constant = np.array(found).T
     return (
-        "With the last weights, the log loss of one-hot on validation rows, as trained, is above that of the class shares "
-        f"on {(last > constant).sum()} of {len(found)} data sets; with the weights of the best epoch, on "
-        f"{(kept > constant).sum()}. In the median set it is {100 * (np.median(last / kept) - 1):.0f} % higher at the end."
-        " Therefore `--weights best` is the default, for every arm by the same rule."
+        "With the last weights, the log loss of one-hot on validation rows, as trained, is above that of the class "
+        f"shares on {(last > constant).sum()} of {len(found)} data sets; with the weights of the best epoch, on "
+        f"{(kept > constant).sum()}. In the median set it is {100 * (np.median(last / kept) - 1):.0f} % higher at the "
+        "end. Therefore `--weights best` is the default, for every arm by the same rule."
     )
 
 

@@ -83,7 +83,7 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def number(value: float | None, digits: int = 3, *, sign: bool = False, zero: bool = True) -> str:
+def number(value: float | None, digits: int = 3, *, sign: bool = False) -> str:
     """A number as tables print it."""
     if value is None or math.isnan(value):
         return NOT_APPLICABLE

@@ -91,7 +91,7 @@ def test_a_temperature_is_never_told_as_0(value, text):
         (number(0.1724), "0.172"), (number(-0.118), "−0.118"), (number(1.31), "1.310"), (number(-0.0001), "0.000"),
         (number(math.inf), "∞"), (number(math.nan), "–"), (number(None), "–"), (number(0.019, sign=True), "+0.019"),
         (number(-0.002, sign=True), "−0.002"), (number(0.0, sign=True), "0.000"),
-        (number(0.6, 1, sign=True, zero=True), "+0.6"), (percent(0.9612), "96.1 %"), (percent(None), "–"),
+        (number(0.6, 1, sign=True), "+0.6"), (percent(0.9612), "96.1 %"), (percent(None), "–"),
     ],
 )  # fmt: skip
 def test_words_and_numbers(made, text):

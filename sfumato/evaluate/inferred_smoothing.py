@@ -336,7 +336,7 @@ def _without_strength(shape: _Shape, unlike: str, whole: float | None, classes: 
     if alone < _RULED_OUT_BY_GAP:
         most = np.log(1 + classes * (1 - RULED_OUT) / RULED_OUT)
         why = (
-            f"the median logit gap is {number(shape.gap, 1, zero=True)} nats, and smoothing by ε = {RULED_OUT:g} over "
+            f"the median logit gap is {number(shape.gap, 1)} nats, and smoothing by ε = {RULED_OUT:g} over "
             f"all or more holds it near {most:.1f} or below. Also, {unlike}"
         )
         return Evidence("no sign", None, why, *measured)

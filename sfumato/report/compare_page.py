@@ -201,7 +201,7 @@ def _target(run: Run, arm: ArmSummary) -> str:
     strength = torch_strength(arm, run.num_classes)
     torch = "" if strength is None else f" (label_smoothing={strength:.4g} in PyTorch)"
     others = "0" if other == 0 else "–" if other is None else f"{other:.4g}"
-    return f"{number(true, 4, zero=True)} on the label, {others} on each other class{torch}{last}"
+    return f"{number(true, 4)} on the label, {others} on each other class{torch}{last}"
 
 
 def _use(run: Run, arm: ArmSummary) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def shown(name: str) -> Show:
         return percent
     if name == "temperature":
         return temperature
-    return lambda v: number(None if v is None else how.scale * v, how.digits, sign=how.signed, zero=how.digits < 3)
+    return lambda v: number(None if v is None else how.scale * v, how.digits, sign=how.signed)
 
 
 def between(ends: Mapping[str, Any], show: Callable[[float | None], str]) -> str:
@@ -76,8 +76,8 @@ def four_columns(summary: Summary) -> ResultsTable:
     ranking = [metric(arm, name)["mean"] for arm in arms for name in ("eaurc", "eaurc_after_temperature")]
     soft = any("agreement" in arm["metrics"] for arm in arms)
     trained = (
-        plain("logit gap, training", "nats", (arm["train_gap"] for arm in arms), partial(number, digits=2, zero=True)),
-        plain("closed form of the gap", "nats", closed, partial(number, digits=2, zero=True)),
+        plain("logit gap, training", "nats", (arm["train_gap"] for arm in arms), partial(number, digits=2)),
+        plain("closed form of the gap", "nats", closed, partial(number, digits=2)),
         plain("label_smoothing in torch", "ε over all", strengths, lambda v: "none" if v is None else f"{v:.4g}"),
     )
     return ResultsTable(
@@ -122,7 +122,7 @@ def differences_table(summary: Summary) -> ResultsTable:
         by_pair.setdefault((each["arm"], each["against"]), {})[each["metric"]] = each
     ranking = [each["eaurc"]["mean"] for each in by_pair.values() if "eaurc" in each]
     shows: dict[str, tuple[str, Show]] = {
-        "accuracy": (", points", lambda v: number(None if v is None else 100 * v, 1, sign=True, zero=True)),
+        "accuracy": (", points", lambda v: number(None if v is None else 100 * v, 1, sign=True)),
         "nll_after_temperature": ("", lambda v: number(v, sign=True)),
         "eaurc": ("", _thousandths(ranking, sign=True)),
     }
@@ -231,4 +231,4 @@ def _estimate(arm: ArmSummary, name: str | None, show: Callable[[float | None], 
 def _thousandths(values: Sequence[float | None], *, sign: bool = False) -> Callable[[float | None], str]:
     largest = max((abs(1000 * v) for v in values if v is not None and not math.isnan(v)), default=0.0)
     digits = 2 if largest < 10 else 1
-    return lambda v: number(None if v is None else 1000 * v, digits, sign=sign, zero=True)
+    return lambda v: number(None if v is None else 1000 * v, digits, sign=sign)

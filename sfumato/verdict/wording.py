@@ -30,7 +30,7 @@ class InSentences(NamedTuple):
 
     def value(self, value: float, *, sign: bool = False) -> str:
         """A number with the metric's decimals, without its unit."""
-        return number(self.scale * value, self.digits, sign=sign, zero=self.digits < 3)
+        return number(self.scale * value, self.digits, sign=sign)
 
     def interval(self, row: ArmDifference) -> str:
         """The difference with its 95 % interval, or the 90 % one by which it lies within a margin."""

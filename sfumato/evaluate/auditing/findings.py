@@ -297,7 +297,7 @@ def _smoothing(found: Measured, evidence: Evidence, by_name: Mapping[str, Metric
     yield Finding(
         "smoothed",
         f"The logits have the shape that training with smoothed targets leaves: {evidence.reason}, and the median gap "
-        f"is {number(evidence.gap, 2, zero=True)} nats. "
+        f"is {number(evidence.gap, 2)} nats. "
         + " ".join(f"{text[0].upper()}{text[1:]}." for text in own.explanations)
         + f" If it was label smoothing, ε is {own.eps_all:.3g} over all classes ({own.low:.3g} to {own.high:.3g}), or "
         f"{own.eps_others:.3g} over the others, as far as {which} rows show.",

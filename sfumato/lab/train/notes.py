@@ -49,7 +49,7 @@ def not_trained_to_the_end(
             goal = float("inf")  # more training would not bring the gap there
         if 0 < goal < float("inf") and reached < ENOUGH * goal:
             faults.append(
-                f"the logit gap of the {arm.name} model on its training rows is {number(reached, 2, zero=True)}, which "
+                f"the logit gap of the {arm.name} model on its training rows is {number(reached, 2)}, which "
                 f"is {100 * max(reached / goal, 0):.0f} % of its optimum ({goal:.2f})"
             )
             overlap = "Where classes overlap, a gap stays below its optimum however long the training is. "

@@ -34,7 +34,7 @@ class Panel(NamedTuple):
     def in_words(self, row: int) -> tuple[str, str]:
         """The mean, and the interval."""
         mean, low, high = (
-            number(float(self.ends[end][row]), self.digits, sign=True, zero=True) for end in ("mean", "low", "high")
+            number(float(self.ends[end][row]), self.digits, sign=True) for end in ("mean", "low", "high")
         )
         return mean, f"{low} to {high}"
 

@@ -42,7 +42,7 @@ def plot_gap(run: Run) -> Chart:
     style(ax)
     label_ends(ax, [*ends, *((ax.get_xlim()[1], form, name, INK) for form, name in forms.items())])
     parts = [
-        f"{title} ends at {number(mean_over_seeds(gap)[-1], 2, zero=True)}, closed form {finite(form)}"
+        f"{title} ends at {number(mean_over_seeds(gap)[-1], 2)}, closed form {finite(form)}"
         for title, (_, gap), form in zip(arm_titles(run), curves, closed, strict=True)
     ]
     alt = f"Mean training logit gap over {len(longest)} epochs. {'; '.join(parts)}."
@@ -77,10 +77,10 @@ def plot_gap_histogram(
                     textcoords="offset points", ha="left" if form < middle else "right")  # fmt: skip
     style(ax)
     parts = [
-        f"{name}: mean {number(mean, 2, zero=True)}, closed form {finite(form)}"
+        f"{name}: mean {number(mean, 2)}, closed form {finite(form)}"
         for name, mean, form in zip(names, means, closed, strict=True)
     ]
-    low, high = (number(edge, 1, zero=True) for edge in (edges[0], edges[-1]))
+    low, high = (number(edge, 1) for edge in (edges[0], edges[-1]))
     alt = f"Histogram of the logit gap of the {of}, from {low} to {high} nats. {'; '.join(parts)}."
     numbers = {"edges": edges, "shares": shares, "means": list(means), "closed_form": list(closed)}
     return Chart(ax, numbers, alt)
