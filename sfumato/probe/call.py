@@ -9,7 +9,7 @@ import functools
 import sys
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -28,6 +28,8 @@ Layout: TypeAlias = Literal[
 
 SEQUENCES = ("sequence", "image", "classes second", "next token", "next token in a dictionary")
 """Layouts with more than one axis of positions."""
+
+USUALLY_IGNORED = (-100, -1, 255)
 
 FOURTH = (2 / 3, -1 / 12)
 EIGHTH = (4 / 5, -1 / 5, 4 / 105, -1 / 280)
@@ -80,7 +82,8 @@ class Style:
         if self.layout in ("image", "classes second"):
             inputs, labels = (each.swapaxes(1, 2) if each.ndim == 3 else each for each in (inputs, labels))
         if self.layout == "image":
-            inputs, labels = (each.reshape(*each.shape[:-1], 2, -1) for each in (inputs, labels))
+            height = 2 - inputs.shape[-1] % 2
+            inputs, labels = (each.reshape(*each.shape[:-1], height, -1) for each in (inputs, labels))
         if self.is_shifted:  # neither the last logits nor the first label belong to a pair
             inputs = torch.cat([inputs, torch.zeros_like(inputs[:, :1])], 1)
             labels = torch.cat([torch.zeros_like(labels[:, :1]), labels], 1)
@@ -94,6 +97,80 @@ class Style:
 
 
 @dataclass(frozen=True)
+class Relabelling:
+    """Which class each label is trained towards, where it is not the label itself."""
+
+    classes: int  # K
+    table: dict[int, int]  # the class of each label that was read
+    shift: int | None  # the number that is added to every label, if one number explains all
+    wraps: bool  # whether a shift is modulo K
+    is_reversed: bool  # whether label y is class K − 1 − y
+    missing: tuple[int, ...]  # the first and last label, where they are refused or have no gradient
+
+    @classmethod
+    def of(cls, classes: int, table: dict[int, int]) -> "Relabelling":
+        """The simplest description of a table."""
+        shifts = {(c - y) % classes for y, c in table.items()}
+        shift = shifts.pop() if len(shifts) == 1 else None
+        shift = shift if shift is None or 2 * shift <= classes else shift - classes
+        wraps = shift is not None and any(y + shift != c for y, c in table.items())
+        is_reversed = classes > 2 and all(y + c == classes - 1 for y, c in table.items())
+        return cls(classes, table, shift, wraps, is_reversed, tuple(y for y in (0, classes - 1) if y not in table))
+
+    @property
+    def is_one_to_one(self) -> bool:
+        """Whether no two labels share a class."""
+        return len(set(self.table.values())) == len(self.table)
+
+    def at(self, classes: int) -> "Relabelling":
+        """The same for another K; raises ValueError where a table for one K is all that is known."""
+        if classes != self.classes and self.shift is None and not self.is_reversed:
+            raise ValueError(f"the classes of the labels are known for K = {self.classes} alone")
+        return replace(self, classes=classes)
+
+    def labels_of(self, classes: Labels) -> Labels:
+        """The label by which each class is trained; what is no class is passed on as it is."""
+        k = self.classes
+        if self.is_reversed:
+            moved = k - 1 - classes
+        elif self.shift is not None:
+            moved = (classes - self.shift) % k if self.wraps else classes - self.shift
+        else:
+            label_of = {c: y for y, c in self.table.items()}
+            moved = np.array([label_of.get(int(c), int(c)) for c in classes.ravel()]).reshape(classes.shape)
+        return np.where((classes >= 0) & (classes < k), moved, classes)
+
+    def ignored_in_line(self, label: int) -> int:
+        """The label that is ignored, or the usual one that the loss makes of it."""
+        seen = self.classes - 1 - label if self.is_reversed else label + (self.shift or 0)
+        return seen if seen in USUALLY_IGNORED and label not in USUALLY_IGNORED else label
+
+    def code(self, labels: str) -> str:
+        """The class of each label, as code."""
+        if self.is_reversed:
+            return f"{self.classes - 1} - {labels}"
+        if self.shift is None:
+            return f"torch.tensor([{', '.join(str(self.table.get(y, y)) for y in range(self.classes))}])[{labels}]"
+        moved = f"{labels} {'-' if self.shift < 0 else '+'} {abs(self.shift)}"
+        return f"({moved}) % {self.classes}" if self.wraps else moved
+
+    @property
+    def description(self) -> str:
+        """In words."""
+        if self.is_reversed:
+            text = "the classes are reversed: label y is taken as class K − 1 − y"
+        elif self.shift is None:
+            shown = ", ".join(f"{y}→{c}" for y, c in list(self.table.items())[:8])
+            how = "permuted" if self.is_one_to_one else "several labels share a class"
+            text = f"{how}: {shown}{', …' if len(self.table) > 8 else ''}"
+        else:
+            wrapped = ", modulo K" if self.wraps else ""
+            text = f"label y is taken as y {'−' if self.shift < 0 else '+'} {abs(self.shift)}{wrapped}"
+        gone = f"; label {' and '.join(map(str, self.missing))} is refused or has no gradient" if self.missing else ""
+        return f"it trains towards another class: {text}{gone}"
+
+
+@dataclass(frozen=True)
 class Loss:
     """A loss in canonical form."""
 
@@ -102,6 +179,7 @@ class Loss:
     differences: bool = False  # whether gradients are finite differences, because the loss has no others
     seeded: bool = False  # whether every call starts from the same state of the random generators
     fresh: bool = False  # whether every call is to a new copy, because a call changes what the next one returns
+    relabelling: Relabelling | None = None  # which label each class needs, where the loss takes labels as other classes
     coarse: bool = False  # whether values have float32's digits, so that finite differences need longer steps
 
     @property
@@ -125,6 +203,11 @@ class Loss:
         if self.style.library not in ("torch", "keras"):
             inputs = inputs.numpy()
         return self._called(inputs, labels, logits.shape[1])
+
+    def labels_of(self, classes: Labels) -> Labels:
+        """The labels by which the loss trains some classes."""
+        known = self.relabelling is not None and classes.ndim == 1
+        return self.relabelling.labels_of(classes) if known and self.relabelling is not None else classes
 
     def value(self, logits: Array, labels: Labels) -> float:
         """The sum of the values."""
@@ -173,15 +256,16 @@ class Loss:
     def _jax_gradient(self, logits: Array, labels: Labels) -> Array:
         jax = sys.modules["jax"]
         with jax.enable_x64(True):
-            given = 1.0 * own_class(labels, logits.shape[1]) if self.style.one_hot and labels.ndim == 1 else labels
+            given = self.labels_of(labels)
+            given = 1.0 * own_class(given, logits.shape[1]) if self.style.one_hot and labels.ndim == 1 else given
             gradient = _jax_gradient_of(self.function, self.style)
             return np.asarray(gradient(jax.numpy.asarray(logits), given), dtype=np.float64)
 
     def _called(self, inputs: Any, labels: Labels, classes: int) -> Any:
         style = self.style
-        given: Any = labels.copy()  # a loss in numpy may write over what it is given
+        given: Any = self.labels_of(labels).copy()  # a loss in numpy may write over what it is given
         if style.one_hot and labels.ndim == 1:
-            given = 1.0 * own_class(labels, classes)
+            given = 1.0 * own_class(given, classes)
         if style.library == "torch" or (style.library == "keras" and isinstance(inputs, torch.Tensor)):
             given = torch.tensor(given)
             given = given.float() if style.single and given.is_floating_point() else given

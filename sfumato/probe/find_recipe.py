@@ -2,14 +2,16 @@
 
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 
-from sfumato.probe.call import SEQUENCES, Array, Loss
+from sfumato.probe.call import SEQUENCES, USUALLY_IGNORED, Array, Loss
 from sfumato.probe.find_loss import attempt, in_words
-from sfumato.probe.gradients import FITS, TEMPERATURE, ExtraTerm, Reading
-from sfumato.probe.levels import Levels, Weighted
+from sfumato.probe.gradients import FITS, SQUASHED, TEMPERATURE, ExtraTerm, Reading, read
+from sfumato.probe.levels import Levels, Weighted, as_typed
 from sfumato.probe.recipe import LossCall, Recipe, as_written, batches, compare, one_batch, random_batch
+from sfumato.probe.reduction import RowReduction
 from sfumato.probe.result import ProbeFinding, note, warning
 from sfumato.probe.target import TargetRead, strength_over
 from sfumato.theory import Over
@@ -26,7 +28,7 @@ NO_LINE = "there is no line: "
 
 
 def recipe_of(
-    target: TargetRead, loss: Loss, reduction: str, ignore_index: int | None
+    target: TargetRead, loss: Loss, rows: RowReduction, ignore_index: int | None
 ) -> tuple[Recipe | str, list[ProbeFinding]]:
     """The call that has the same loss, or why there is none; and how near its numbers are."""
     if loss.seeded or loss.fresh:
@@ -34,14 +36,14 @@ def recipe_of(
     reading, weighted, base = target.reading, target.weighted, _base(target)
     if isinstance(base, str):
         return NO_LINE + base, []
-    if reduction == "other" and weighted is None:
-        return f"{NO_LINE}its reduction is neither mean, sum nor none", []
+    if rows.name == "other" and weighted is None:
+        return f"{NO_LINE}{rows.why_no_line}", []
     try:
         calls = batches(loss, reading)
         calls += [] if ignore_index is None else batches(loss, reading, ignore_index)
     except Exception as error:
         return f"{NO_LINE}the loss cannot be called with other numbers of rows ({in_words(error)})", []
-    base = replace(base, reduction=reduction, ignore_index=ignore_index, written=as_written(loss.style))
+    base = replace(base, reduction=rows.name, ignore_index=_in_line(ignore_index, loss), written=as_written(loss.style))
     candidates = _candidates(base, reading, loss, weighted)
     candidates = _in_every_writing(candidates, loss, calls)
     compared = [compare(each, calls) for each in candidates]
@@ -76,6 +78,48 @@ def recipe_of(
     return recipe, findings + _sequence_findings(loss, reading)
 
 
+def corrected(
+    recipe: Recipe | str, target: TargetRead, loss: Loss, reduction: str, ignore_index: int | None, codes: set[str]
+) -> Recipe | None:
+    """The line that trains towards the same target without the defects of the loss, if it does so when it is run."""
+    level, extra = target.level, target.reading.extra
+    if isinstance(recipe, str):
+        is_plain = extra is None or extra.kind.moves == SQUASHED
+        known = level is not None and level.kind != "sigmoid" and level.pad is None and level.mass > 0 and is_plain
+        if level is None or not known or target.weighted is not None or loss.seeded or loss.fresh:
+            return None
+        over = _spread(level, target.identity.convention)
+        eps = strength_over(over, replace(level, kind="softmax"))
+        if eps is None or not 0 <= eps <= 1:
+            return None
+        reduction = "mean" if reduction == "other" else reduction
+        recipe = Recipe(eps, over, level.classes, reduction=reduction, ignore_index=_in_line(ignore_index, loss))
+        recipe = replace(recipe, written=as_written(loss.style))
+    if target.relabelling is not None and ignore_index not in (None, *USUALLY_IGNORED):
+        recipe = replace(recipe, ignore_index=_in_line(ignore_index, loss))
+        recipe = recipe if recipe.ignore_index in USUALLY_IGNORED else replace(recipe, ignore_index=None)
+    if target.identity.convention == "deficit" and target.identity.eps is not None:
+        recipe = replace(recipe, eps=target.identity.eps, over="others", factor=1.0)
+    elif codes & {"mass-changes-with-classes", "mass-changes-with-strength"}:
+        recipe = replace(recipe, factor=1.0)
+    is_bent = recipe.extra is not None and recipe.extra.kind.moves == SQUASHED
+    recipe = replace(
+        recipe, factor=abs(recipe.factor), relabelling=None, temperature=abs(recipe.temperature),
+        extra=None if is_bent else recipe.extra, over_all_rows=recipe.over_all_rows and ignore_index is None,
+    )  # fmt: skip
+    style = replace(loss.style, library="torch", inputs="logits", labels_first=False, keywords=None)
+
+    def line(logits: Any, labels: Any) -> Any:
+        return recipe(logits["logits"] if isinstance(logits, dict) else logits, labels)
+
+    at = attempt(lambda: read(Loss(line, style), recipe.classes, (1, recipe.classes - 1)))
+    is_sound = at is not None and at.kind == "softmax" and at.alive.all() and at.masses.min() > 0
+    if not is_sound or at is None:
+        return None
+    points_at_label = recipe.weight is not None or at.optima.argmax(axis=1).tolist() == list(at.labels)
+    return recipe if points_at_label else None
+
+
 def _agree_on_soft_labels(candidates: list[Recipe], loss: Loss, reading: Reading) -> list[bool]:
     """Which lines have the numbers of the loss where probabilities stand in place of one-hot labels."""
     z, _ = random_batch(reading, 64, 6)
@@ -103,10 +147,19 @@ def _in_every_writing(candidates: list[Recipe], loss: Loss, calls: list[LossCall
     if (style.layout == "sequence" or style.is_shifted) and calls[0].values.ndim == 2:
         shape = labels.partition(".flatten")[0]
         candidates = [replace(each, shaped_as=shape) if each.reduction == "none" else each for each in candidates]
-    if not style.one_hot:
+    if style.one_hot:
+        axis = 1 if style.layout in ("rows", "image", "classes second", "dictionary") else -1
+        candidates = candidates + [replace(each, written=(logits, f"{labels}.argmax({axis})")) for each in candidates]
+    if loss.relabelling is None:
         return candidates
-    axis = 1 if style.layout in ("rows", "image", "classes second", "dictionary") else -1
-    return candidates + [replace(each, written=(logits, f"{labels}.argmax({axis})")) for each in candidates]
+    return [replace(each, relabelling=loss.relabelling) for each in candidates]
+
+
+def _in_line(ignore_index: int | None, loss: Loss) -> int | None:
+    """The ignored label of a line, which sees the classes that the loss makes of its labels."""
+    if ignore_index is None or loss.relabelling is None:
+        return ignore_index
+    return loss.relabelling.ignored_in_line(ignore_index)
 
 
 def _base(target: TargetRead) -> Recipe | str:
@@ -164,11 +217,9 @@ def _candidates(base: Recipe, reading: Reading, loss: Loss, weighted: Weighted |
         ]  # fmt: skip
     calls = [base]
     if reading.extra is not None:
-        term = ExtraTerm(reading.extra.kind, float(f"{reading.extra.size:.9g}"))
-        if term.kind is TEMPERATURE:
-            calls = [replace(base, temperature=term.size)]
-        elif term.kind.code:
-            calls = [replace(base, extra=term)]
+        term = ExtraTerm(reading.extra.kind, as_typed(float(f"{reading.extra.size:.9g}"), coarse=reading.coarse))
+        cooled = term.kind is TEMPERATURE
+        calls = [replace(base, temperature=term.size) if cooled else replace(base, extra=term)]
         calls += [replace(each, excess=True) for each in calls]
     if loss.style.layout in SEQUENCES and base.reduction in ("mean", "sum"):
         calls += [replace(each, over_sequences=True) for each in calls]

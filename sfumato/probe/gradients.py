@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sfumato.conventions.row_losses import own_class
 from sfumato.probe.call import Array, Labels, Loss
+from sfumato.probe.find_loss import attempt
 
 FITS = 3e-5  # relative residual up to which a kind fits: float32 arithmetic and finite differences stay below it
 POINTS = 6
@@ -24,18 +25,27 @@ class TermKind:
     """A term that a loss may have beside its cross entropy; its coefficient in a line is its size times ``times``."""
 
     formula: str
-    keeps_optimum: bool = False
+    moves: str = (
+        "the term beside the cross entropy moves the optimum"  # why the optimum is elsewhere; "" where it stays
+    )
     code: str = ""
     times: float = 1.0
+    before: str = ""  # what the line makes of the logits before the loss
+    space: Literal["softmax", "sigmoid"] = "softmax"
 
 
-Z_LOSS = TermKind("z-loss, c·lse²", True, "{logits}.logsumexp(1).square()")  # lse = 0 costs nothing
+Z_LOSS = TermKind("z-loss, c·lse²", "", "{logits}.logsumexp(1).square()")  # lse = 0 costs nothing
 ENTROPY = "torch.distributions.Categorical(logits={logits}).entropy()"
-CONFIDENCE = TermKind("confidence penalty, −β·H(p)", False, ENTROPY, -1.0)
-DECAY = TermKind("weight decay of logits, c·|z|²/2", False, "{logits}.square().sum(1)", 0.5)
-SUPPRESSION = TermKind("max suppression, a·(max z − mean z)", False, "({logits}.amax(1) - {logits}.mean(1))")
-TEMPERATURE = TermKind("temperature, softmax(z/T)", True)
-FOCAL = TermKind("focal, (1−p)^γ", True)  # of one-hot labels
+CONFIDENCE = TermKind("confidence penalty, −β·H(p)", code=ENTROPY, times=-1.0)
+DECAY = TermKind("weight decay of logits, c·|z|²/2", code="{logits}.square().sum(1)", times=0.5)
+SUPPRESSION = TermKind("max suppression, a·(max z − mean z)", code="({logits}.amax(1) - {logits}.mean(1))")
+TEMPERATURE = TermKind("temperature, softmax(z/T)", "")
+FOCAL = TermKind("focal, (1−p)^γ", "")  # of one-hot labels
+SQUASHED = "the loss squashes its logits first, and cannot reach its target"
+TWO_SOFTMAXES = TermKind("a softmax before the softmax", SQUASHED, before="{logits}.softmax(1)")
+SIGMOID_FIRST = TermKind("a sigmoid before the softmax", SQUASHED, before="{logits}.sigmoid()")
+TANH_FIRST = TermKind("a tanh before the softmax", SQUASHED, before="{logits}.tanh()")
+TWO_SIGMOIDS = TermKind("a sigmoid before the sigmoids", SQUASHED, before="{logits}.sigmoid()", space="sigmoid")
 
 
 class ExtraTerm(NamedTuple):
@@ -82,7 +92,8 @@ class Reading:
         """Which labels have a gradient at all, (L,)."""
         if self.kind == "other" and self.slopes is not None:
             return self.slopes > 1e-9
-        return np.abs(self.targets).max(axis=1) > (1e-5 if self.coarse else 1e-9)
+        size = np.maximum(np.abs(self.targets).max(axis=1), np.abs(self.masses))
+        return size > (1e-5 if self.coarse else 1e-9)
 
     @property
     def live_labels(self) -> list[int]:
@@ -113,6 +124,9 @@ def read(loss: Loss, classes: int, labels: tuple[int, ...] | None = None, *, see
     if labels is None:
         spread = range(classes) if classes <= 12 else np.linspace(0, classes - 1, 6).round().astype(int)
         labels = tuple(int(y) for y in spread)
+        first = np.zeros((1, classes))
+        taken = tuple(y for y in labels if attempt(lambda y=y: loss.value(first, np.array([y]))) is not None)
+        labels = taken if len(taken) > 1 else labels
     z = np.random.default_rng(seed).normal(scale=1.5, size=(POINTS, classes))
     gradients = np.stack([[loss.gradient(row[None], np.array([y]))[0] for row in z] for y in labels])
     values = np.array([[loss.value(row[None], np.array([y])) for row in z] for y in labels])
@@ -128,13 +142,12 @@ def read(loss: Loss, classes: int, labels: tuple[int, ...] | None = None, *, see
             best, kind = coins, "sigmoid"
     extra, live = None, slopes > 0
     if not best.residual < FITS and live.any():  # an ignored label says nothing of the term
-        asked = tuple(y for y, lives in zip(labels, live, strict=True) if lives)
-        beside = with_extra_term(z, gradients[live], asked, scale, FITS)
+        beside = with_extra_term(z, gradients[live], scale, FITS)
         if beside is not None:
             of_live, extra = beside
             masses, targets = np.zeros(len(labels)), np.zeros((len(labels), classes))
             masses[live], targets[live] = of_live.masses, of_live.targets
-            best, kind = Fit(masses, targets, of_live.residual), "softmax"
+            best, kind = Fit(masses, targets, of_live.residual), extra.kind.space
     offset = float("nan")
     if extra is None:
         plain = np.einsum("l,i->li", best.masses, log_partition(z, kind)) - np.einsum("lk,ik->li", best.targets, z)
@@ -157,9 +170,7 @@ def fit(p: Array, gradients: Array, scale: float) -> Fit:
     return Fit(masses, targets, float(np.abs(left).max() / scale))
 
 
-def with_extra_term(
-    z: Array, gradients: Array, labels: tuple[int, ...], scale: float, close: float
-) -> tuple[Fit, ExtraTerm] | None:
+def with_extra_term(z: Array, gradients: Array, scale: float, close: float) -> tuple[Fit, ExtraTerm] | None:
     """The term that fits best beside a cross entropy; None where none leaves less than ``close``."""
     p = softmax(z)
     lse = log_partition(z, "softmax")[:, None]
@@ -168,9 +179,21 @@ def with_extra_term(
     top = own_class(z.argmax(axis=1), z.shape[1])
     penalties = {Z_LOSS: 2 * lse * p, CONFIDENCE: p * (logp + entropy), DECAY: z, SUPPRESSION: top - 1 / z.shape[1]}
     tried = [_fit_beside(kind, term, p, gradients, scale) for kind, term in penalties.items()]
-    t = minimise(lambda t: fit(softmax(z / t), gradients, scale).residual, np.geomspace(0.01, 100.0, 120))
-    cooled = fit(softmax(z / t), gradients, scale)  # g = (S·p − q)/T, with p the softmax of z/T
-    tried.append((Fit(cooled.masses * t, cooled.targets * t, cooled.residual), ExtraTerm(TEMPERATURE, t)))
+    for sign in (1.0, -1.0):
+        t = minimise(lambda t: fit(softmax(z / t), gradients, scale).residual, sign * np.geomspace(0.01, 100.0, 120))
+        cooled = fit(softmax(z / t), gradients, scale)  # g = (S·p − q)/T, with p the softmax of z/T
+        tried.append((Fit(cooled.masses * t, cooled.targets * t, cooled.residual), ExtraTerm(TEMPERATURE, t)))
+    coins, tanh = 1 / (1 + np.exp(-z)), np.tanh(z)
+    by_p = gradients / p  # g = p·(h − ⟨p, h⟩) gives h up to a number, and the sum of h is 0
+    for kind, squashed, slopes in (
+        (TWO_SOFTMAXES, p, by_p - by_p.mean(axis=2, keepdims=True)),
+        (SIGMOID_FIRST, coins, gradients / (coins * (1 - coins))),
+        (TWO_SIGMOIDS, coins, gradients / (coins * (1 - coins))),
+        (TANH_FIRST, tanh, gradients / (1 - tanh**2)),
+    ):
+        reached = 1 / (1 + np.exp(-squashed)) if kind is TWO_SIGMOIDS else softmax(squashed)
+        tried.append((fit(reached, slopes, float(np.abs(slopes).max())), ExtraTerm(kind, 1.0)))
+    labels = tuple(gradients.mean(axis=1).argmin(axis=1).tolist())  # the classes that focal loss would pull
     gamma = minimise(lambda g: _focal(g, p, gradients, labels, scale).residual, np.linspace(0.1, 6, 60))
     tried.append((_focal(gamma, p, gradients, labels, scale), ExtraTerm(FOCAL, gamma)))
     # Where p has no part in the gradient, the loss is no cross entropy with a term beside it: a squared error, say.

@@ -1,6 +1,7 @@
 """Which label is ignored and whether its rows are inert, labels that are no class, and calls that change labels."""
 
 import copy
+import itertools
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,9 @@ from sfumato.probe.result import ProbeFinding, defect, note, warning
 OTHERS = [0, 2, 3]  # the rows of a batch of four beside row 1, which gets the label that is looked at
 
 ROW_1 = np.arange(4) == 1
+
+FAR_LABELS = (999, 1000, 9999, 32767, 65535, 2**31 - 1, 2**32 - 1, -999, -9999, -32768, -(2**31))
+"""Labels far from the classes that some projects ignore."""
 
 
 @dataclass(frozen=True)
@@ -53,17 +57,38 @@ def ignored_by(
         findings.append(warning("class-without-gradient", text))
     if loss.style.one_hot:
         return ignored, findings
-    for label in dict.fromkeys([*candidates, *dead]):
+    asked = list(dict.fromkeys([*candidates, *dead]))
+    inert: list[int] = []
+    for label in asked:
         try:
             finding = _trained_towards(loss, reading, label)
         except Exception:
             continue  # the label is refused, as one that is no class should be
-        if finding is not None:
+        if finding is None:
+            inert.append(label)
+        else:
             findings.append(finding)
-            continue
-        ignored = label if ignored is None else ignored
+    if not inert:  # any number may be the ignored label; most are refused at once
+        k = reading.classes
+        every = [*range(-1, -257, -1), *range(k if k <= 1000 else 4), *range(k, k + 260), *FAR_LABELS]
+        unknown = (label for label in every if label not in asked and label not in reading.live_labels)
+        inert = list(itertools.islice((label for label in unknown if _is_inert(loss, reading, label)), 1))
+    for label in inert:
         findings += _uncleanly(loss, reading, reduction, label)
-    return ignored, findings
+    return ignored if ignored is not None or not inert else inert[0], findings
+
+
+def _is_inert(loss: Loss, reading: Reading, label: int) -> bool:
+    """Whether the logits of a row of a label do nothing to the loss, whose other rows count."""
+    z, labels = reading.batch(4, seed=23)
+    labels, other = np.where(ROW_1, label, labels), reading.batch(4, seed=24)[0]
+    try:
+        plain = loss.value(z, labels)
+        if plain != loss.value(np.where(ROW_1[:, None], other, z), labels):
+            return False
+        return bool(np.isfinite(plain) and plain != loss.value(np.where(ROW_1[:, None], z, other), labels))
+    except Exception:
+        return False
 
 
 def _beside(loss: Loss, reading: Reading, label: int, logits: Array | None = None) -> Array:
@@ -170,7 +195,8 @@ def odd_labels(loss: Loss, reading: Reading, factors: Array) -> Iterator[ProbeFi
     broken = attempt(lambda: loss.gradient(z, labels + 0.75))
     if broken is not None and np.allclose(broken, plain):
         yield defect("labels-cut", "labels that are not whole numbers are cut: 1.75 silently becomes class 1")
-    if not np.ptp(factors) > 1e-4:  # otherwise the weights hide what probabilities become
+    # Weights hide what probabilities become, and so do labels that are other classes.
+    if not np.ptp(factors) > 1e-4 and loss.relabelling is None:
         yield from _probabilities(loss, reading)
 
 

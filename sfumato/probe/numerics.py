@@ -54,7 +54,9 @@ def in_half(loss: Loss, classes: int, rows: int = 32) -> Iterator[ProbeFinding]:
             yield defect("half-precision-overflow", text)
             continue
         unit = float(torch.finfo(dtype).eps)
-        off = float((np.abs(value - truth) / np.maximum(np.abs(truth), 1e-6)).max() / unit)
+        sound = np.isfinite(truth) & np.isfinite(value)
+        far = np.abs(value - truth)[sound] / np.maximum(np.abs(truth[sound]), 1e-6)
+        off = float(far.max(initial=0.0) / unit)
         if off > 4:
             yield warning("half-precision-rounding", f"{name} is off by {off:.0f} of its units {where}")
 
@@ -99,12 +101,17 @@ def far_out(loss: Loss, reading: Reading) -> Iterator[ProbeFinding]:
         text = f"a logit of 800 makes the loss {value:g}: an exponential overflows, or a logarithm meets 0"
         yield defect("large-logit-overflow", text)
         return
-    wrong = np.where(own_class([(label + 1) % k], k), 60.0, 0.0)
+    other = (label + 1) % k
+    wrong = np.where(own_class([other], k), 60.0, 0.0)
     i = reading.labels.index(label)
     plain = float(reading.masses[i] * log_partition(wrong, reading.kind)[0] - reading.targets[i] @ wrong[0])
     value, expected = loss.value(wrong, labels), plain + reading.offset
     if abs(value - expected) > 0.01 * abs(expected) + 0.01:
-        least = np.exp(-min(value / abs(reading.masses[i]), 700))
-        cap = f": about {least:.1g} is the smallest probability it knows" if value < expected else ""
         text = f"at a gap of −60 the loss is {value:.4g} where the formula gives {expected:.4g}"
+        if abs(loss.value(2 * wrong, labels) - value) > 1e-3 * abs(value):  # what grows on is not clipped
+            yield warning("large-gap-differs", text)
+            return
+        beyond = reading.masses[i] - reading.targets[i, other]  # the mass of the classes whose probability is clipped
+        least = np.exp(-np.clip((value - reading.offset) / beyond, 0, 700))
+        cap = "" if reading.kind == "sigmoid" else f": about {least:.1g} is the smallest probability it knows"
         yield warning("probability-clipped", text + cap)

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,11 @@ import numpy as np
 from sfumato.probe import arguments, labels, numerics
 from sfumato.probe.call import Loss
 from sfumato.probe.find_loss import PAD_NAMES, ProbeError, Spec, load, of
-from sfumato.probe.find_recipe import recipe_of
-from sfumato.probe.reduction import RowReduction, reduction_of
+from sfumato.probe.find_recipe import corrected, recipe_of
+from sfumato.probe.reduction import RowReduction, over_sequences, reduction_of
 from sfumato.probe.result import Probe, ProbeFinding, defect, note, warning, worst_first
 from sfumato.probe.target import TargetRead, read_target, target_findings
-from sfumato.probe.understand import has_named_teacher, make, remade, takes_logits_as_labels
+from sfumato.probe.understand import has_named_teacher, kept_state, make, remade, takes_logits_as_labels
 
 
 def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
@@ -57,6 +58,8 @@ def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
     if takes_logits_as_labels(called, classes):
         return _teacher_result(spec, classes, findings, called.style.describe())
     target = read_target(spec, called, classes)
+    if target.relabelling is not None and target.relabelling.is_one_to_one:
+        called = replace(called, relabelling=target.relabelling)
     if called.differences and called.style.library in ("torch", "jax"):
         text = "the loss returns no gradient (detached, or a plain number): read by finite differences"
         findings.append(defect("gradient-missing", text))
@@ -65,16 +68,24 @@ def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
     reduction = reduction_of(spec, called, target.reading)
     findings += [*target_findings(target), *reduction.findings]
     ignored: int | None = None
-    if target.reading.alive.any():
+    if target.reading.alive.any() and (target.labels_matter or target.level is not None):
         # A strange loss may break any check: then the check has nothing to say.
         with contextlib.suppress(Exception):
-            candidates = _may_be_ignored(spec, called, classes)
-            ignored, more = labels.ignored_by(called, target.reading, reduction.name, candidates)
+            candidates = _may_be_ignored(spec, called)
+            together = called  # where ignored pixels make the mean of an image NaN, one image has all
+            if called.style.layout == "image":
+                together = replace(called, style=replace(called.style, batch=1))
+            ignored, more = labels.ignored_by(together, target.reading, reduction.name, candidates)
+            findings += more
+            reduction, more = over_sequences(called, target.reading, reduction, ignored)
             findings += more
         for check in _checks(spec, called, target, reduction, ignored):
             with contextlib.suppress(Exception):
                 findings += list(check())
-    recipe, more = recipe_of(target, called, reduction.name, ignored)
+    recipe, more = recipe_of(target, called, reduction, ignored)
+    findings += [*more, *kept_state(called, target.reading)]  # last, since the calls of kept_state are many
+    defects = {each.code for each in findings if each.level == "defect"}
+    better = corrected(recipe, target, called, reduction.name, ignored, defects) if defects else None
     level = target.level
     return Probe(
         name=spec.name,
@@ -89,8 +100,9 @@ def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
         ignore_index=ignored,
         reduction=reduction.name,
         why=target.identity.why,
-        findings=worst_first([*findings, *more]),
+        findings=worst_first(findings),
         recipe=recipe,
+        corrected=None if better is None else better.code,
         moved_by=target.moved_by,
     )
 
@@ -109,10 +121,14 @@ def _checks(
 ) -> list[Callable[[], Iterable[ProbeFinding]]]:
     reading, classes = target.reading, target.reading.classes
     checks: list[Callable[[], Iterable[ProbeFinding]]] = [
-        lambda: labels.odd_labels(loss, reading, reduction.factors),
         lambda: numerics.gradient_of_value(loss, reading),
         lambda: labels.side_effects(loss, reading, ignored),
         lambda: numerics.in_half(*_with_many_classes(spec, loss, classes)),
+    ]
+    if target.relabelling is not None and not target.relabelling.is_one_to_one:
+        return checks  # no label is trained towards itself
+    checks += [
+        lambda: labels.odd_labels(loss, reading, reduction.factors),
         lambda: numerics.at_infinity(loss, reading),
         lambda: numerics.far_out(loss, reading),
         lambda: arguments.in_evaluation(loss, reading),
@@ -127,16 +143,15 @@ def _checks(
     return checks
 
 
-def _may_be_ignored(spec: Spec, loss: Loss, classes: int) -> list[int]:
-    """The labels that an argument or an attribute says are ignored, and the usual ones; 255 is for segmentations."""
+def _may_be_ignored(spec: Spec, loss: Loss) -> list[int]:
+    """The labels that an argument or an attribute says are ignored, and the usual ones."""
     made = loss.function
     named = [
         label for name in PAD_NAMES
         for label in (spec.given(name), getattr(made, name, None), getattr(made, f"_{name}", None))
         if isinstance(label, int) and not isinstance(label, bool)
     ]  # fmt: skip
-    segments = loss.style.layout in ("image", "classes second") and classes <= 255
-    return [*named, -100, -1, *([255] if segments else [])]
+    return [*named, -100, -1]
 
 
 def _with_many_classes(spec: Spec, loss: Loss, classes: int) -> tuple[Loss, int]:

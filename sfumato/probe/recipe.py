@@ -11,14 +11,16 @@ import numpy as np
 import torch
 
 from sfumato.conventions.row_losses import own_class
-from sfumato.loss import cross_entropy, loss_parts
-from sfumato.probe.call import SEQUENCES, Array, Labels, Loss, Style, formed
+from sfumato.loss import cross_entropy, loss_parts, penalty
+from sfumato.probe.call import SEQUENCES, Array, Labels, Loss, Relabelling, Style, formed
 from sfumato.probe.find_loss import in_words
-from sfumato.probe.gradients import ExtraTerm, Reading
+from sfumato.probe.gradients import FOCAL, ExtraTerm, Reading
 from sfumato.targets.labelled import smooth, smooth_prior
 from sfumato.theory import Over
 
-_SF = SimpleNamespace(cross_entropy=cross_entropy, loss_parts=loss_parts, smooth=smooth, smooth_prior=smooth_prior)
+_SF = SimpleNamespace(
+    cross_entropy=cross_entropy, loss_parts=loss_parts, penalty=penalty, smooth=smooth, smooth_prior=smooth_prior
+)
 """What a line calls as ``sf``."""
 
 
@@ -46,6 +48,7 @@ class Recipe:
     prior: tuple[float, ...] | None = None  # π of a smoothing over a prior
     over_sequences: bool = False  # whether the sum is divided by the number of sequences or images
     written: tuple[str, str] = ("logits", "labels")  # both as the line writes them, such as "labels.flatten()"
+    relabelling: Relabelling | None = None  # which class each label is trained towards, where it is another
     shaped_as: str = ""  # whose shape the rows of reduction="none" get, such as "labels"; "" for the shape they have
 
     @property
@@ -60,13 +63,18 @@ class Recipe:
         factor = "" if abs(self.factor - 1) < 1e-9 else f"{self.factor:.10g} * "
         shaped = f".view_as({self.shaped_as})" if self.shaped_as else ""
         term = "" if self.extra is None else self.extra.code(self.reduction, logits)
-        scaled = logits
-        if self.temperature != 1:
+        scaled = (
+            logits if self.extra is None or not self.extra.kind.before else self.extra.kind.before.format(logits=logits)
+        )
+        if self.temperature == -1:
+            scaled = f"-{logits}"
+        elif self.temperature != 1:
             times, over = f"{1 / self.temperature:.9g}", f"{self.temperature:.10g}"
             is_shorter = len(times) < len(f"{self.temperature:.9g}")
             scaled = f"{times} * {logits}" if is_shorter else f"{logits} / {over}"
-        name = "loss_parts" if self.excess else "cross_entropy"
-        called = f"sf.{name}({scaled}, {self._target}{reduced})"
+        focal = f", gamma={self.extra.size:.9g}" if self.extra is not None and self.extra.kind is FOCAL else ""
+        name = "loss_parts" if self.excess else "penalty.focal" if focal else "cross_entropy"
+        called = f"sf.{name}({scaled}, {self._target}{reduced}{focal})"
         if self.excess:  # parts.excess is the same number, but has no gradient
             called = f"(parts := {called}).loss - parts.floor"
             called = f"({called})" if factor or shaped or divided else called
@@ -75,7 +83,7 @@ class Recipe:
     @property
     def _target(self) -> str:
         """The labels, or the target made of them, and the arguments that go with them."""
-        labels = self.written[1]
+        labels = self.written[1] if self.relabelling is None else self.relabelling.code(self.written[1])
         ignore = "" if self.ignore_index in (None, -100) else f", ignore_index={self.ignore_index}"
         if self.pad is not None:
             support = f"torch.arange({self.classes}) != {self.pad}"
@@ -168,9 +176,9 @@ def one_batch(
     """One call of a loss, with the rows cut into some sequences or images."""
     loss = replace(loss, style=replace(loss.style, batch=parts))
     rows = torch.tensor(z, dtype=loss.dtype, requires_grad=True)
-    given = torch.tensor(labels)
+    given = torch.tensor(loss.labels_of(labels))
     if loss.style.one_hot:
-        given = (torch.tensor(own_class(labels, reading.classes)) if given.dim() == 1 else given).to(loss.dtype)
+        given = (torch.tensor(own_class(given.numpy(), reading.classes)) if given.dim() == 1 else given).to(loss.dtype)
     with torch.enable_grad():
         inputs, given = loss.style.arrange(formed(rows * 1.0, loss.style.inputs), given)
         inputs = inputs["logits"] if isinstance(inputs, dict) else inputs

@@ -1,11 +1,12 @@
 """How the rows of a batch become one number: mean, sum, none or another way, from rows together and one by one."""
 
+from dataclasses import replace
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from sfumato.probe.call import Array, Labels, Loss
-from sfumato.probe.find_loss import Spec, refusing
+from sfumato.probe.call import SEQUENCES, Array, Labels, Loss
+from sfumato.probe.find_loss import Spec, attempt, refusing
 from sfumato.probe.gradients import Reading
 from sfumato.probe.result import ProbeFinding, defect, note, warning
 
@@ -18,6 +19,7 @@ class RowReduction(NamedTuple):
     name: Name
     factors: Array  # gradient of each row in a batch of four, over that of the row alone; NaN if it alone has none
     findings: list[ProbeFinding]  # what is peculiar about it
+    why_no_line: str = "its reduction is neither mean, sum nor none"
 
 
 def reduction_of(spec: Spec, loss: Loss, reading: Reading) -> RowReduction:
@@ -43,6 +45,25 @@ def reduction_of(spec: Spec, loss: Loss, reading: Reading) -> RowReduction:
     return RowReduction(name, factors, findings)
 
 
+def over_sequences(
+    loss: Loss, reading: Reading, reduction: RowReduction, ignored: int | None
+) -> tuple[RowReduction, list[ProbeFinding]]:
+    """Whether a mean over rows is a mean over sequences of the mean of each: with ignored rows the two differ."""
+    if ignored is None or reduction.name != "mean" or loss.style.layout not in SEQUENCES or loss.seeded:
+        return reduction, []
+    loss = replace(loss, style=replace(loss.style, batch=2))
+    z, labels = reading.batch(8, seed=23)
+    labels[1:4] = ignored  # one row of the first sequence counts, and four of the second
+    gradient, alone = loss.gradient(z, labels), loss.gradient(z, np.where(labels == ignored, labels[0], labels))
+    count = np.einsum("nk,nk->n", gradient, alone) / (alone**2).sum(axis=1) / 8
+    if not count[0] > 1.01 * count[4]:
+        return reduction, []
+    text = "the mean over sequences of the mean of each: a row of a sequence in which one row counts is worth "
+    text += f"{count[0] / count[4]:.3g} rows of one in which four count"
+    why = "it is the mean over sequences of the mean of each"
+    return reduction._replace(name="other", why_no_line=why), [warning("mean-of-sequence-means", text)]
+
+
 def _gradients_that_mix(
     loss: Loss, z: Array, labels: Labels, together: Array, alone: Array, factors: Array
 ) -> list[ProbeFinding]:
@@ -64,10 +85,18 @@ def _name_of_factors(loss: Loss, z: Array, labels: Labels, factors: Array) -> tu
     if hidden and not loss.seeded:
         text = f"the loss hides rows: {len(hidden)} of 4 have no gradient in a batch (rows "
         return "other", [defect("rows-hidden", f"{text}{', '.join(map(str, hidden))}), and each has one alone")]
-    if np.allclose(factors, 0.25, rtol=1e-4):
-        return "mean", []
-    if np.allclose(factors, 1.0, rtol=1e-4):
-        return "sum", []
+    shares: tuple[tuple[Name, int], ...] = (("mean", 4), ("sum", 1))
+    for name, share in shares:
+        if np.allclose(factors, 1 / share, rtol=1e-4):
+            # A mean of the means of each label looks alike where every label is there once.
+            uneven = attempt(lambda: loss.in_a_batch(z, labels[[0, 1, 0, 0]])[2])
+            if loss.seeded or uneven is None or np.allclose(uneven, 1 / share, rtol=1e-3):
+                return name, []
+            text = (
+                f"{name} over rows where every label is there once; a row of a label that is there three times counts "
+            )
+            text += f"{uneven[0]:.4g}, and one of a label that is there once {uneven[1]:.4g}"
+            return "other", [warning("reduction-unknown", text)]
     if loss.seeded:  # draws may differ with the size of the batch, so nothing can be said
         return "other", []
     shown = ", ".join(f"{f:.4g}" for f in factors)

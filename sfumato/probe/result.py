@@ -70,6 +70,7 @@ class Probe:
         findings: what was found, the worst first.
         why: how the convention was told, or why it was not.
         recipe: the same loss in sfumato, or why there is none.
+        corrected: the line of code without the defects of the loss; None where the loss has no defect, or no such line.
         moved_by: why the loss is not smallest at ``target``, as a clause; None where it is. Class weights, a penalty, a
             turned sign and a gradient that does not sum to 0 are such reasons.
 
@@ -93,6 +94,7 @@ class Probe:
     target: tuple[float, float] | None = None
     mass: float | None = None
     ignore_index: int | None = None
+    corrected: str | None = None
     moved_by: str | None = None
 
     @property
@@ -113,7 +115,7 @@ class Probe:
         """The object that ``sfumato probe --json`` prints: the recipe is only its line, and findings say what moves."""
         names = (
             "called", "classes", "convention", "eps", "eps_all", "eps_others", "target", "mass", "ignore_index",
-            "reduction", "findings", "why", "line", "where",
+            "reduction", "findings", "why", "line", "corrected", "where",
         )  # fmt: skip
         found = {"schema": SCHEMA, "loss": self.name, **{name: getattr(self, name) for name in names}}
         found["target"] = None if self.target is None else list(self.target)
@@ -131,10 +133,15 @@ def as_text(result: Probe, width: int = 100) -> str:
     """
     lines = [wrapped(_headline(result), width), wrapped(_in_plain_words(result), width), ""]
     lines += [*lines_of_facts(_facts(result), width), *lines_of_findings(result.findings, width)]
-    if result.line is None:
-        return "\n".join([*lines, "", "In sfumato", hanging("  ", str(result.recipe), width)])
     where = [] if result.where is None else [hanging("  ", f"Here {result.where}.", width)]
-    return "\n".join([*lines, "", "The same loss in sfumato (import sfumato as sf):", *where, f"  {result.line}"])
+    if result.line is None:
+        lines += ["", "In sfumato", hanging("  ", str(result.recipe), width)]
+    elif result.line != result.corrected:
+        kind = "The same loss in sfumato" + (", with its defects" if result.corrected else "")
+        lines += ["", f"{kind} (import sfumato as sf):", *where, f"  {result.line}"]
+    if result.corrected is not None:
+        lines += ["", "Without the defects (import sfumato as sf):", *where, f"  {result.corrected}"]
+    return "\n".join(lines)
 
 
 def _headline(result: Probe) -> str:

@@ -1,15 +1,15 @@
 """All that gradients say of a target: the reading at one K, the convention from several K, and what is peculiar."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from sfumato.conventions import SPREADS
-from sfumato.probe.call import Loss
+from sfumato.probe.call import Loss, Relabelling
 from sfumato.probe.find_loss import Spec, attempt, refusing
-from sfumato.probe.gradients import Reading, read
+from sfumato.probe.gradients import SQUASHED, TEMPERATURE, Reading, read
 from sfumato.probe.levels import Levels, Prior, Weighted, as_typed, in_figures, levels, prior_of, without_weights
 from sfumato.probe.result import ProbeFinding, defect, note, warning
 from sfumato.probe.understand import OTHER_CLASSES, remade
@@ -52,7 +52,9 @@ def identify(at: Mapping[int, Levels], argument: float | None = None) -> Identit
         return Identity(None, None, "no convention known has one strength that fits every K tried")
     if several:
         # Where two conventions are the same target, a person typed the strength with the fewer digits.
-        best = min(fits, key=lambda name: (len(f"{fits[name]:.10g}"), list(SPREADS).index(name)))
+        best = min(
+            fits, key=lambda name: (not 0 <= fits[name] <= 1, len(f"{fits[name]:.10g}"), list(SPREADS).index(name))
+        )
         also = [f"{name} with {eps:.6g}" for name, eps in fits.items() if name != best]
         why = f"one strength at K = {', '.join(map(str, sorted(at)))}"
         return Identity(best, fits[best], why + (f"; the same as {', '.join(also)}" if also else ""))
@@ -107,6 +109,8 @@ class TargetRead:
     prior: Prior | None  # the prior that the targets are spread over, if they have no two levels
     identity: Identity  # the convention
     level_at: dict[int, Levels]  # the two levels at every K at which they could be read
+    relabelling: Relabelling | None = None  # which class each label is trained towards, where it is another
+    labels_matter: bool = True
 
     @property
     def moved_by(self) -> str | None:
@@ -116,8 +120,10 @@ class TargetRead:
             return None
         if self.weighted is not None and np.ptp(self.weighted.classes) > 1e-4:
             return "class weights move the optimum"
-        if extra is not None and not extra.kind.keeps_optimum:
-            return "the term beside the cross entropy moves the optimum"
+        if extra is not None and extra.kind.moves:
+            return extra.kind.moves
+        if extra is not None and extra.kind is TEMPERATURE and extra.size < 0:
+            return "the sign of the logits is turned"
         if extra is None and level.drifts:
             return "its gradient is nowhere 0, and the logits drift"
         if level.mass < 0:
@@ -135,11 +141,16 @@ def read_target(spec: Spec, loss: Loss, classes: int) -> TargetRead:
     """Read the target of a loss at K classes, and name its convention from other K."""
     with refusing(f"{spec.name} cannot be called with one row at a time"):
         reading = read(loss, classes)
-    level = levels(reading)
-    weighted = without_weights(reading) if level is None else None
-    if weighted is not None:
-        level = levels(weighted.reading)
-    prior = prior_of(reading) if level is None and weighted is None and reading.extra is None else None
+    level, weighted, prior = _explained(reading)
+    relabelling = _relabelling(reading) if level is None and weighted is None and prior is None else None
+    if relabelling is not None:
+        reading = _relabelled(reading, relabelling)
+        level, weighted, prior = _explained(reading)
+        loss = replace(loss, relabelling=relabelling) if relabelling.is_one_to_one else loss
+    matter = _labels_matter(reading)
+    if not matter and (level is None or level.drifts or level.mass <= 0):
+        unknown = Identity(None, None, "its gradient is the same whatever the labels are")
+        return TargetRead(reading, None, None, None, unknown, {}, relabelling, labels_matter=False)
     level_at = {} if level is None else {classes: level}
     for k in OTHER_CLASSES:
         if level is None or k == classes:
@@ -151,7 +162,46 @@ def read_target(spec: Spec, loss: Loss, classes: int) -> TargetRead:
         elsewhere = None if at is None else levels(at if clean is None else clean.reading)
         if elsewhere is not None:
             level_at[k] = elsewhere
-    return TargetRead(reading, level, weighted, prior, _identity(spec, loss, level_at, prior), level_at)
+    return TargetRead(
+        reading, level, weighted, prior, _identity(spec, loss, level_at, prior), level_at, relabelling, matter
+    )
+
+
+def _explained(reading: Reading) -> tuple[Levels | None, Weighted | None, Prior | None]:
+    """The two levels of a target, its class weights, or its prior."""
+    level = levels(reading)
+    weighted = without_weights(reading) if level is None else None
+    if weighted is not None:
+        level = levels(weighted.reading)
+    return level, weighted, prior_of(reading) if level is None and reading.extra is None else None
+
+
+def _relabelling(reading: Reading) -> Relabelling | None:
+    """The class that each label is trained towards, if the target is a plain one for these and not for the labels."""
+    live = np.flatnonzero(reading.alive)
+    if reading.kind == "other" or len(live) < 2:
+        return None
+    q = reading.optima[live]
+    most = q.argmax(axis=1) if q.max(axis=1).min() > 0.5 else (q - np.median(q, axis=0)).argmax(axis=1)
+    table = {reading.labels[i]: int(c) for i, c in zip(live, most, strict=True)}
+    found = Relabelling.of(reading.classes, table)
+    is_other = any(y != c for y, c in table.items())
+    return found if is_other and any(_explained(_relabelled(reading, found))) else None
+
+
+def _labels_matter(reading: Reading) -> bool:
+    """Whether any two labels have different gradients."""
+    q = np.column_stack([reading.targets, reading.masses])
+    return reading.kind == "other" or len(q) < 2 or bool(np.ptp(q, axis=0).max() > 1e-9 * np.abs(q).max())
+
+
+def _relabelled(reading: Reading, by: Relabelling) -> Reading:
+    """The reading with each class in the place of the label that is trained towards it."""
+    order = sorted(by.table, key=by.table.__getitem__)
+    at = [reading.labels.index(y) for y in order]
+    slopes = None if reading.slopes is None else reading.slopes[at]
+    labels = tuple(by.table[y] for y in order)
+    return replace(reading, labels=labels, targets=reading.targets[at], masses=reading.masses[at], slopes=slopes)
 
 
 def _identity(spec: Spec, loss: Loss, level_at: dict[int, Levels], prior: Prior | None) -> Identity:
@@ -182,9 +232,25 @@ def target_findings(target: TargetRead) -> Iterator[ProbeFinding]:
         text = "the loss is not a cross entropy of a softmax or sigmoids: no fixed target explains its gradient"
         yield warning("no-fixed-target", text + (near if reading.residual < 5e-3 else ""))
         return
+    if target.relabelling is not None:
+        yield defect("label-becomes-another", target.relabelling.description)
+    if not target.labels_matter:
+        text = "the gradient is the same whatever the labels are"
+        yield (
+            warning("labels-unused", f"{text}, as label smoothing with ε = 1 has it")
+            if level
+            else defect("labels-unused", f"labels are not looked at: {text}")
+        )
+    if not target.labels_matter and level is None:
+        return
     if target.weighted is not None:
         yield warning("weighted-target", target.weighted.description)
-    if reading.extra is not None:
+    if reading.extra is not None and reading.extra.kind.moves == SQUASHED:
+        yield defect("squashed-before-loss", f"{reading.extra.kind.formula}: {SQUASHED}")
+    elif reading.extra is not None and reading.extra.kind is TEMPERATURE and reading.extra.size < 0:
+        text = f"the loss is that of −z/{-reading.extra.size:.6g}: the logit of the label is pushed down"
+        yield defect("logits-negated", text)
+    elif reading.extra is not None:
         text = f"a term beside the cross entropy: {reading.extra.kind.formula}, coefficient "
         yield note("extra-term", f"{text}{reading.extra.size:.6g}")
     if target.prior is not None:

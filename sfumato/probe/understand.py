@@ -3,6 +3,7 @@
 import inspect
 import itertools
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -22,7 +23,7 @@ from sfumato.probe.find_loss import (
     refusing,
     required,
 )
-from sfumato.probe.gradients import read
+from sfumato.probe.gradients import Reading, read
 from sfumato.probe.result import ProbeFinding, defect, warning
 
 LOG_NAMES = ("lprob", "lprobs", "logp", "log_p", "log_prob", "log_probs", "logprobs", "log_probabilities")
@@ -40,6 +41,10 @@ OTHER_CLASSES = (4, 7, 25)  # K that are tried beside the K asked for: at one K 
 
 MAX_BY_DIFFERENCES = 2000
 """Of so many classes a gradient takes a minute or two by finite differences, and of twenty times as many an hour."""
+
+
+MORE_CALLS = 2000
+"""Further calls of a loss that keeps state, of which no more is made after two seconds."""
 
 
 class TooManyClassesError(ProbeError):
@@ -67,22 +72,31 @@ def understand(function: Callable[..., Any], classes: int) -> Loss:
             if score == len(labels):
                 return loss
             best = (score, loss)
-        elif score == len(labels):
-            # Plain rows that hide some of a batch are meant as they are: then no other layout is.
-            is_plain = best[0] > 0 and best[1].style.layout == "rows" and _fits(best[1], classes)
-            if not is_plain and _fits(loss, classes):
-                return loss
-        elif best[0] == 0 and score > 0 and _fits(loss, classes):
-            best = (score, loss)
+        elif score == len(labels) or (best[0] == 0 and score > 0):
+            # Plain rows that hide some of a batch, or pull another class, are meant as they are.
+            if best[1].style.layout == "rows" and (_fits(best[1], classes) or _has_no_use_of_labels(best[1], logits)):
+                return best[1]
+            if _fits(loss, classes):
+                best = (score, loss)
+                if score == len(labels):
+                    return loss
     if best is None:
         raise ProbeError(f"the loss cannot be called with logits[3, {classes}] and labels[3]: {trouble}")
     return best[1]
 
 
 def _fits(loss: Loss, classes: int) -> bool:
-    """Whether a way of calling makes sense: the loss of one row alone is then a cross entropy."""
+    """Whether a way of calling makes sense: the loss of one row alone is a cross entropy towards what it is given."""
     at = attempt(lambda: read(loss, classes, (1, classes - 1)))
-    return at is not None and at.kind != "other" and bool(at.alive.all())
+    if at is None or at.kind == "other" or not at.alive.all():
+        return False
+    return bool((np.ptp(at.targets, axis=1) > 1e-9).all()) or not np.abs(at.masses).max() > 1e-9
+
+
+def _has_no_use_of_labels(loss: Loss, logits: Array) -> bool:
+    """Whether the gradient is the same whatever the labels are."""
+    plain, other = (attempt(lambda y=y: loss.gradient(logits, np.full(3, y))) for y in (0, 1))
+    return plain is not None and other is not None and np.allclose(plain, other, 1e-7, 1e-12)
 
 
 def _styles(function: Callable[..., Any]) -> Iterator[Style]:
@@ -154,7 +168,8 @@ def _score(loss: Loss, gradient: Array, logits: Array, labels: Labels) -> int:
     other = loss.gradient(logits[::-1] * 1.7, labels)
     live = np.abs(gradient).max(axis=1) > 1e-12
     if np.allclose(other[live], gradient[live], rtol=1e-7, atol=1e-9):
-        return -1  # the value is linear in its input: the loss takes log-probabilities
+        # Linear in its input, the loss takes log-probabilities, unless it does not look at its labels at all.
+        return 0 if _has_no_use_of_labels(loss, logits) else -1
     both = (gradient, other)
     if loss.style.inputs == "logits" and logits.shape[1] > 2 and all((g != 0).sum(axis=1).max() <= 1 for g in both):
         return -1  # the label's entry alone has a gradient: the loss is −log of its input, and takes probabilities
@@ -185,7 +200,8 @@ def make(spec: Spec, classes: int) -> tuple[Spec, Loss, list[ProbeFinding]]:
 
 def remade(spec: Spec, loss: Loss, classes: int, **changes: Any) -> Loss:
     """The same loss for another K or with other arguments, called in the same way."""
-    return replace(loss, function=spec.made(classes, **changes))
+    relabelling = None if loss.relabelling is None else loss.relabelling.at(classes)
+    return replace(loss, function=spec.made(classes, **changes), relabelling=relabelling)
 
 
 def _other_classes(spec: Spec, classes: int) -> str:
@@ -210,6 +226,57 @@ def _at_rest(spec: Spec, loss: Loss, classes: int) -> tuple[Loss, list[ProbeFind
             text = "a call changes what the next one returns: all else is of a new copy"
             return fresh, [warning("stateful-loss", text)]
     raise ProbeError(f"{spec.name} returns another number in every call, with the same seed too: nothing can be told")
+
+
+def kept_state(loss: Loss, reading: Reading) -> Iterator[ProbeFinding]:
+    """What a call changes in the loss itself, and whether the gradient is another after many more calls."""
+    if loss.fresh or loss.seeded:
+        return
+    z, labels = reading.batch(4, seed=23)
+    first = loss.gradient(z, labels)
+    loss.values(z, labels)  # what is only kept, as a last value or a table, is the same after a second call
+    before = state_of(loss.function)
+    loss.values(z, labels)
+    after = state_of(loss.function)
+    changed = [name for name, value in after.items() if before.get(name, value) != value]
+    if not changed:
+        return
+    name = changed[0]
+    text = f"a call changes the state of the loss ({name}: {before.get(name)} before, {after[name]} after)"
+    until = time.monotonic() + 2
+    calls = 0
+    while calls < MORE_CALLS and time.monotonic() < until:
+        loss.values(z, labels)
+        calls += 1
+    if np.allclose(loss.gradient(z, labels), first, rtol=1e-6, atol=1e-9):
+        text += f"; after {calls} further calls the gradient is the same, and what comes later cannot be seen"
+        yield warning("loss-keeps-state", text)
+    else:
+        text += f"; after {calls} further calls its gradient is another, and all else is of the first calls"
+        yield warning("stateful-loss", text)
+
+
+def state_of(value: Any, name: str = "", depth: int = 5) -> dict[str, str]:
+    """The numbers that a loss keeps, by name: in attributes, its closure, and the globals that its code names."""
+    if isinstance(value, (bool, int, float, np.ndarray, torch.Tensor, itertools.count)):
+        return {name: " ".join(repr(value).split())[:60]}
+    if depth == 0 or isinstance(value, (type, str)) or inspect.ismodule(value):
+        return {}
+    if isinstance(value, (list, tuple, dict, set)):
+        inside = value.items() if isinstance(value, dict) else enumerate(value)
+        inside = [(str(key) if isinstance(value, dict) else name, each) for key, each in itertools.islice(inside, 50)]
+        inside.append((f"len({name})", len(value)))
+    else:
+        code = getattr(value, "__code__", None)
+        inside = [*getattr(value, "__dict__", {}).items(), ("", getattr(value, "func", None))]
+        inside.append(("", getattr(value, "__self__", None)))
+        if code is not None:
+            cells = zip(code.co_freevars, value.__closure__ or (), strict=True)
+            inside += [(key, attempt(lambda cell=cell: cell.cell_contents)) for key, cell in cells]
+            inside += [(key, value.__globals__[key]) for key in code.co_names if key in value.__globals__]
+        elif callable(value):
+            inside.append(("", getattr(type(value), "forward", type(value).__call__)))
+    return {own: shown for key, each in inside for own, shown in state_of(each, str(key) or name, depth - 1).items()}
 
 
 def _is_changing(loss: Loss, classes: int) -> bool:

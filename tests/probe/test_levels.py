@@ -52,7 +52,7 @@ def test_mass_and_target_of_a_cross_entropy_are_recovered_and_what_the_fit_leave
 @pytest.mark.parametrize("kind", TERMS, ids=lambda kind: kind.formula)
 @pytest.mark.parametrize("size", [0.01, 0.3, -0.2])
 def test_a_penalty_and_its_coefficient_are_recovered_beside_the_target(kind, size):
-    best, term = with_extra_term(Z, PLAIN + size * TERMS[kind], LABELS, 1.0, 3e-5)
+    best, term = with_extra_term(Z, PLAIN + size * TERMS[kind], 1.0, 3e-5)
     assert term == (kind, pytest.approx(size, rel=1e-9))
     np.testing.assert_allclose(best.targets, Q, atol=1e-12)
     np.testing.assert_allclose(best.masses, 1.0, rtol=1e-12)
@@ -62,7 +62,7 @@ def test_a_penalty_and_its_coefficient_are_recovered_beside_the_target(kind, siz
 def test_a_temperature_is_recovered_and_the_target_is_that_of_the_cooled_logits(t):
     cooled = np.exp(Z / t - (Z / t).max(axis=1, keepdims=True))
     cooled /= cooled.sum(axis=1, keepdims=True)
-    best, term = with_extra_term(Z, (cooled[None] - Q[:, None, :]) / t, LABELS, 1 / t, 3e-5)
+    best, term = with_extra_term(Z, (cooled[None] - Q[:, None, :]) / t, 1 / t, 3e-5)
     assert term == (gradients.TEMPERATURE, pytest.approx(t, rel=1e-6))
     np.testing.assert_allclose(best.targets, Q, atol=1e-6)
 
@@ -76,7 +76,7 @@ def test_a_focal_exponent_is_recovered(gamma):
     step = 1e-5
     moves = step * np.eye(K)
     slopes = [[[(loss(z + m, y) - loss(z - m, y)) / (2 * step) for m in moves] for z in Z] for y in LABELS]
-    best, term = with_extra_term(Z, np.array(slopes), LABELS, 1.0, 3e-5)
+    best, term = with_extra_term(Z, np.array(slopes), 1.0, 3e-5)
     assert term == (gradients.FOCAL, pytest.approx(gamma, rel=1e-4))
     np.testing.assert_allclose(best.targets, 3 * np.eye(K)[list(LABELS)], rtol=1e-4)
 
@@ -87,7 +87,7 @@ def test_a_focal_exponent_is_recovered(gamma):
     ids=["a penalty of another size for each label", "a squared error"],
 )
 def test_what_is_no_known_term_beside_a_cross_entropy_is_none(slopes):
-    assert with_extra_term(Z, slopes, LABELS, 1.0, 3e-5) is None
+    assert with_extra_term(Z, slopes, 1.0, 3e-5) is None
 
 
 def test_the_log_partition_of_sigmoids_is_a_sum_over_classes():

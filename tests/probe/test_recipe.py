@@ -329,11 +329,10 @@ def more_beside_ignored_rows(logits, labels):
     ("loss", "part"),
     [
         (OtherGradient.apply, "its gradient, but not its value, differs from that of sfumato's nearest line by 0.5"),
-        (mean_of_means, "where rows of label -100 are among them"),
         (more_beside_ignored_rows, "where rows of label -100 are among them"),
         (largest_sequence, "where a batch has several sequences or images"),
     ],
-    ids=["gradient", "means", "ignored rows", "sequences"],
+    ids=["gradient", "ignored rows", "sequences"],
 )
 def test_without_a_line_the_part_that_differs_is_named(loss, part):
     found = probe(loss)

@@ -66,7 +66,7 @@ def test_the_objects_for_json():
     probed, watched = json.loads(json.dumps(FOUND.to_dict())), json.loads(json.dumps(SEEN.to_dict()))
     assert list(probed) == [
         "schema", "loss", "called", "classes", "convention", "eps", "eps_all", "eps_others", "target", "mass",
-        "ignore_index", "reduction", "findings", "why", "line", "where",
+        "ignore_index", "reduction", "findings", "why", "line", "corrected", "where",
     ]  # fmt: skip
     assert (probed["schema"], watched["schema"]) == ("sfumato.probe/1", "sfumato.watch/1")
     assert probed["findings"][1] == {"level": "note", "code": "strength-one", "text": "fine"}
