@@ -1225,3 +1225,17 @@ def _() -> Watched:
 @case("a policy gradient with advantages", RIGHT, eps=0.0)
 def _() -> Watched:
     return plain(lambda z, y: (F.cross_entropy(z, y, reduction="none") * torch.randn(len(z))).mean())
+
+
+@case("inputs that are sparse", RIGHT)
+def _() -> Watched:
+    class Sparse(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(INPUTS, K))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.sparse.mm(x, self.weight)
+
+    data = [((x * (x > 0)).to_sparse(), y) for x, y in batches()]
+    return plain(model=Sparse(), data=data)

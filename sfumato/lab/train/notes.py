@@ -40,7 +40,8 @@ def not_trained_to_the_end(
     faults, overlap = list[str](), ""
     for arm in arms:
         runs = [record for record in records if record["arm"] == arm.name]
-        if plan.early_stop is None and all(_turned(record) for record in runs):
+        risen = sum(_turned(record, temperature=False) or _turned(record) for record in runs)
+        if plan.early_stop is None and 2 * risen > len(runs):
             continue  # more training would not help: the validation rows say so
         goal, reached = arm.gap(classes), sum(record["train_gap"] for record in runs) / len(runs)
         falls = sorted(_fall(record) for record in runs)
@@ -78,10 +79,10 @@ def _fall(record: RunRecord) -> float:
 TURNED = 1.1  # how many times its least value a validation log loss has where it is called risen
 
 
-def _turned(record: RunRecord) -> bool:
-    """Whether the validation log loss of a run, after temperature, had its least value before the end, and rose."""
-    nll = [epoch["validation_nll_after_temperature"] for epoch in record["epochs"]
-           if epoch.get("validation_nll_after_temperature") is not None]  # fmt: skip
+def _turned(record: RunRecord, *, temperature: bool = True) -> bool:
+    """Whether the validation log loss of a run, after temperature or before, was least before the end, and rose."""
+    measure = "validation_nll_after_temperature" if temperature else "validation_nll"
+    nll = [epoch[measure] for epoch in record["epochs"] if epoch.get(measure) is not None]
     return bool(nll) and nll[-1] > TURNED * min(nll)
 
 

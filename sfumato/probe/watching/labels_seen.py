@@ -31,7 +31,7 @@ def labelled_rows(z: Tensor, rows: ReadRows, inputs: Tensor | None) -> LabelledR
     """The rows with one label, of logits (R, K)."""
     largest, predicted = z.detach().float().softmax(1).max(1)
     keys = np.zeros(0)
-    if inputs is not None and inputs.dim() > 1 and len(inputs) == len(z):
+    if inputs is not None and inputs.layout is torch.strided and inputs.dim() > 1 and len(inputs) == len(z):
         flat = inputs.detach().reshape(len(z), -1)
         flat = flat[:, :: max(1, flat.numel() // MAX_NUMBERS)].double()
         keys = (

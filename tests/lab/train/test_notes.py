@@ -117,6 +117,23 @@ def test_a_validation_loss_that_turns_upwards_is_noted_and_is_no_sign_of_too_lit
 
 
 @pytest.mark.parametrize(
+    ("measure", "weights", "risen", "warned"),
+    [
+        ("validation_nll", "best", 3, 0), ("validation_nll", "last", 3, 0), ("validation_nll", "best", 2, 0),
+        ("validation_nll", "best", 1, 1), ("validation_nll_after_temperature", "last", 2, 0),
+        ("validation_nll_after_temperature", "best", 1, 1),
+    ],
+)  # fmt: skip
+def test_more_training_is_not_advised_where_the_validation_loss_of_most_runs_rises(measure, weights, risen, warned):
+    made = records((4.4, 4.4, 4.4), (1.0, 0.5, 0.1))
+    for record in made:
+        nll = (0.4, 0.319, 0.662 if record["seed"] < risen else 0.32)
+        record["epochs"] = [{**epoch, measure: each} for epoch, each in zip(record["epochs"], nll, strict=True)]
+    found = not_trained_to_the_end(Plan(3, 64, 1e-3, weights=weights), default_arms(0.1, "others"), 10, made)
+    assert len(found) == warned
+
+
+@pytest.mark.parametrize(
     ("stop", "kept", "said"),
     [
         (2, (2, 3), "end at ε = 0.1 to 0.15 over all, and not at 0."),
