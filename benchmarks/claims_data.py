@@ -29,6 +29,7 @@ KINDS = ("digits", "mixture", "mnist-5k", "wordnet")
 
 ARMS = ("onehot", "all:0.05", "all:0.1", "all:0.2", "all:0.4")
 SEEDS = range(5)
+DESIGN = {"folds": 1, "seeds": len(SEEDS), "weights": "last"}
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Trained:
                 loaded: Any = SimpleNamespace(features=x, labels=[f"{label:02d}" for label in y])
             else:
                 loaded = next(each for each in SETS if each.name == kind).load(self.places)
-            self.ready[kind, arms] = when.prepared_for(loaded, arms, folds=1, seeds=len(SEEDS), weights="last")
+            self.ready[kind, arms] = when.prepared_for(loaded, arms, **DESIGN)
         return self.ready[kind, arms]
 
     def arms(self, kind: str, *arms: str) -> tuple[Prepared, Path]:

@@ -151,7 +151,7 @@ def random_effects(differences: np.ndarray, errors: np.ndarray) -> tuple[float, 
     a new set of Higgins, Thompson and Spiegelhalter 2009.
 
     >>> [round(each, 2) for each in random_effects(np.array([1.0, 2.0, 3.0]), np.array([0.1, 0.1, 0.1]))]
-    [2.0, -0.48, 4.48, -12.67, 16.67]
+    [2.0, -0.48, 4.48, -12.62, 16.62]
     """
     from scipy.stats import t
 

@@ -71,7 +71,14 @@ def _parameter(option: Option) -> inspect.Parameter:
         default=option.default,
         annotation=Annotated[
             kind | None if option.default is None else kind,
-            Parameter(names, help=option.words, converter=converter, negative="", group=GROUPS[option.group]),
+            Parameter(
+                names,
+                help=option.words,
+                converter=converter,
+                negative="",
+                group=GROUPS[option.group],
+                show_default=False if option.default is False else None,
+            ),
         ],
     )
 

@@ -315,7 +315,7 @@ def _of_run(folder: Path, against: str | None, margins: Margins | str | None, ai
     arms.sort(key=lambda arm: arm.name != base)
     results = [analyse_arm(folder, arm, seeds, folds) for arm in arms]
     validation = load_part(folder, arms[0].name, seeds[0], "validation")
-    parts = {arm.name: (load_part(folder, arm.name, seed, "validation") for seed in seeds) for arm in arms}
+    parts = {arm.name: [load_part(folder, arm.name, seed, "validation") for seed in seeds] for arm in arms}
     order = _by_validation(results, parts, folds)
     classes, groups = summary["data"]["classes"], results[0].metrics["nll"].values.shape[1]
     names = [run.class_name(k) for k in range(classes)]

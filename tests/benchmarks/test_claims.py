@@ -17,7 +17,9 @@ def rows(load):
     """The mixture with a budget of two epochs, as the claims see it."""
     when, data = load("when"), load("claims_data")
     x, y = data.Mixture.make().draw(600, seed=1)
-    ready = when.prepared_for(SimpleNamespace(features=x, labels=[f"{k:02d}" for k in y]), ("onehot", "all:0.1"))
+    ready = when.prepared_for(
+        SimpleNamespace(features=x, labels=[f"{k:02d}" for k in y]), ("onehot", "all:0.1"), **data.DESIGN
+    )
     ready = replace(ready, plan=replace(ready.plan, epochs=2))
     parts = {name: ready.data.part(name) for name in ("train", "validation", "test")}
     return data.Rows(ready, **{k: (torch.from_numpy(p.features), torch.from_numpy(p.labels)) for k, p in parts.items()})

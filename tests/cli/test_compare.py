@@ -47,7 +47,7 @@ def test_json_has_the_fields_that_others_rely_on(digits):
             assert set(value) == {"mean", "low", "high"}
             assert value["low"] <= value["mean"] <= value["high"], name
     for row in summary["differences"]:
-        numbers = {"mean", "low", "high", "p_adjusted", "margin", "inner"}
+        numbers = {"mean", "low", "high", "se", "p_adjusted", "margin", "inner"}
         assert set(row) == {"metric", "arm", "against", "finding", *numbers}
         headline = row["metric"] in HEADLINE
         assert (row["finding"] in WORDS) == headline
@@ -71,7 +71,7 @@ def test_the_arms_are_paired_seed_by_seed(digits):
 
 def test_the_smoothed_gap_reaches_its_closed_form_and_the_one_hot_gap_leaves_it_behind(digits):
     one_hot, smoothed = digits.json()["arms"]
-    closed_form = theory.optimal_gap(0.1, 10, over="others")
+    closed_form = theory.optimal_gap(0.1, 10, over="all")
     assert smoothed["closed_form_gap"] == closed_form
     assert one_hot["closed_form_gap"] is None
     assert smoothed["train_gap"] == pytest.approx(closed_form, rel=0.1)
@@ -125,7 +125,7 @@ def test_the_run_folder_is_complete(digits):
     names = {path.name for path in folder.iterdir()}
     assert names == {
         "config.toml", "env.json", "metrics.jsonl", "logits", "weights", "summary.json", "examples.json", "report.html",
-        "figures", "card.svg", "card.png", "card-dark.svg", "card-dark.png",
+        "figures", "work", "card.svg", "card.png", "card-dark.svg", "card-dark.png",
         *(f"encoding-fold{fold}.json" for fold in range(5)),
     }  # fmt: skip
     runs = {f"{arm}-seed{seed}" for arm in ("one-hot", "smoothed") for seed in range(5)}
@@ -327,7 +327,7 @@ def test_a_config_file_sets_options_below_environment_and_flags(tmp_path):
     assert 'data = "digits"  # c.toml' in config
     assert "eps = 0.2  # environment" in config
     assert "seeds = 3  # command line" in config
-    assert 'over = "others"  # default' in config
+    assert 'over = "all"  # default' in config
     again = run_sfumato("compare", "-c", "run/config.toml", "--json", "--out", "again", folder=tmp_path)
     assert again.code == 0, again.err
     assert {**again.json(), "run": ""} == {**ran.json(), "run": ""}

@@ -39,8 +39,9 @@ def write_pets(folder: Path) -> None:
 
 
 def bits(folder: Path) -> dict[str, bytes]:
-    """Every file of a run, less the lines that tell the time and the machine's use."""
-    found = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """Every file of a run, less the lines that tell the time and the machine's use, and the records in work/."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.parent != folder / "work"]
+    found = {str(path.relative_to(folder)): path.read_bytes() for path in files}
     env = json.loads(found["env.json"])
     for name in ("started", "seconds", "seconds_per_seed", "resumed", "workers"):
         env.pop(name, None)

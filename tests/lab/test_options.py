@@ -29,7 +29,7 @@ def refusal(**values):
 def test_what_is_not_asked_for_has_the_default_of_the_docs_or_none():
     given = {name: value for name, value in vars(Options("digits")).items() if value is not None}
     assert given == {
-        "data": "digits", "eps": 0.1, "over": "others", "margin": "accuracy=0.5,nll=2%,eaurc=5%",
+        "data": "digits", "eps": 0.1, "over": "all", "margin": "accuracy=0.5,nll=2%,eaurc=5%",
         "device": "cpu", "learning_rate": 0.001, "weight_decay": 0.0, "accumulate": 1, "precision": "float32",
         "weights": "best", "drop_unlabelled": False,
     }  # fmt: skip

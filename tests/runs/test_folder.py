@@ -60,6 +60,7 @@ def test_a_run_that_wants_nothing_but_its_name_gets_it(tmp_path):
         "logits",
         "summary.json",
         "weights",
+        "work",
     ]
 
 

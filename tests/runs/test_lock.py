@@ -72,7 +72,7 @@ def test_a_run_whose_process_was_killed_can_be_gone_on_with(begin, tmp_path):
 def test_a_locked_run_takes_its_name_and_lets_go_of_it(begin, tmp_path):
     assert told(begin(), "finish") == "left\n"
     assert not (tmp_path / "run.partial").exists()
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["config.toml", "logits", "weights"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["config.toml", "logits", "weights", "work"]
     assert not (tmp_path / ".run.lock").exists()
 
 

@@ -30,7 +30,7 @@ def adjustment(earlier: Sequence[float], now: float, spent: Sequence[float] = SP
     the part of the error of each look.
 
     >>> round(adjustment([], 1.0), 3), round(adjustment([1.0], 0.9), 1), round(adjustment([1.0, 0.9], 0.85), 1)
-    (1.111, 5.1, 5.8)
+    (1.25, 3.7, 3.8)
     """
     with lab_imports("a comparison"):
         from scipy.optimize import root_scalar
