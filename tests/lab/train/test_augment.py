@@ -109,7 +109,7 @@ def test_the_run_records_the_augmentation_and_its_page_tells_it(run):
     assert json.loads((run.folder / "env.json").read_text())["training"]["augment"] == ["flip", "crop"]
     assert (
         "<dt>Augmentation</dt><dd>training images flipped left to right every other time and shifted by up to an "
-        "eighth of the shorter side and filled up with zeros; the same draws in every arm</dd>"
+        "eighth of the shorter side and padded with zeros; the same draws in every arm</dd>"
     ) in run.page()
     assert not any("no crops, flips" in note for note in texts(run.notes))
 
