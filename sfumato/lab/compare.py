@@ -173,12 +173,10 @@ def look_again(run: Path, seeds: int, *, watcher: Watcher = NULL_WATCHER, **how:
 
 def _begun(ready: Prepared, sources: Mapping[str, str], command: str, notes: list[Note], world: int) -> RunFolder:
     """The run folder, with all that going on with it would need."""
-    resolved = {"epochs": ready.plan.epochs, "batch_size": ready.plan.batch_size, "model": ready.model.name}
-    resolved |= {"folds": ready.data.folds, "seeds": ready.seeds}
     return RunFolder.create(
         ready.options.out,
         ready.data.table.name,
-        config=to_toml(ready.options, sources, resolved),
+        config=to_toml(ready.options, sources, ready.resolved),
         start={
             "command": command,
             "folder": os.getcwd(),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from sfumato.lab.arms import Arm, arm_of, candidates_of, default_arms
 from sfumato.lab.choose_model import ChosenModel, choose_model
@@ -51,6 +52,12 @@ class Prepared:
     def classes(self) -> int:
         """K."""
         return len(self.data.table.class_names)
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """What ``config.toml`` has for the options that were left to this comparison."""
+        budget = {"epochs": self.plan.epochs, "batch_size": self.plan.batch_size, "model": self.model.name}
+        return budget | {"folds": self.data.folds, "seeds": self.seeds}
 
     @property
     def parts(self) -> tuple[str, ...]:

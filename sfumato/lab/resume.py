@@ -48,8 +48,7 @@ def reopened(
     where = _where(workers=workers, on=on, track=track)
     folder = RunFolder.reopen(final)
     try:
-        notes = [*folder.start.get("notes", ()), *_notes_on_change(folder.start)]
-        return folder, _as_begun(folder.path, folder.start, where, read), notes
+        return folder, *_as_begun(folder.path, folder.start, where, read)
     except BaseException:
         folder.close()
         raise
@@ -78,22 +77,22 @@ def with_more_seeds(
         raise OptionError(
             f"{run} is look {len(looks)}, the last that an error of 5 % allows; for another verdict, use other rows"
         )
-    before = _as_begun(run, start, where, read)
+    before, notes = _as_begun(run, start, where, read)
     if seeds <= before.seeds:
         raise OptionError(f"--seeds must be above {before.seeds}, the seeds of {run}, to add some; got {seeds}")
     if out is not None:
         schema()["out"].check(out)
-    options = replace(before.options, seeds=seeds, out=out or str(run.with_name(f"{run.name}-{seeds}-seeds")))
-    ready, notes = replace(before, options=options), _notes_on_change(start)
-    resolved = {"epochs": ready.plan.epochs, "batch_size": ready.plan.batch_size, "model": ready.model.name}
-    resolved |= {"folds": ready.data.folds, "seeds": seeds}
-    begun = {name: start[name] for name in ("fingerprint", "versions", "machine", "ranks", "noise", "files")}
-    begun |= {"command": command, "folder": os.getcwd(), "notes": notes, "looks": looks}
+    more = {"seeds": seeds, "out": out or str(run.with_name(f"{run.name}-{seeds}-seeds"))}
+    ready = replace(before, options=replace(before.options, **more))
     sources = dict.fromkeys(schema(), str(run)) | {"seeds": "command line"}
-    folder = RunFolder.create(options.out, "", config=to_toml(options, sources, resolved), start=begun)
+    # files are named as seen from where the first run was begun, which is where whoever goes on looks for them
+    config = to_toml(replace(_options(run), **more), sources, ready.resolved)
+    begun = {**start, "command": command, "looks": looks}
+    folder = RunFolder.create(ready.options.out, "", config=config, start=begun)
     for old, new in zip(before.tasks(run), ready.tasks(folder.path), strict=False):  # by seed: the new ones are last
-        for what, path in (*old.files.items(), (None, old.record)):
-            link(path, new.record if what is None else new.files[what])
+        for path, name in zip([*old.files.values(), old.record], [*new.files.values(), new.record], strict=True):
+            if path.exists():  # a model without its files is trained again
+                link(path, name)
     return folder, ready, notes
 
 
@@ -108,8 +107,12 @@ def _where(**options: Any) -> dict[str, Any]:
 
 def _as_begun(
     folder: Path, start: Mapping[str, Any], where: Mapping[str, Any], read: Callable[[Options], Data] | None
-) -> Prepared:
-    """The comparison as it was begun, from the options and the data of its folder, which must be what they were."""
+) -> tuple[Prepared, list[Note]]:
+    """The comparison as it was begun, from the options and the data of its folder, which must be what they were.
+
+    With it come the notes of its beginning, and those on what has changed since.
+    """
+    notes = [*start.get("notes", ()), *_notes_on_change(start)]
     if (start.get("ranks") or 1) > 1:
         raise RunError(
             f"{folder} was begun under torchrun, whose last digits one process would not repeat; start it again"
@@ -122,7 +125,7 @@ def _as_begun(
             f"{options.noise} has changed since {folder} was begun: its labels are no longer those that the "
             "finished runs saw; put the old table back, or start the run again"
         )
-    return ready
+    return ready, notes
 
 
 def note_on_looks(looks: Sequence[Look], models: int) -> Note:

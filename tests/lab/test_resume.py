@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from safetensors.torch import save_file
 
+from sfumato.io.atomic import read_sealed, write_sealed
 from sfumato.lab import compare as lab
 from sfumato.lab.compare import NULL_WATCHER
 from sfumato.lab.data import prepare
@@ -107,6 +108,33 @@ def test_more_seeds_give_the_models_of_a_comparison_that_had_them_from_the_start
             assert one["p_adjusted"] == 1 or one["p_adjusted"] != other["p_adjusted"]  # it is not the first look
     judged = judge(tmp_path / "two").summary["differences"]
     assert [each["p_adjusted"] for each in judged] == [each["p_adjusted"] for each in second["differences"]]
+
+
+def test_a_second_look_from_another_folder_keeps_notes_trains_lost_models_and_can_be_resumed(files, tmp_path):
+    lab.compare(Options("digits", model="linear", epochs=1, workers=1, folds=3, noise="table.csv", out="run"))
+    start = read_sealed(Path("run/work/whole.sealed"))
+    write_sealed(Path("run/work/whole.sealed"), start | {"notes": [{"code": "time-budget", "text": "It was cut."}]})
+    Path("run/weights/smoothed-seed1.safetensors").unlink()
+    (tmp_path / "elsewhere").mkdir()
+    os.chdir(tmp_path / "elsewhere")
+    trained, where = set[RunKey](), {"workers": 1, "on": None, "track": None}
+
+    def stop_at_the_last(run: RunKey, epoch: dict) -> None:
+        trained.add(run)
+        if run == ("smoothed", 5):
+            raise KeyboardInterrupt
+
+    watcher = replace(NULL_WATCHER, progress=stop_at_the_last)
+    with pytest.raises(lab.Stopped):
+        lab.look_again(tmp_path / "run", 2, out="two", **where, watcher=watcher)
+    assert trained == {("smoothed", 1), *((arm, seed) for arm in ("one-hot", "smoothed") for seed in (3, 4, 5))}
+    (tmp_path / "third").mkdir()
+    os.chdir(tmp_path / "third")
+    summary = lab.resume(tmp_path / "elsewhere" / "two", **where)
+    assert [look["models"] for look in summary["looks"]] == [3]
+    env = json.loads((tmp_path / "elsewhere" / "two" / "env.json").read_text(encoding="utf-8"))
+    assert [note["code"] for note in env["notes"]].count("time-budget") == 1
+    assert env["data"]["noise"]["given"] == "table.csv"
 
 
 def test_the_fifth_look_fewer_seeds_and_a_stopped_run_are_refused(tmp_path):
