@@ -84,28 +84,18 @@ def compare(
 
 def _resumed(run: str, options: Options, watcher: Watcher) -> dict[str, Any]:
     """The result of a run that was stopped, or of one that is whole."""
-    from sfumato.lab import compare as lab
-    from sfumato.runs.folder import find
+    from sfumato.lab.compare import go_on
 
-    asked = {name for name, source in sources.items() if source == "command line"}
-    more = [name for name in asked if name not in {"resume", "workers", "on", "track", "json", "quiet", "seeds", "out"}]
+    asked = [name for name, source in sources.items() if source == "command line"]
+    alone = {"resume", "workers", "on", "track", "json", "quiet", "seeds", "out"}
+    more = [name for name in asked if name not in alone]
     if more:
         what = "DATA" if more == ["data"] else "--" + next(n for n in more if n != "data").replace("_", "-")
         raise UsageError(f"--resume takes everything from the run; leave out {what}")
-    final, whole = find(run)
-    where = {name: getattr(options, name) for name in ("workers", "on", "track")}
-    if not whole:
-        if given := sorted(asked & {"seeds", "out"}):
-            raise UsageError(f"{final} was stopped: resume it first, and add seeds then; leave out --{given[0]}")
-        return lab.resume(final, **where, watcher=watcher)
-    if options.seeds is not None and "seeds" in asked:
-        command = typed_line("sfumato", *_repeatable())
-        return lab.look_again(final, options.seeds, out=options.out, command=command, **where, watcher=watcher)
-    if "out" in asked:
-        raise UsageError(f"{final} is complete: --out names the folder of a second look, which --seeds asks for")
-    from sfumato.runs.read import load_run
-
-    return {**load_run(final).summary, "run": str(final)}
+    # seeds of the environment or a file are for new comparisons
+    given = {name: getattr(options, name) for name in ("seeds", "out") if name in asked}
+    given |= {name: getattr(options, name) for name in ("workers", "on", "track")}
+    return go_on(run, **given, command=typed_line("sfumato", *_repeatable()), watcher=watcher)
 
 
 def _repeatable() -> list[str]:

@@ -25,7 +25,7 @@ with lab_imports("sf.compare or sf.judge"):
 _LISTS = ("arm", "ladder", "label_probs", "text", "drop", "keep", "augment")
 """Options with commas between their values, which Python may give as a list."""
 
-_WHERE = ("workers", "on", "track")
+_WHERE = ("workers", "on", "track", "seeds", "out")
 """Options that may be given anew when a run goes on."""
 
 
@@ -118,30 +118,21 @@ def compare(
 def _resumed(
     run: Path, X: Any, y: Any, beside: Mapping[str, Any], options: Mapping[str, Any], watch: Any
 ) -> Comparison:
-    from sfumato.lab import compare as lab
-    from sfumato.runs.folder import find
+    from sfumato.lab.compare import go_on
 
     asked = options_of(IN_MEMORY, options)
-    more = [name for name in options if name not in (*_WHERE, "seeds", "out")]
+    more = [name for name in options if name not in _WHERE]
     if more:
         raise OptionError(f"resume takes everything from the run; leave out {more[0]}")
     if isinstance(X, (str, os.PathLike)):
         raise OptionError("resume reads the data where the run says; leave out X")
-    final, whole = find(os.fspath(run))
 
     def read(options: Options) -> Data:
         return prepare_table(table_in_memory(X, y, options.roles(), beside))
 
     how: dict[str, Any] = {name: getattr(asked, name) for name in _WHERE} | {"read": None if X is None else read}
-    if whole and asked.seeds is not None:
-        command = f"sf.compare(resume={os.fspath(run)!r}, seeds={asked.seeds})"
-        made = lab.look_again(final, asked.seeds, out=asked.out, command=command, **how, watcher=watch.watcher())
-        return _found(Path(made["run"]))
-    if not whole:
-        if asked.seeds is not None:
-            raise OptionError(f"{final} was stopped: resume it first, and add seeds then; leave out seeds")
-        lab.resume(final, **how, watcher=watch.watcher())
-    return _found(final)
+    command = f"sf.compare(resume={os.fspath(run)!r}, seeds={asked.seeds})"
+    return _found(Path(go_on(os.fspath(run), **how, command=command, watcher=watch.watcher())["run"]))
 
 
 def _found(folder: Path) -> Comparison:

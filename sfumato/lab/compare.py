@@ -18,7 +18,7 @@ from sfumato.lab.arms import Arm
 from sfumato.lab.cost_estimate import in_time, note_on_cut
 from sfumato.lab.data import Data
 from sfumato.lab.data.python_objects import IN_MEMORY
-from sfumato.lab.errors import Stopped, TrackingError, WorkerError
+from sfumato.lab.errors import OptionError, Stopped, TrackingError, WorkerError
 from sfumato.lab.examples import show
 from sfumato.lab.execute import Progress, Rows, RunKey, RunTask, processes, ray
 from sfumato.lab.execute.torchrun import ONE_PROCESS, Ranks, joined
@@ -31,7 +31,8 @@ from sfumato.lab.trackers import Tracker
 from sfumato.lab.train import Plan
 from sfumato.lab.train.notes import not_trained_to_the_end, notes_on_schedules, notes_on_training
 from sfumato.messages import Note
-from sfumato.runs.folder import RunFolder, resume_command
+from sfumato.runs.folder import RunFolder, find, resume_command
+from sfumato.runs.read import load_run
 from sfumato.runs.schema import (
     ENCODING_SCHEMA,
     Environment,
@@ -169,6 +170,27 @@ def look_again(run: Path, seeds: int, *, watcher: Watcher = NULL_WATCHER, **how:
     clock = time.perf_counter()
     folder, ready, notes = with_more_seeds(run, seeds, **how)
     return _work(_Job(folder, ready, watcher, clock, notes))
+
+
+def go_on(
+    run: str, *, seeds: int | None = None, out: str | None = None, command: str = "", **how: Any
+) -> dict[str, Any]:
+    """The result of a run by its folder: resumed if it was stopped, looked at again with ``seeds``, or as it is.
+
+    ``how`` are the other arguments of :func:`resume`. Besides its errors, an OptionError refuses ``seeds`` or ``out``
+    for a run that was stopped, and ``out`` without ``seeds``.
+    """
+    final, whole = find(run)
+    if not whole:
+        if seeds is not None or out is not None:
+            given = "--out" if seeds is None else "--seeds"
+            raise OptionError(f"{final} was stopped: resume it first, and add seeds then; leave out {given}")
+        return resume(final, **how)
+    if seeds is not None:
+        return look_again(final, seeds, out=out, command=command, **how)
+    if out is not None:
+        raise OptionError(f"{final} is complete: --out names the folder of a second look, which --seeds asks for")
+    return {**load_run(final).summary, "run": str(final)}
 
 
 def _begun(ready: Prepared, sources: Mapping[str, str], command: str, notes: list[Note], world: int) -> RunFolder:

@@ -147,6 +147,15 @@ def test_the_fifth_look_fewer_seeds_and_a_stopped_run_are_refused(tmp_path):
     summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
     look = {"models": 3, "state": "undecided", "standard_errors": {}}
     (run / "summary.json").write_text(json.dumps(summary | {"looks": [look] * 3}), encoding="utf-8")
+    with pytest.raises(OptionError, match="run is complete: --out names the folder of a second look, which --seeds as"):
+        lab.go_on(str(run), out="two", **where)
+    os.rename(run, f"{run}.partial")
+    os.rename(f"{run}.partial/work/whole.sealed", f"{run}.partial/work/start.sealed")
+    for given, flag in (({"seeds": 2}, "--seeds"), ({"out": "two"}, "--out")):
+        with pytest.raises(OptionError, match=f"was stopped: resume it first, and add seeds then; leave out {flag}"):
+            lab.go_on(str(run), **given, **where)
+    os.rename(f"{run}.partial/work/start.sealed", f"{run}.partial/work/whole.sealed")
+    os.rename(f"{run}.partial", run)
     with pytest.raises(OptionError, match="run is look 4, the last that an error of 5 % allows"):
         lab.look_again(run, 2, **where)
 
