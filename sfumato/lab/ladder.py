@@ -17,7 +17,7 @@ from sfumato.lab.arms import Arm
 from sfumato.lab.choose_model import one_thread
 from sfumato.messages import Note
 from sfumato.runs.schema import LadderRung, MeanWithError, RunRecord
-from sfumato.verdict.analyse import load_part, on_validation
+from sfumato.verdict.analyse import on_validation, validation_parts
 
 if TYPE_CHECKING:
     from sfumato.lab.data import Part
@@ -119,7 +119,7 @@ def _read_test_rows(task: RunTask, arm: Arm, test: Part) -> None:
 
 def measure(folder: Path, arm: Arm, seeds: Sequence[int], folds: int = 1) -> Candidate:
     """One arm on the validation rows, from its saved logits; of several folds, the r-th seed is of fold r mod F."""
-    return Candidate(arm, *on_validation((load_part(folder, arm.name, seed, "validation") for seed in seeds), folds))
+    return Candidate(arm, *on_validation(validation_parts(folder, arm.name, seeds), folds))
 
 
 def choose(candidates: Sequence[Candidate]) -> LadderChoice:

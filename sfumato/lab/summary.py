@@ -16,7 +16,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from sfumato.lab import ladder
 from sfumato.lab.arms import Arm
 from sfumato.lab.errors import ArmError
 from sfumato.lab.execute import RunKey
@@ -33,7 +32,7 @@ from sfumato.runs.schema import (
     Summary,
     TemperatureGain,
 )
-from sfumato.verdict.analyse import ArmResult, analyse_arm, summarise
+from sfumato.verdict.analyse import ArmResult, analyse_arm, by_validation, summarise, validation_parts
 from sfumato.verdict.conclusion import conclude
 from sfumato.verdict.sentences import notes
 from sfumato.verdict.settling import SeedCost
@@ -90,7 +89,7 @@ def summary_of(
         table.labels[tested],
         table.class_names,
         ready.options.margins(),
-        order=_by_validation(folder, arms, seeds, folds) if len(arms) > 2 else (),
+        order=by_validation(results, lambda name: validation_parts(folder, name, seeds), folds),
         grouped=grouped,
         aim=ready.options.aim,
         cost=SeedCost(seconds),
@@ -160,12 +159,6 @@ def columns_of(data: Data) -> list[ColumnSummary]:
 def warnings_in(data: Data) -> list[RunWarning]:
     """What should be known of the data before a result is trusted."""
     return [{"code": w.code, "column": w.column, "text": w.text} for w in data.warnings]
-
-
-def _by_validation(folder: Path, arms: Sequence[Arm], seeds: Sequence[int], folds: int) -> list[str]:
-    """Names of the arms by their log loss after a cross-fitted temperature on the validation rows, best first."""
-    measured = [ladder.measure(folder, arm, seeds, folds) for arm in arms]
-    return [own.arm.name for own in sorted(measured, key=lambda own: own.scaled.mean)]
 
 
 def environment_of(ready: Prepared, arms: Sequence[Arm], records: Sequence[RunRecord]) -> dict[str, Any]:

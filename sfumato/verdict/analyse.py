@@ -6,7 +6,7 @@ where it is a property of all rows together. Means, intervals and differences ar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -306,6 +306,28 @@ def on_validation(parts: Iterable[SavedPart], folds: int = 1) -> tuple[Metric, M
             to.append((values, float(values.mean())))
     first, second = (Metric.stacked([each[f::folds] for f in range(folds)], all_groups) for each in (raw, scaled))
     return first, second
+
+
+def by_validation(
+    results: Sequence[ArmResult], validation: Callable[[str], Iterable[SavedPart]], folds: int = 1
+) -> list[str]:
+    """Names of more than two arms by their log loss after temperature, best first; empty for two arms.
+
+    ``validation`` gives the validation rows of the models of an arm by its name; without them, its test rows count.
+    """
+    if len(results) < 3:
+        return []
+    nll = dict[str, float]()
+    for each in results:
+        parts = validation(each.arm.name)
+        metric = on_validation(parts, folds)[1] if parts else each.metrics["nll_after_temperature"]
+        nll[each.arm.name] = metric.mean
+    return sorted(nll, key=nll.__getitem__)
+
+
+def validation_parts(folder: Path, name: str, seeds: Sequence[int]) -> Iterator[SavedPart]:
+    """The validation rows of the models of one arm of a comparison, one after the other."""
+    return (load_part(folder, name, seed, "validation") for seed in seeds)
 
 
 class SavedPart(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,10 @@ with lab_imports("judge"):  # the records of a run are checked by msgspec
         SavedPart,
         analyse_arm,
         analyse_models,
+        by_validation,
         load_part,
-        on_validation,
         summarise,
+        validation_parts,
     )
     from sfumato.verdict.arms import ComparedArm, compared_arm
     from sfumato.verdict.conclusion import OF_RESULTS, Conclusion, conclude
@@ -118,8 +119,7 @@ def judge(
     """
     if kind not in (None, "logits", "probs", "percent"):
         raise ValueError(f'kind must be "logits", "probs" or "percent", got "{short(str(kind))}"')
-    if aim is not None and aim not in AIMS:
-        raise ValueError(f'aim must be {joined(list(AIMS), "or")}, got "{short(str(aim))}".{did_you_mean(aim, AIMS)}')
+    _check_aim(aim)
     if isinstance(margins, Mapping):
         margins = ",".join(f"{name}={size}" for name, size in margins.items())
     if isinstance(arms, (str, os.PathLike)) and (Path(arms) / "summary.json").is_file():
@@ -140,13 +140,19 @@ def judge(
     return _judged(name, matched, paired, margins, aim)
 
 
+def _check_aim(aim: Any) -> None:
+    if aim not in (None, *AIMS):
+        close = did_you_mean(str(aim), AIMS)
+        raise ValueError(f'aim must be {joined(list(AIMS), "or")}, got "{short(str(aim))}".{close}')
+
+
 def _judged(name: str, matched: Sequence[MatchedArm], paired: bool, margins: Margins, aim: str | None) -> Judgement:
     first = matched[0].models[0]
     if len(first.test.labels) < 2:
         raise ValueError(f"{first.name} has 1 row that counts; a judgement needs more, some hundreds to say anything")
     results = [analyse_models(ComparedArm(arm.name), map(_scores, arm.models)) for arm in matched]
-    validation = {arm.name: [_part(each.validation) for each in arm.models if each.validation] for arm in matched}
-    order = _by_validation(results, validation)
+    models = {arm.name: arm.models for arm in matched}
+    order = by_validation(results, lambda name: [_part(each.validation) for each in models[name] if each.validation])
     groups = None if first.test.group is None else len(np.unique(first.test.group))
     data: DataSummary = {
         "name": name,
@@ -207,19 +213,6 @@ def _scores(model: ModelFile) -> ModelScores:
 def _part(rows: ScoredRows) -> SavedPart:
     group = np.arange(len(rows.labels)) if rows.group is None else rows.group
     return SavedPart(rows.logits, rows.labels, group, rows.soft, rows.numbers)
-
-
-def _by_validation(results: Sequence[ArmResult], parts: Mapping[str, Iterable[SavedPart]], folds: int = 1) -> list[str]:
-    """Names of more than two arms by log loss after temperature, on validation rows where there are any."""
-    if len(results) < 3:
-        return []
-    nll = {
-        each.arm.name: on_validation(own, folds)[1]
-        if (own := parts[each.arm.name])
-        else each.metrics["nll_after_temperature"]
-        for each in results
-    }
-    return sorted(nll, key=lambda name: nll[name].mean)
 
 
 def _notes(matched: Sequence[MatchedArm], paired: bool, groups: int | None) -> list[Note]:
@@ -304,8 +297,7 @@ def _of_run(folder: Path, against: str | None, margins: Margins | str | None, ai
     try:
         options = tomllib.loads(run.config)
         own, own_aim = Margins.parse(str(options.get("margin", ""))), options.get("aim")
-        if own_aim not in (None, *AIMS):
-            raise ValueError(f'aim must be {joined(list(AIMS), "or")}, got "{short(str(own_aim))}"')
+        _check_aim(own_aim)
     except (ValueError, RecursionError) as error:
         raise ReportError(f"{folder / 'config.toml'}: {error}") from None
     margins, aim = margins if isinstance(margins, Margins) else Margins.parse(margins, own), aim or own_aim
@@ -315,8 +307,7 @@ def _of_run(folder: Path, against: str | None, margins: Margins | str | None, ai
     arms.sort(key=lambda arm: arm.name != base)
     results = [analyse_arm(folder, arm, seeds, folds) for arm in arms]
     validation = load_part(folder, arms[0].name, seeds[0], "validation")
-    parts = {arm.name: [load_part(folder, arm.name, seed, "validation") for seed in seeds] for arm in arms}
-    order = _by_validation(results, parts, folds)
+    order = by_validation(results, lambda name: validation_parts(folder, name, seeds), folds)
     classes, groups = summary["data"]["classes"], results[0].metrics["nll"].values.shape[1]
     names = [run.class_name(k) for k in range(classes)]
     grouped = run.env["data"].get("groups") is not None
