@@ -112,12 +112,13 @@ _REST = " " * 8  # before what stands below the first line of a paragraph with a
 
 def _told(summary: Summary, notes: list[Note]) -> str:
     """The result for a person: verdict first, then the numbers, then where the rest is."""
-    from sfumato.report.tables import as_text, differences_table, four_columns, unsaid_warnings
+    from sfumato.report.tables import as_text, differences_table, four_columns
+    from sfumato.verdict.sentences import unsaid_warnings
 
     paired, sentences, columns = summary["paired"], summary["verdict"]["sentences"], summary.get("columns", [])
     hashes = " ".join(f"{w[:6]}/{b[:6]}" for w, b in zip(paired["weights"], paired["batches"], strict=True))
     told = [
-        *(f"Warning: {text}" for text in unsaid_warnings(summary)),
+        *(f"Warning: {text}" for text in unsaid_warnings(summary, shorter=True)),
         *sentences,
         *(f"Note: {text}" for text in texts(notes)),
     ]

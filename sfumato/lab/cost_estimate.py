@@ -87,8 +87,8 @@ def estimate(ready: Prepared) -> Cost:
         per_row = (clock_after(options.device) - started) / len(x)
         started = clock_after(options.device)
         if plan.keeps_best:  # after every epoch
-            times_more = len(split.validation) / len(y)
-            nll_after_temperature(logits.repeat(math.ceil(times_more), 1), y.repeat(math.ceil(times_more)))
+            copies = math.ceil(len(split.validation) / len(y))
+            nll_after_temperature(logits.repeat(copies, 1), y.repeat(copies))
         per_epoch = clock_after(options.device) - started
     step, steps, runs = median(times[2:]), plan.steps(len(split.train)), len(ready.arms) * ready.models
     workers = ready.workers(runs)

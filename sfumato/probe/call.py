@@ -206,8 +206,7 @@ class Loss:
 
     def labels_of(self, classes: Labels) -> Labels:
         """The labels by which the loss trains some classes."""
-        known = self.relabelling is not None and classes.ndim == 1
-        return self.relabelling.labels_of(classes) if known and self.relabelling is not None else classes
+        return classes if self.relabelling is None or classes.ndim > 1 else self.relabelling.labels_of(classes)
 
     def value(self, logits: Array, labels: Labels) -> float:
         """The sum of the values."""

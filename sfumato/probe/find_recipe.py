@@ -113,8 +113,7 @@ def corrected(
         return recipe(logits["logits"] if isinstance(logits, dict) else logits, labels)
 
     at = attempt(lambda: read(Loss(line, style), recipe.classes, (1, recipe.classes - 1)))
-    is_sound = at is not None and at.kind == "softmax" and at.alive.all() and at.masses.min() > 0
-    if not is_sound or at is None:
+    if at is None or at.kind != "softmax" or not at.alive.all() or at.masses.min() <= 0:
         return None
     points_at_label = recipe.weight is not None or at.optima.argmax(axis=1).tolist() == list(at.labels)
     return recipe if points_at_label else None

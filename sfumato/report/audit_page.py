@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from sfumato.evaluate.auditing.summary import SHOWN_BY_ENOUGH_ROWS
 from sfumato.evaluate.metrics.registry import FEATURE_LABELS, METRICS, SOFT_WORDS
 from sfumato.messages import texts
 from sfumato.report.charts.confidence import Curve, RiskCurve, plot_reliability, plot_risk_coverage
@@ -148,8 +149,6 @@ STATES = {
 """What an audit finds of the confidence of a model, and the word for it."""
 LOOK_FIRST = frozenset({"no-better-than-commonest", "infinite-loss", "miscalibrated", "poor-ranking"})
 """Findings by which the probabilities cannot be used as they are, whatever the mean confidence is."""
-ENOUGH = 0.05
-"""The difference between confidence and accuracy that the rows of a well calibrated model could have shown."""
 
 
 def state_of(told: Mapping[str, Any]) -> str:
@@ -157,7 +156,7 @@ def state_of(told: Mapping[str, Any]) -> str:
     codes, gap = {finding["code"] for finding in told["findings"]}, told["metrics"]["signed_gap"]
     if codes & {"no-better-than-commonest", "infinite-loss"} or told["metrics"]["accuracy"]["value"] == 1:
         return "look-first"
-    shown = gap["high"] is not None and gap["high"] - gap["low"] <= 2 * ENOUGH and not codes & LOOK_FIRST
+    shown = gap["high"] is not None and gap["high"] - gap["low"] <= 2 * SHOWN_BY_ENOUGH_ROWS and not codes & LOOK_FIRST
     calibrated = "well-calibrated" if shown else "look-first"
     return next((state for state in ("over-confident", "under-confident") if state in codes), calibrated)
 

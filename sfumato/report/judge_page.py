@@ -17,7 +17,7 @@ from sfumato.report.charts.confidence import Curve, plot_reliability
 from sfumato.report.charts.differences import plot_differences
 from sfumato.report.charts.drawing import Chart, figure
 from sfumato.report.code_to_copy import divided
-from sfumato.report.tables import as_text, differences_table, four_columns, unsaid_warnings
+from sfumato.report.tables import as_text, differences_table, four_columns
 from sfumato.report.template import rendered
 from sfumato.report.top import Top, difference_rows, top_of, verdict_context
 from sfumato.runs.folder import RunError
@@ -25,6 +25,7 @@ from sfumato.runs.read import chosen_of
 from sfumato.text import plural, wrapped
 from sfumato.verdict.judge import Judgement
 from sfumato.verdict.read_arms import RESULT
+from sfumato.verdict.sentences import unsaid_warnings
 from sfumato.verdict.wording import divisor
 
 PAGE = "report.html"

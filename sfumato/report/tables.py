@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 from sfumato.evaluate.metrics.registry import HEADLINE, METRICS, SOFT_WORDS
-from sfumato.messages import texts
 from sfumato.report.arms import arm_title, closed_form, torch_strength
 from sfumato.runs.schema import ArmDifference, ArmSummary, RangeOfMetric, Summary
 from sfumato.text import NOT_APPLICABLE, number, percent, plural, temperature
@@ -214,11 +213,6 @@ def _labels(labels: Sequence[str], width: int, columns: int) -> list[list[str]]:
 def metric(arm: ArmSummary, name: str) -> RangeOfMetric:
     """A metric of an arm; None throughout where the summary lacks it."""
     return arm["metrics"].get(name) or RangeOfMetric(mean=None, low=None, high=None)
-
-
-def unsaid_warnings(summary: Summary) -> list[str]:
-    """The warnings that the verdict does not repeat."""
-    return [text for text in texts(summary.get("warnings", [])) if text not in summary["verdict"]["sentences"]]
 
 
 def _estimate(arm: ArmSummary, name: str | None, show: Callable[[float | None], str]) -> Cell:

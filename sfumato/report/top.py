@@ -16,11 +16,11 @@ from sfumato.report.tables import (
     in_columns,
     metric,
     shown,
-    unsaid_warnings,
 )
 from sfumato.report.template import as_script
 from sfumato.runs.schema import Summary
 from sfumato.verdict.decision import STATES
+from sfumato.verdict.sentences import unsaid_warnings
 from sfumato.verdict.wording import SHOWN
 
 MAX_CHIP = 40  # characters

@@ -45,8 +45,10 @@ class VerdictResult:
 
     def __str__(self) -> str:
         """The sentences of the verdict, and before them the warnings that it does not repeat."""
-        sentences = self.verdict["sentences"]
-        return "\n".join([*(f"Warning: {w['text']}" for w in self.warnings if w["text"] not in sentences), *sentences])
+        from sfumato.verdict.sentences import unsaid_warnings
+
+        unsaid = (f"Warning: {text}" for text in unsaid_warnings(self.summary))
+        return "\n".join([*unsaid, *self.verdict["sentences"]])
 
     def page(self) -> str | None:
         """The whole page as HTML; None where this result has none."""

@@ -11,13 +11,24 @@ from collections.abc import Sequence
 
 from sfumato.evaluate.metrics.registry import HEADLINE
 from sfumato.messages import Note
-from sfumato.runs.schema import ArmDifference, VerdictSummary
+from sfumato.runs.schema import ArmDifference, Summary, VerdictSummary
 from sfumato.text import joined, number, plural
 from sfumato.verdict.analyse import ArmResult
 from sfumato.verdict.broken_models import Broken
 from sfumato.verdict.decision import AIMS, STATES, Decision
 from sfumato.verdict.settling import SeedCost, settle
 from sfumato.verdict.wording import SHOWN, divisor, finding, temperature
+
+REVERSED = "as trained, the order in log loss is the other way round"
+"""The end of a first sentence on two arms whose order temperature scaling reverses."""
+
+
+def unsaid_warnings(summary: Summary, *, shorter: bool = False) -> list[str]:
+    """The warnings that the sentences of the verdict do not repeat; ``shorter`` without one that ends the first."""
+    sentences, warnings = summary["verdict"]["sentences"], summary.get("warnings", [])
+    is_said = shorter and len(summary["arms"]) == 2 and REVERSED in sentences[0]
+    said = {"order-reversed"} if is_said else set[str]()
+    return [each["text"] for each in warnings if each["code"] not in said and each["text"] not in sentences]
 
 
 def verdict(
@@ -55,7 +66,7 @@ def verdict(
     if main.verdict == "undecided" and broken:
         return {"state": "undecided", "choice": "none", "sentences": look_first}
     if reversal(base, main.other, differences):
-        sentences[0] = f"{sentences[0].removesuffix('.')}; as trained, the order in log loss is the other way round."
+        sentences[0] = f"{sentences[0].removesuffix('.')}; {REVERSED}."
     if main.verdict == "undecided" and not mixed:
         tests = sum(each["p_adjusted"] is not None and first in (None, each["metric"]) for each in differences)
         settling = settle(main, tests, grouped=grouped, cost=cost)

@@ -21,7 +21,8 @@ from sfumato.evaluate.scores.measure import Measured
 from sfumato.evaluate.scores.per_row import SoftRows
 from sfumato.text import decimal, plural, share
 
-_SHOWN_BY_ENOUGH_ROWS = 0.05  # a difference of confidence and accuracy that rows should be able to show
+SHOWN_BY_ENOUGH_ROWS = 0.05
+"""A difference of confidence and accuracy that rows should be able to show."""
 _UNEQUAL = 1.5  # how often the commonest class occurs, against a class on average, where classes are unequal
 _ALMOST_ALWAYS = 0.95  # the part of the rows in which a model that knows one class names it
 _BETTER_AT_COMMON_CLASSES = 0.1  # how far balanced accuracy is below accuracy where that is worth a sentence
@@ -141,8 +142,8 @@ def _no_finding_about_probabilities(
 ) -> list[str]:
     gap, n = by_name["signed_gap"], len(found.rows)
     half = (gap.high - gap.low) / 2
-    if not half <= _SHOWN_BY_ENOUGH_ROWS:
-        count = n * (half / _SHOWN_BY_ENOUGH_ROWS) ** 2 if half > 0 else 100
+    if not half <= SHOWN_BY_ENOUGH_ROWS:
+        count = n * (half / SHOWN_BY_ENOUGH_ROWS) ** 2 if half > 0 else 100
         unit = 10 ** max(int(np.log10(count)) - 1, 0)  # the count is rounded up to two digits
         wanted = int(np.ceil(count / unit)) * unit
         return [
@@ -150,7 +151,7 @@ def _no_finding_about_probabilities(
             f"trusted: {_says_and_is(by_name)}, and on other rows the difference could lie anywhere between "
             f"{_points(gap.low)} and {_points(gap.high)} points.",
             f"Run the audit on {wanted:,} rows or more, which would show a difference of "
-            f"{100 * _SHOWN_BY_ENOUGH_ROWS:.0f} points.",
+            f"{100 * SHOWN_BY_ENOUGH_ROWS:.0f} points.",
         ]
     stands = f"The model's probabilities can be used as they are: {_says_and_is(by_name)}."
     if "smoothed" in by_code:

@@ -244,8 +244,8 @@ def _shift(column: Column, train: np.ndarray, held: np.ndarray, part: str, most:
     else:
         from scipy.stats import ks_2samp
 
-        samples = (np.nan_to_num(each, nan=-1e300) for each in (here, there))
-        tested: Any = ks_2samp(*samples, method="asymp")  # only the statistic is used, not the p-value
+        one, two = (np.nan_to_num(each, nan=-1e300) for each in (here, there))
+        tested: Any = ks_2samp(one, two, method="asymp")  # only the statistic is used, not the p-value
         apart, chance = float(tested.statistic), 2.5 * noise
         text = f"its median is {_median(here)} in training and {_median(there)} in {part}"
     return text if apart > max(most, chance) else ""
