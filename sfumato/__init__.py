@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from sfumato.kernel.buffers import release_buffers as release_buffers
     from sfumato.loss import CrossEntropyLoss as CrossEntropyLoss
     from sfumato.loss import HeadParts as HeadParts
-    from sfumato.loss import LinearCrossEntropyLoss as LinearCrossEntropyLoss
     from sfumato.loss import LossParts as LossParts
     from sfumato.loss import OnlineSmoothing as OnlineSmoothing
     from sfumato.loss import cross_entropy as cross_entropy
@@ -35,11 +34,9 @@ if TYPE_CHECKING:
     from sfumato.loss import noisy_cross_entropy as noisy_cross_entropy
     from sfumato.loss import pair_cross_entropy as pair_cross_entropy
     from sfumato.loss import penalty as penalty
-    from sfumato.loss import smoothing_term as smoothing_term
     from sfumato.targets.base import Target as Target
     from sfumato.targets.counts import fit_concentration as fit_concentration
     from sfumato.targets.counts import from_counts as from_counts
-    from sfumato.targets.counts import unigram_prior as unigram_prior
     from sfumato.targets.dense import distil as distil
     from sfumato.targets.dense import from_probs as from_probs
     from sfumato.targets.dense import mix as mix
@@ -59,10 +56,10 @@ _HOMES = {
     "from_python.compare": "Comparison compare judge",
     "from_python.load_run": "RunModel load_run",
     "kernel.buffers": "release_buffers",
-    "loss": "CrossEntropyLoss HeadParts LinearCrossEntropyLoss LossParts OnlineSmoothing cross_entropy "
-    "distillation_loss linear_cross_entropy loss_parts noisy_cross_entropy pair_cross_entropy penalty smoothing_term",
+    "loss": "CrossEntropyLoss HeadParts LossParts OnlineSmoothing cross_entropy distillation_loss linear_cross_entropy "
+    "loss_parts noisy_cross_entropy pair_cross_entropy penalty",
     "targets.base": "Target",
-    "targets.counts": "fit_concentration from_counts unigram_prior",
+    "targets.counts": "fit_concentration from_counts",
     "targets.dense": "distil from_probs mix smooth_multilabel",
     "targets.labelled": "one_hot smooth smooth_by_class smooth_prior smooth_rows",
     "targets.listed": "distil_sampled distil_top",

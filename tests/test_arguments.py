@@ -103,7 +103,6 @@ WITH_REDUCTION = {
     "pairs": lambda **how: sf.pair_cross_entropy(Z, 0.1, **how),
     "online": lambda **how: sf.OnlineSmoothing(4, **how),
     "linear": lambda **how: sf.linear_cross_entropy(Z, WEIGHT, Y, **how),
-    "smoothing_term": lambda **how: sf.smoothing_term(Z, WEIGHT, Y, 0.1, over="all", **how),
 }
 
 

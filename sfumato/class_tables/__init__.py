@@ -7,6 +7,5 @@ numbers of the classes are an accident of the data.
 from sfumato.class_tables.hierarchy import hierarchy as hierarchy
 from sfumato.class_tables.hierarchy import tree_distances as tree_distances
 from sfumato.class_tables.tables import confusion as confusion
-from sfumato.class_tables.tables import cosine_similarities as cosine_similarities
 from sfumato.class_tables.tables import ordinal as ordinal
 from sfumato.class_tables.tables import similarity as similarity

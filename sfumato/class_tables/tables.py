@@ -48,9 +48,9 @@ def similarity(similarities: Tensor, tau: float) -> Tensor:
     .. math:: R_{y,k} = \frac{\exp(s_{yk}/\tau)}{\sum_j \exp(s_{yj}/\tau)}
 
     ``similarities`` are s, (K, K): how much class k resembles class y, in row y. They need not be symmetric, but no
-    class may resemble another more than itself. :func:`cosine_similarities` makes them of embeddings of the classes. τ
-    is above 0, in units of s. Rows have the floating dtype of s, else the default dtype. ``sf.mix(sf.one_hot(labels,
-    K), sf.smooth_rows(labels, R), 1 - eps)`` gives such a row a share ε only.
+    class may resemble another more than itself: cosines of embeddings of the classes, for example. τ is above 0, in
+    units of s. Rows have the floating dtype of s, else the default dtype. ``sf.mix(sf.one_hot(labels, K),
+    sf.smooth_rows(labels, R), 1 - eps)`` gives such a row a share ε only.
 
     TypeError: similarities that are no tensor. ValueError: a table that is not square or not finite, a class that
     resembles another more than itself (names both), τ not above 0 and finite.
@@ -81,38 +81,6 @@ def more_like_another(similarities: Tensor) -> tuple[int, int] | None:
         return None
     y = int(above.nonzero()[0, 0])
     return y, int(most.indices[y])
-
-
-def cosine_similarities(embeddings: Tensor) -> Tensor:
-    r"""The cosine of the angle between the embeddings of each two classes, (K, K), symmetric, with a diagonal of 1.
-
-    .. math:: s_{yk} = \frac{\langle v_y, v_k\rangle}{\lVert v_y\rVert\,\lVert v_k\rVert}
-
-    ``embeddings`` are v, (K, D) floating, one vector per class: word vectors of the classes' names, means of features
-    of another model, or rows of its last layer. The result has their dtype.
-
-    TypeError: embeddings that are no floating tensor. ValueError: embeddings that are not (K, D) with K at least 2 or
-    not finite, a vector of length 0 (names the class).
-
-    >>> cosine_similarities(torch.tensor([[1.0, 0.0], [1.0, 1.0]]))
-    tensor([[1.0000, 0.7071],
-            [0.7071, 1.0000]])
-
-    Source: the angle between two vectors.
-    """
-    check_tensor(embeddings, "embeddings")
-    if not embeddings.is_floating_point():
-        raise TypeError(f"embeddings must be floating, got {embeddings.dtype}")
-    if embeddings.dim() != 2 or len(embeddings) < 2 or embeddings.shape[1] == 0:
-        raise ArgumentError(f"embeddings must be (K, D), K at least 2, got {tuple(embeddings.shape)}")
-    check_entries(embeddings, embeddings.isfinite(), 0, "embeddings must be finite")
-    wide = embeddings.double()
-    length = wide.norm(dim=1, keepdim=True)
-    if bool((length == 0).any()):
-        raise ArgumentError(f"the embedding of class {int((length == 0).nonzero()[0, 0])} is 0: it has no direction")
-    unit = wide / length
-    cosines = (unit @ unit.T).clamp(-1.0, 1.0)
-    return ((cosines + cosines.T) / 2).fill_diagonal_(1.0).to(embeddings.dtype)
 
 
 def confusion(counts: Tensor, eps: float, *, over: Over, shrinkage: float) -> Tensor:

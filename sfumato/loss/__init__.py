@@ -7,9 +7,7 @@ from sfumato.loss.functional import cross_entropy as cross_entropy
 from sfumato.loss.functional import loss_parts as loss_parts
 from sfumato.loss.linear import HeadParts as HeadParts
 from sfumato.loss.linear import linear_cross_entropy as linear_cross_entropy
-from sfumato.loss.linear import smoothing_term as smoothing_term
 from sfumato.loss.module import CrossEntropyLoss as CrossEntropyLoss
-from sfumato.loss.module import LinearCrossEntropyLoss as LinearCrossEntropyLoss
 from sfumato.loss.noise import noisy_cross_entropy as noisy_cross_entropy
 from sfumato.loss.noise import pair_cross_entropy as pair_cross_entropy
 from sfumato.loss.online import OnlineSmoothing as OnlineSmoothing

@@ -44,9 +44,9 @@ def noisy_cross_entropy(
     target: its gradient is p − r, r the posterior of the true class given p and the label.
 
     *Backward*: the cross entropy towards the row of :func:`sfumato.theory.backward_rows`. On average over the noise it
-    is the loss of the true labels. For symmetric noise it is smoothing by the negative strength
-    :func:`sfumato.theory.correction_eps`. **It has no lower bound**: its masses below 0 pay for logits that grow, so a
-    model that can fit every label drives it to −∞. Stop early by a validation loss, or prefer the forward correction.
+    is the loss of the true labels. For symmetric noise η it is smoothing by the negative strength −η/(1−η) over all.
+    **It has no lower bound**: its masses below 0 pay for logits that grow, so a model that can fit every label drives
+    it to −∞. Stop early by a validation loss, or prefer the forward correction.
 
     Args:
         input: logits, (N, K, …) with the classes on axis 1, or (K,).

@@ -1,4 +1,4 @@
-"""Targets and priors from counts: of annotators for each row, and of labels over a whole data set."""
+"""Targets from the counts of annotators for each row."""
 
 from __future__ import annotations
 
@@ -113,37 +113,6 @@ def fit_concentration(counts: Tensor, *, prior: Tensor | None = None) -> float:
     pi = n.sum(0) / n.sum() if prior is None else prior.double()
     chance = float((pi * pi).sum())
     return math.inf if agree <= chance else max(0.0, (1 - agree) / (agree - chance))
-
-
-def unigram_prior(counts: Tensor, pseudo_count: float = 1.0, *, power: float = 1.0) -> Tensor:
-    r"""How often each class is the label, as a prior π, (K,), for :func:`sfumato.smooth_prior`.
-
-    .. math:: \pi_k = \frac{(c_k + a)^t}{\sum_j (c_j + a)^t}
-
-    ``counts`` are c, (K,), at least 0: how many training rows or tokens have each label; ``torch.bincount(labels,
-    minlength=K)`` counts them. Test rows must not be among them. ``pseudo_count`` is a from 0; at 0 a class without
-    rows has no mass, and the optimum pushes its logit to minus infinity. ``power`` is t from 0: 1 for the frequencies,
-    below 1 for a flatter prior, 0 for 1/K. The result has the floating dtype of ``counts``, else the default dtype.
-
-    TypeError: counts that are no tensor. ValueError: counts that are not (K,), negative or not finite, all 0 without a
-    pseudo-count; a pseudo-count or a power that is negative or not finite.
-
-    >>> unigram_prior(torch.tensor([6, 1, 0]))
-    tensor([0.7000, 0.2000, 0.1000])
-
-    Source: Pereyra et al. 2017, section 3.2; Chorowski and Jaitly 2017; the pseudo-count is Laplace's.
-    """
-    check_tensor(counts, "counts")
-    if counts.dim() != 1 or len(counts) < 2 or counts.is_complex() or counts.dtype == torch.bool:
-        raise ArgumentError(f"counts must be (K,), K at least 2, got {counts.dtype} {tuple(counts.shape)}")
-    for name, value in (("pseudo_count", pseudo_count), ("power", power)):
-        if not (value >= 0 and math.isfinite(value)):
-            raise ArgumentError(f"{name} must be at least 0 and finite, got {value:g}")
-    c = _checked_counts(counts, 0)
-    mass = (c + pseudo_count) ** power
-    if float(mass.sum()) == 0:
-        raise ArgumentError("all counts are 0: give a pseudo_count above 0")
-    return (mass / mass.sum()).to(counts.dtype if counts.is_floating_point() else torch.get_default_dtype())
 
 
 def _checked_counts(counts: Tensor, axis: int) -> Tensor:

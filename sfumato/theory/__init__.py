@@ -1,10 +1,7 @@
 """The closed forms, in numpy alone: of a smoothed cross entropy, of penalties and rival losses, and of wrong labels."""
 
 from sfumato.theory.noise import backward_rows as backward_rows
-from sfumato.theory.noise import correction_eps as correction_eps
 from sfumato.theory.noise import noise_transition as noise_transition
-from sfumato.theory.noise import noisy_posterior as noisy_posterior
-from sfumato.theory.noise import total_eps as total_eps
 from sfumato.theory.penalties import Optimum as Optimum
 from sfumato.theory.penalties import confidence_optimum as confidence_optimum
 from sfumato.theory.penalties import focal_optimum as focal_optimum

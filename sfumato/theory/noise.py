@@ -4,8 +4,8 @@ A transition table T, (K, K), says how often a row whose true class is y gets th
 Symmetric noise of rate η replaces a label by another class, each as likely (``over="others"``), or by a class drawn
 from all K, the label's own included (``over="all"``). Its T is the table of a smoothed target: **one-hot training on
 labels of noise η is, on average, smoothed training on the true labels, ε = η in the same convention**;
-:func:`convert_eps` converts a noise as it does a strength. Smoothing adds to noise (:func:`total_eps`); undoing noise
-takes a negative strength (:func:`correction_eps`), whose loss has no lower bound.
+:func:`convert_eps` converts a noise as it does a strength. Smoothing adds to noise: ε on labels of noise η is
+1 − (1−ε)(1−η) over all. Undoing noise takes the negative strength −η/(1−η) over all, whose loss has no lower bound.
 
 Every function raises ValueError for η (``noise``) outside [0, 1] or NaN, K below 2, an unknown ``over``, or a table
 whose rows are not distributions (the message names the row).
@@ -61,28 +61,6 @@ def noise_transition(noise: float, num_classes: int, *, over: Over) -> _Array:
     return table
 
 
-def noisy_posterior(posterior: ArrayLike, transition: ArrayLike) -> _Array:
-    r"""How likely each label is where p(y | x) of the true class is known: the optimum of training on noisy labels.
-
-    .. math:: \tilde p_k = \sum_y p_y\,T_{yk}
-
-    ``posterior`` and the result are (…, K). For symmetric noise over all p̃ is (1−η)·p + η/K: classes keep their order,
-    and a model that has learnt p̃ is under-confident. ValueError for rows of another length or that are no distribution.
-
-    >>> noisy_posterior([0.9, 0.1], [[0.8, 0.2], [0.2, 0.8]]).round(3).tolist()
-    [0.74, 0.26]
-
-    Source: the law of total probability; Patrini et al. 2017.
-    """
-    table = _checked_table(transition)
-    p = np.asarray(posterior, dtype=np.float64)
-    if p.ndim == 0 or p.shape[-1] != len(table):
-        raise ValueError(f"posterior must be (…, {len(table)}), got {p.shape}")
-    if fault := distribution_fault(p, 1e-6):
-        raise ValueError(f"posterior must hold distributions, got {p[fault[1][: p.ndim - 1]].tolist()}")
-    return np.asarray(p @ table, dtype=np.float64)
-
-
 def backward_rows(transition: ArrayLike) -> _Array:
     r"""The targets R, (K, K), that undo noise on average: the inverse of the transition table.
 
@@ -92,7 +70,7 @@ def backward_rows(transition: ArrayLike) -> _Array:
     training on the true labels. Rows sum to 1 and have negative masses, so that **the loss has no lower bound**: it
     falls without limit as logits grow along such a class. Stop early, or use the forward correction of
     :func:`sfumato.noisy_cross_entropy`, which is bounded by 0. The correction also multiplies the variance of the
-    gradient, the more the nearer T is to singular. For symmetric noise it is smoothing by :func:`correction_eps`.
+    gradient, the more the nearer T is to singular. For symmetric noise it is smoothing by −η/(1−η) over all.
 
     ValueError also where T cannot be inverted: then some classes cannot be told apart by their labels.
 
@@ -107,48 +85,6 @@ def backward_rows(transition: ArrayLike) -> _Array:
             "transition cannot be inverted: the labels of some classes are spread alike, so they cannot be told apart"
         )
     return np.asarray(np.linalg.inv(table), dtype=np.float64)
-
-
-def correction_eps(noise: float, num_classes: int, *, over: Over) -> float:
-    r"""The negative strength ε ≤ 0 whose smoothing undoes symmetric noise on average, in the convention of the noise.
-
-    .. math:: \varepsilon = -\frac{\eta}{1-\eta} \quad\text{(all)}, \qquad
-              \varepsilon = -\frac{(K-1)\,\eta}{K-1-K\eta} \quad\text{(others)}
-
-    Its target is (1−ε)·e_y + ε·u, with a negative mass on what ε is spread over: see :func:`backward_rows` for the
-    floor of −∞ that follows. ValueError from η = 1 (all) or (K−1)/K (others), where labels say nothing of the class.
-
-    >>> round(correction_eps(0.4, 10, over="others"), 6)
-    -0.72
-
-    Source: invert the table of :func:`noise_transition`; Wei et al. 2022 (generalised smoothing).
-    """
-    k = _checked_classes(noise, num_classes, over)
-    limit = 1.0 if over == "all" else (k - 1) / k
-    left = 1 - noise if over == "all" else k - 1 - k * noise
-    if noise >= limit or left <= 0:  # just below the limit, what is left may round to 0
-        raise ValueError(f'noise must be below {limit:g} over "{over}", got {noise:g}: such labels say nothing')
-    return -noise * (1 if over == "all" else k - 1) / left + 0.0
-
-
-def total_eps(eps: float, noise: float, num_classes: int, *, over: Over) -> float:
-    r"""The strength that smoothing ε on labels of noise η is, on average, on true labels; all in one convention.
-
-    .. math:: 1-(1-\varepsilon)(1-\eta) \quad\text{(all)}, \qquad
-              \varepsilon + \eta - \varepsilon\eta\,\frac{K}{K-1} \quad\text{(others)}
-
-    ε is in [0, 1], or the negative one of :func:`correction_eps`, which gives 0; ValueError above 1 or for NaN.
-
-    >>> round(total_eps(0.1, 0.2, 10, over="all"), 6), round(total_eps(0.1, 0.2, 10, over="others"), 6)
-    (0.28, 0.277778)
-
-    Source: the product of the two tables of :func:`noise_transition`.
-    """
-    k = _checked_classes(noise, num_classes, over)
-    if not eps <= 1:
-        raise ValueError(f"eps must be at most 1, got {eps:g}")
-    both = eps * noise * (1.0 if over == "all" else k / (k - 1))
-    return eps + noise - both
 
 
 def _checked_classes(noise: float, num_classes: int, over: str) -> int:

@@ -48,7 +48,6 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
     "backward": functools.partial(sf.noisy_cross_entropy, transition=TABLE, correction="backward"),
     "online": online,
     "last layer": functools.partial(last_layer, functools.partial(sf.linear_cross_entropy, label_smoothing=0.1)),
-    "smoothing term": functools.partial(last_layer, functools.partial(sf.smoothing_term, eps=0.1, over="others")),
 }
 LOSSES |= {
     f"{name} {i}": functools.partial(getattr(sf.penalty, name), **strengths)

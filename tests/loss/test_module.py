@@ -1,4 +1,4 @@
-"""The losses as modules: by their attributes, as code that was written for torch's uses them, and refused when made."""
+"""The loss as a module: by its attributes, as code that was written for torch's uses them, and refused when made."""
 
 from __future__ import annotations
 
@@ -48,31 +48,21 @@ def test_an_attribute_that_is_set_later_counts_as_the_argument_does(name):
         torch.testing.assert_close(found, theirs(LOGITS, LABELS))
 
 
-def head(**options) -> sf.LinearCrossEntropyLoss:
-    return sf.LinearCrossEntropyLoss(2, 3, **options)
-
-
 @pytest.mark.parametrize(
-    ("make", "bad", "message"),
+    ("bad", "message"),
     [
-        *(
-            (make, *case)
-            for make in (sf.CrossEntropyLoss, head)
-            for case in (
-                ({"label_smoothing": -0.1}, r"label_smoothing must be in \[0, 1\], got -0.1"),
-                ({"over": "some"}, "over must be .* got 'some'"),
-                ({"reduction": "avg"}, 'reduction must be "mean", "sum" or "none", got \'avg\''),
-                ({"label_smoothing": "1e-1"}, "label_smoothing must be a number, got '1e-1'"),  # as YAML reads 1e-1
-            )
-        ),
-        (sf.CrossEntropyLoss, {"weight_on": "row"}, "weight_on must be .* got 'row'"),
-        (head, {"softcap": -1.0}, "softcap must be above 0 and finite, got -1"),
-        (head, {"z_loss": -1.0}, "z_loss must be at least 0 and finite, got -1"),
+        ({"label_smoothing": -0.1}, r"label_smoothing must be in \[0, 1\], got -0.1"),
+        ({"label_smoothing": "1e-1"}, "label_smoothing must be a number, got '1e-1'"),  # as YAML reads 1e-1
+        ({"over": "some"}, "over must be .* got 'some'"),
+        ({"reduction": "avg"}, 'reduction must be "mean", "sum" or "none", got \'avg\''),
+        ({"weight_on": "row"}, "weight_on must be .* got 'row'"),
+        ({"softcap": -1.0}, "softcap must be above 0 and finite, got -1"),
+        ({"z_loss": -1.0}, "z_loss must be at least 0 and finite, got -1"),
     ],
 )
-def test_a_bad_argument_is_refused_at_construction(make, bad, message):
+def test_a_bad_argument_is_refused_at_construction(bad, message):
     with pytest.raises(TypeError if "number" in message else ValueError, match=f"^{message}"):
-        make(**bad)
+        sf.CrossEntropyLoss(**bad)
 
 
 def test_permission_to_overwrite_that_is_given_later_counts():
@@ -102,22 +92,3 @@ def test_permission_to_overwrite_hinders_neither_evaluation_nor_compilation():
     weight = torch.randn(4, 4, requires_grad=True)
     compiled = torch.compile(lambda z: loss(z @ weight, labels), fullgraph=True, backend="aot_eager")
     compiled(z).backward()
-
-
-def test_a_head_is_the_function_with_a_weight_of_its_own():
-    generator = torch.Generator().manual_seed(0)
-    x, weight, bias = (torch.randn(*shape, generator=generator) for shape in ((41, 12), (70, 12), (70,)))
-    labels = torch.randint(0, 70, (41,), generator=generator)
-    module = sf.LinearCrossEntropyLoss(12, 70, bias=True, label_smoothing=0.1, over="others", softcap=9.0)
-    module.load_state_dict({"linear.weight": weight, "linear.bias": bias})
-    wanted = sf.linear_cross_entropy(
-        x, weight, labels, linear_bias=bias, label_smoothing=0.1, over="others", softcap=9.0
-    )
-    assert module(x, labels).item() == wanted.item()
-    assert 'over="others"' in repr(module)
-
-
-def test_the_repr_of_a_head_says_what_was_set():
-    assert "shift" not in repr(sf.LinearCrossEntropyLoss(2, 3))
-    told = repr(sf.LinearCrossEntropyLoss(2, 3, softcap=30.0, z_loss=1e-4, shift=True))
-    assert 'reduction="mean", softcap=30, z_loss=0.0001, shift=True\n' in told

@@ -67,18 +67,3 @@ def test_masked_rows_may_hold_anything():
     counts = torch.tensor([[1.0, 3.0], [math.nan, -1.0]])
     target = sf.from_counts(counts, 0.0, mask=torch.tensor([True, False]))
     assert target.probs().tolist() == [[0.25, 0.75], [0.0, 0.0]]
-
-
-def test_the_frequencies_of_labels_are_the_unigram_prior_without_a_pseudo_count():
-    counts = torch.tensor([3, 1, 4])
-    torch.testing.assert_close(sf.unigram_prior(counts, 0.0), counts / 8)
-    torch.testing.assert_close(
-        sf.unigram_prior(counts, 2.0, power=0.5), (counts + 2).sqrt() / (counts + 2).sqrt().sum()
-    )
-    torch.testing.assert_close(sf.unigram_prior(counts, power=0.0), torch.full((3,), 1 / 3))
-
-
-def test_a_unigram_prior_is_what_smooth_prior_takes():
-    prior = sf.unigram_prior(torch.bincount(torch.tensor([0, 0, 1]), minlength=3))
-    q = sf.smooth_prior(torch.tensor([2]), prior, 0.3).to_dense(torch.float64)
-    torch.testing.assert_close(q, torch.tensor([[0.15, 0.10, 0.75]]).double(), rtol=1e-6, atol=0)

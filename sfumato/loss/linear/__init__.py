@@ -2,4 +2,3 @@
 
 from sfumato.loss.linear.functional import HeadParts as HeadParts
 from sfumato.loss.linear.functional import linear_cross_entropy as linear_cross_entropy
-from sfumato.loss.linear.smoothing_term import smoothing_term as smoothing_term

@@ -52,10 +52,6 @@ def _rounded(case: Case, kind: str) -> Case:
     return replace(case, parts={name: rounded(part) for name, part in case.parts.items()})
 
 
-# Functions of sf.class_tables that make no whole targets.
-NO_ROWS = ("cosine_similarities", "tree_distances")
-
-
 def _public(name: str) -> Any:
     """What the package has by that name; None where it needs the extra ``lab``, which makes no target."""
     try:
@@ -75,6 +71,6 @@ PUBLIC = sorted(
     + [
         f"class_tables.{name}"
         for name, made in vars(sf.class_tables).items()
-        if inspect.isfunction(made) and name not in NO_ROWS
+        if inspect.isfunction(made) and name != "tree_distances"  # which makes no whole targets
     ]
 )

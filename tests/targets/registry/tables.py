@@ -52,7 +52,11 @@ def _draw_similarity(draw, labels, k):
 
 
 def _cosines(generator: np.random.Generator, k: int) -> ndarray:
-    return sf.class_tables.cosine_similarities(torch.from_numpy(generator.normal(size=(k, 6)))).numpy()
+    v = generator.normal(size=(k, 6))
+    v /= np.linalg.norm(v, axis=1, keepdims=True)
+    cosines = v @ v.T
+    np.fill_diagonal(cosines, 1.0)
+    return cosines
 
 
 # A tree of as many leaves as there are classes: their names are split in two until a few are left.
