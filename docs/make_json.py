@@ -61,7 +61,7 @@ PRINTED = {
         """\
 - `inferred_smoothing` is null unless `answer` of `smoothing_evidence` is "strength". Its `low` and `high` are those of
   `eps_all`. `eps_of_gap` is the ε over all classes that would fit the median logit gap alone.
-- `differences` is there with `--against`. Files with features also have the metrics `nc1`, `nc2`, `class_separation`.
+- `differences` is there with `--against`. Files with features also have the metric `nc1`.
 - For the folder of a comparison, `arms` has what the audits of all seeds of each arm show on the test rows. All other
   fields are those of the first seed of the arm that the verdict chose.""",
     ),

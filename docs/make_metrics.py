@@ -34,10 +34,9 @@ The verdict is made of three metrics, which were fixed in advance: accuracy, log
 of mistakes. [Statistics](statistics.md#how-a-verdict-is-computed) explains how they are tested, and reports how often
 that errs. All others describe.
 
-In the formulas i is a row with weight w, W is the sum of the weights, y the label, p the probabilities, z the logits,
-and K the number of classes. *conf* is the largest probability of a row, and *right* is 1 where its class is the label
-and else 0. Areas are shown multiplied by 1000, and JSON has them as they are. Metrics of soft labels are told only
-where labels are soft.
+In the formulas i is one of N rows, y the label, p the probabilities, z the logits, and K the number of classes. *conf*
+is the largest probability of a row, and *right* is 1 where its class is the label and else 0. Areas are shown
+multiplied by 1000, and JSON has them as they are. Metrics of soft labels are told only where labels are soft.
 """
 
 TAIL = """\

@@ -116,16 +116,6 @@ GLOSSARY: dict[str, Entry] = {
         "The spread of features within a class over the distance between classes; 0 where each class is a point.",
         (FEATURE_LABELS["nc1"], "NC1"),
     ),
-    "nc2": Entry(
-        FEATURE_LABELS["nc2"],
-        "How far the class means are from equal lengths and equal angles; 0 to 2, 0 where they have them.",
-        (FEATURE_LABELS["nc2"], "NC2"),
-    ),
-    "class_separation": Entry(
-        FEATURE_LABELS["class_separation"],
-        "How much of the mean cosine distance between rows lies between classes; 1 where each class is one direction.",
-        (FEATURE_LABELS["class_separation"], "class separation"),
-    ),
 }
 # fmt: on
 """Every term by the name of its anchor, in the order in which a glossary lists them."""

@@ -19,9 +19,7 @@ from sfumato.evaluate.metrics.calibration import noise_floor as noise_floor
 from sfumato.evaluate.metrics.calibration import reliability as reliability
 from sfumato.evaluate.metrics.calibration import wilson as wilson
 from sfumato.evaluate.metrics.compute import Interval as Interval
-from sfumato.evaluate.metrics.features import class_separation as class_separation
 from sfumato.evaluate.metrics.features import nc1 as nc1
-from sfumato.evaluate.metrics.features import nc2 as nc2
 from sfumato.evaluate.metrics.registry import METRICS as METRICS
 from sfumato.evaluate.metrics.registry import Definition as Definition
 from sfumato.evaluate.metrics.temperature import Temperature as Temperature

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from sfumato.evaluate.metrics.compute import Interval
 from sfumato.evaluate.metrics.registry import METRICS, compute_metric, compute_metrics
@@ -70,7 +69,6 @@ def evaluate(
     labels: Labels | None = None,
     label_probs: Any = None,
     label_counts: Any = None,
-    weights: npt.ArrayLike | None = None,
 ) -> Evaluation:
     r"""Accuracy, calibration, ranking, temperature and logit sizes of a model on labelled rows, with intervals.
 
@@ -86,7 +84,6 @@ def evaluate(
             to q, and a row is right as far as q of its predicted class says; accuracy takes the mode of q.
         label_counts: how many annotators gave each row each class, instead, (N, K); q is each row over its sum. A row
             without any does not count.
-        weights: one number a row, (N,), ≥ 0; a row of weight 2 counts as two rows.
 
     Returns:
         :class:`Evaluation`. A fold without an error gets the T of a ``small`` :func:`sfumato.evaluate.fit_temperature`.
@@ -112,7 +109,7 @@ def evaluate(
     Source: the definitions of the functions in this package; γ as in Müller et al. 2019, arXiv 1906.02629.
     """
     truth = {"labels": labels, "label_probs": label_probs, "label_counts": label_counts}
-    measured = measure(logits=logits, probs=probs, **truth, weights=weights)
+    measured = measure(logits=logits, probs=probs, **truth)
     by_name = compute_metrics(measured)
     floor = by_name["ece_noise_floor"]
     return Evaluation(
@@ -135,23 +132,21 @@ def metric(
     labels: Labels | None = None,
     label_probs: Any = None,
     label_counts: Any = None,
-    weights: npt.ArrayLike | None = None,
 ) -> Interval:
     r"""One metric of a model, with its 95 % interval.
 
-    Let :math:`v_i` be what row i adds to the metric, and :math:`W = \sum_i w_i`. An interval made of these parts is
+    Let :math:`v_i` be what row i adds to the metric. An interval made of these parts is
 
-    .. math:: \theta \pm t_{n-1} \sqrt{\frac{n}{n-1}} \, \frac{1}{W} \sqrt{\sum_i w_i^2 (v_i - \bar v)^2}
+    .. math:: \theta \pm t_{N-1} \sqrt{\frac{1}{N(N-1)} \sum_i (v_i - \bar v)^2}
 
     ``name`` is one of :data:`METRICS`, which defines it. The other arguments and errors are those of :func:`evaluate`.
-    For the interval, every row is one piece of evidence whatever its weight.
 
     Raises:
         ValueError: a name that is no metric, or one that these scores do not have: no temperature and no logit gap for
             rounded probabilities, no top5 for 5 classes or fewer, no divergence and no agreement for hard labels.
 
     >>> logits = np.array([[2.0, 0.0], [0.0, 1.0], [0.0, 3.0], [0.0, 4.0]])
-    >>> found = metric("accuracy", logits=logits, labels=np.array([0, 1, 0, 1]), weights=[1, 1, 2, 1])
+    >>> found = metric("accuracy", logits=logits, labels=np.array([0, 1, 0, 1]))
     >>> round(found.value, 3), round(found.low, 3), round(found.high, 3)
     (0.6, 0.192, 0.905)
 
@@ -161,7 +156,7 @@ def metric(
         hint = did_you_mean(name, METRICS)
         raise ValueError(f'there is no metric "{name}".{hint} Metrics: {", ".join(METRICS)}')
     truth = {"labels": labels, "label_probs": label_probs, "label_counts": label_counts}
-    result = compute_metric(name, measure(logits=logits, probs=probs, **truth, weights=weights))
+    result = compute_metric(name, measure(logits=logits, probs=probs, **truth))
     if result is None:
         raise ValueError(f"these scores have no {name}: it needs {METRICS[name].needs}")
     return Interval(result.value, result.low, result.high)

@@ -114,7 +114,7 @@ def analyse_models(arm: ComparedArm, models: Iterable[ModelScores], folds: int =
         if number < folds:  # all models of a fold are on the same rows
             groups.append(together)
             fitted_on.append(groups[-1] if model.validation is None else RowGroups.of(model.validation.group))
-        floors.append(by_chance(rows.confidence, rows.right, None, BINS))
+        floors.append(by_chance(rows.confidence, rows.right, BINS))
         ranked = RankedGroups(rows.score, rows.right)
         areas.append((evaluate.pseudo_values(ranked.aurc(), ranked.aurc_without_each()), ranked.aurc()))
         for name, defined in METRICS.items():

@@ -190,7 +190,7 @@ def test_the_folder_of_a_comparison_is_audited_with_its_features(digits, capsys,
     code, out, err = run(capsys, str(folder), "--json")
     assert code == 0, err
     told = json.loads(out)
-    assert {"nc1", "nc2", "class_separation"} <= set(told["metrics"])
+    assert "nc1" in told["metrics"]
     assert "on test rows was read" in told["read"][-1]
     seeds = {arm["name"]: arm["seeds"] for arm in told["arms"]}
     assert seeds == {arm["name"]: [*range(len(digits.json()["paired"]["weights"]))] for arm in digits.json()["arms"]}

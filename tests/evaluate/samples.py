@@ -15,9 +15,7 @@ import numpy.typing as npt
 
 import sfumato.evaluate as ev
 from sfumato.evaluate.inferred_smoothing import judge
-from sfumato.evaluate.metrics.calibration import SmoothError, ece_without_each
-from sfumato.evaluate.metrics.calibration import smoothed as smoothed_error
-from sfumato.evaluate.metrics.classwise import ClasswiseSums
+from sfumato.evaluate.metrics.calibration import ece_without_each
 from sfumato.evaluate.metrics.compute import t95
 from sfumato.evaluate.metrics.registry import compute_metrics
 from sfumato.evaluate.metrics.selective import RankedGroups
@@ -59,12 +57,6 @@ def uneven(n: int, k: int, eps: float, spread: float, seed: int) -> dict[str, Ar
     apart -= apart.sum(axis=1, keepdims=True) / (k - 1)
     apart[np.arange(n), sample["labels"]] = 0.0
     return _changed(sample, lambda z: z + spread * np.log(1 + k * (1 - eps) / eps) * apart)
-
-
-def weighted(sample: dict[str, Array]) -> dict[str, Array]:
-    w = np.random.default_rng(9).uniform(0.0, 3.0, len(sample["labels"]))
-    w[::11] = 0.0
-    return {**sample, "weights": w}
 
 
 def _changed(sample: dict[str, Array], change: Callable[[Array], Array]) -> dict[str, Array]:
@@ -115,10 +107,8 @@ def samples() -> dict[str, dict[str, Array]]:
     lost["labels"][4] = 4
     return {
         "plain": plain,
-        "weighted": weighted(plain),
         "two classes": drawn(150, 2, 5, scale=1.2),
         "tied": tied,
-        "tied, weighted": weighted(tied),
         "classes ruled out": out,
         "all right": right,
         "all wrong": backwards,
@@ -162,8 +152,7 @@ def of_numbers(sample: dict[str, Array]) -> Any:
 
 
 def of_columns(sample: dict[str, Array]) -> Any:
-    given = {name: value for name, value in sample.items() if name != "weights"}
-    rows = ev.per_row(**given)  # type: ignore[arg-type]
+    rows = ev.per_row(**sample)  # type: ignore[arg-type]
     return {
         name: told_of_part(np.asarray(column, float)) for name, column in vars(rows).items() if name != "of_classes"
     }
@@ -201,29 +190,18 @@ def of_interval(shape: tuple[int, int], sds: tuple[float, float, float], **more:
     return told
 
 
-def ece_classwise(p: Array, labels: Array, bins: int = 15) -> float:
-    sums = ClasswiseSums(p.shape[1], bins)
-    sums.add(p, labels)
-    return sums.ece()
-
-
-def smoothed_ece(confidence: Any, right: Any, bandwidth: float | None = None, weights: Any = None) -> SmoothError:
-    return smoothed_error(np.asarray(confidence, float), np.asarray(right), weights, bandwidth)
-
-
 def of_functions(sample: dict[str, Array]) -> Any:
     """The pure functions with options that the metrics do not use."""
-    rows, w = ev.per_row(logits=sample["logits"], labels=sample["labels"]), np.linspace(0.1, 2.0, len(sample["labels"]))
+    rows = ev.per_row(logits=sample["logits"], labels=sample["labels"])
     c, right = rows.confidence, rows.correct
     table, ranked = ev.reliability(c, right, bins=7), RankedGroups(c, right)
     floor = ev.noise_floor(c, bins=7, resamples=200, seed=3)
     temperature = ev.fit_temperature(logits=sample["logits"], labels=sample["labels"])
     small = ev.fit_temperature(small=True, logits=sample["logits"][:9], labels=sample["labels"][:9])
     told: dict[str, Any] = {
-        "ece": [ev.ece(c, right, bins=b, weights=v) for b in (1, 4, 15) for v in (None, w)],
+        "ece": [ev.ece(c, right, bins=b) for b in (1, 4, 15)],
         "ece jackknife": told_of_part(ece_without_each(c, right, 6)),
-        "equal mass": [ev.ece(c, right, bins=b, equal_mass=True, weights=v) for b in (1, 4, 15) for v in (None, w)],
-        "classwise": [ece_classwise(softmax(sample["logits"]), sample["labels"], bins=b) for b in (1, 4)],
+        "equal mass": [ev.ece(c, right, bins=b, equal_mass=True) for b in (1, 4, 15)],
         "reliability": [told_of_part(np.asarray(column, float)) for column in vars(table).values()],
         "floor": list(vars(floor).values()),
         "defaults": [
@@ -233,13 +211,12 @@ def of_functions(sample: dict[str, Array]) -> Any:
             len(ev.reliability(c, right).count),
         ],
         "wilson": [list(each) for each in ev.wilson(np.array([0.0, 0.3, 1.0]), np.array([5.0, 40.0, 7.5]))],
-        "smooth": [smoothed_ece(c, right, **v).value for v in ({}, {"weights": w}, {"bandwidth": 0.07})],
         "curve": [
             told_of_part(np.asarray(each, float)) for each in (ranked.place / len(c), ranked.errors / ranked.place)
         ],
         "risk at": [ranked.risk_at(x) for x in (0.001, 0.3, 0.75, 1.0)],
         "coverage at": [ranked.coverage_at(x) for x in (0.0, 0.1, 0.3, 1.0)],
-        "areas": [getattr(RankedGroups(c, right, v), f)() for f in ("aurc", "eaurc", "augrc") for v in (None, w)],
+        "areas": [getattr(ranked, f)() for f in ("aurc", "eaurc", "augrc")],
         "jackknives": [told_of_part(each) for each in (ranked.aurc_without_each(), ranked.eaurc_without_each())],
         "temperature": [temperature.value, temperature.at_bound, small.value, small.at_bound],
         "temperature jackknife": told_of_part(
@@ -255,7 +232,7 @@ def of_geometry() -> Any:
     rng = np.random.default_rng(20)
     y = rng.integers(4, size=120)
     x = rng.normal(size=(4, 9))[y] * 2 + rng.normal(size=(120, 9))
-    return [f(x, y) for f in (ev.nc1, ev.nc2, ev.class_separation)]
+    return [ev.nc1(x, y)]
 
 
 def everything() -> dict[str, Callable[[], Any]]:
@@ -265,8 +242,7 @@ def everything() -> dict[str, Callable[[], Any]]:
     for name, sample in given.items():
         told[f"numbers: {name}"] = lambda sample=sample: of_numbers(sample)
         told[f"columns: {name}"] = lambda sample=sample: of_columns(sample)
-        if "weights" not in sample:
-            told[f"audit: {name}"] = lambda sample=sample: of_audit(sample)
+        told[f"audit: {name}"] = lambda sample=sample: of_audit(sample)
     for name in ("plain", "tied", "bold", "timid"):
         told[f"functions: {name}"] = lambda sample=given[name]: of_functions(sample)
     told["audit: sure, as training rows"] = lambda: of_audit(smoothed(1100, 5, 0.02, 0.3, 40), rows="train")

@@ -9,7 +9,6 @@ from sklearn import metrics
 import sfumato.evaluate as ev
 from sfumato.evaluate.metrics.selective import RankedGroups
 from sfumato.evaluate.metrics.temperature import NllSlope, fit, fit_without_each
-from tests.evaluate.samples import ece_classwise
 
 
 def sample(n=300, k=7, seed=0):
@@ -65,7 +64,6 @@ def test_ranking_and_calibration_are_those_of_the_columns():
     assert found.risk_at_80_coverage == pytest.approx(ranked.risk_at(0.8), abs=1e-12)
     assert found.ece == pytest.approx(ev.ece(score, right), abs=1e-12)
     assert found.ece_equal_mass == pytest.approx(ev.ece(score, right, equal_mass=True), abs=1e-12)
-    assert found.ece_classwise == pytest.approx(ece_classwise(p, y), abs=1e-12)
     assert found.ece_noise_low < found.ece_noise_floor < found.ece_noise_high
 
 
@@ -120,7 +118,7 @@ FROM_LOGITS = {
     "signed_gap_after_temperature", "eaurc_after_temperature", "logit_gap", "logit_norm", "roc_auc_after_temperature",
     "average_precision_after_temperature",
 }  # fmt: skip
-OF_FOLDS = {name for name in FROM_LOGITS if name.endswith("_after_temperature")} | {"ece_classwise"}
+OF_FOLDS = {name for name in FROM_LOGITS if name.endswith("_after_temperature")}
 
 
 @pytest.mark.parametrize(

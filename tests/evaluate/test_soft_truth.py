@@ -33,8 +33,7 @@ def sample(n=300, k=7, seed=0, annotators=9):
 
 def by_hand(z, q):
     """The metrics by their definitions, in numpy, without the package."""
-    p, logp = softmax(z, axis=1), log_softmax(z, axis=1)
-    n, k = z.shape
+    p, logp, n = softmax(z, axis=1), log_softmax(z, axis=1), len(z)
     top, conf = z.argmax(axis=1), p.max(axis=1)
     agreed = q[np.arange(n), top]
     nll = -(q * logp).sum(axis=1)
@@ -56,7 +55,6 @@ def by_hand(z, q):
         "brier": ((p - q) ** 2).sum(axis=1).mean(),
         "ece": binned(conf, agreed) / n,
         "signed_gap": (conf - agreed).mean(),
-        "ece_classwise": sum(binned(p[:, c], q[:, c]) for c in range(k)) / (n * k),
         "aurc": aurc,
         "eaurc": aurc - best @ area,
         "augrc": ((np.cumsum(risk) - risk / 2) / n).mean(),
@@ -113,11 +111,10 @@ def drawn(draw):
 def test_one_hot_soft_labels_give_every_number_of_the_hard_labels(data):
     rng, z = drawn(data.draw)
     y = rng.integers(z.shape[1], size=len(z))
-    weights = rng.uniform(0.1, 2, len(z)) if data.draw(st.booleans()) else None
     hot = np.eye(z.shape[1], dtype=data.draw(st.sampled_from([np.int64, np.float32, np.float64])))[y]
     name = data.draw(st.sampled_from(["label_probs", "label_counts"]))
-    hard = compute_metrics(measure(logits=z, labels=y, weights=weights), parts=True)
-    soft = compute_metrics(measure(logits=z, **{name: hot}, weights=weights), parts=True)
+    hard = compute_metrics(measure(logits=z, labels=y), parts=True)
+    soft = compute_metrics(measure(logits=z, **{name: hot}), parts=True)
     assert set(soft) - set(hard) == {
         each for each in SOFT_ONLY if not each.endswith("e") or "nll_after_temperature" in hard
     }
@@ -159,10 +156,10 @@ def test_counts_and_the_probabilities_that_they_are_give_the_same_numbers():
 def test_rows_without_annotators_are_as_if_they_were_not_there(scores):
     z, counts = sample()
     counts[[0, 17, 299]] = 0
-    keep, w = counts.sum(axis=1) > 0, np.linspace(0.5, 2, 300)
+    keep = counts.sum(axis=1) > 0
     given = z if scores == "logits" else softmax(z, axis=1)
-    found = ev.evaluate(**{scores: given}, label_counts=counts, weights=w)
-    assert found == ev.evaluate(**{scores: given[keep]}, label_counts=counts[keep], weights=w[keep])
+    found = ev.evaluate(**{scores: given}, label_counts=counts)
+    assert found == ev.evaluate(**{scores: given[keep]}, label_counts=counts[keep])
 
 
 def test_rows_without_annotators_leave_groups_features_and_the_other_model_of_an_audit():
@@ -205,21 +202,19 @@ def test_numbers_after_temperature_are_cross_fitted_cross_entropies():
     assert (found.after.nll != -(q * log_p).sum(axis=1)).any()
 
 
-@pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("name", ["aurc", "eaurc", "augrc", "risk_at_80_coverage", "ece", "brier", "nll", "kl"])
-def test_what_a_row_adds_is_the_derivative_of_the_metric_in_its_weight(name, weighted):
+def test_what_a_row_adds_is_the_derivative_of_the_metric_in_the_number_of_its_copies(name):
     z, counts = sample(n=40, k=4, seed=3)
-    w = np.random.default_rng(4).uniform(0.5, 2, 40) if weighted else np.ones(40)
+    copies = np.full(40, 100)
 
-    def value(weights):
-        return compute_metric(name, measure(logits=z, label_counts=counts, weights=weights)).value
+    def found(copies):
+        rows = np.repeat(np.arange(40), copies)
+        return compute_metric(name, measure(logits=z[rows], label_counts=counts[rows]))
 
-    own = compute_metric(name, measure(logits=z, label_counts=counts, weights=w))
+    own = found(copies)
     for row in (0, 11, 39):
-        step = 1e-4
-        up, down = (w + sign * step * (np.arange(40) == row) for sign in (1, -1))
-        slope = (value(up) - value(down)) / (2 * step) * w.sum() + own.value
-        assert own.part[row] == pytest.approx(slope, abs=2e-5)
+        up, down = (found(copies + sign * (np.arange(40) == row)).value for sign in (1, -1))
+        assert own.part[100 * row] == pytest.approx((up - down) / 2 * copies.sum() + own.value, abs=2e-5)
 
 
 @examples(60)
@@ -261,9 +256,7 @@ def test_no_order_of_soft_rows_beats_the_best_one_by_more_than_one_row():
     risk = np.random.default_rng(2).uniform(size=5000)
     assert RankedGroups(-risk, 1 - risk).eaurc() == pytest.approx(0.0, abs=2e-3)
     assert RankedGroups(np.arange(5000.0), 1 - risk).eaurc() > 0.1
-    for weights in (None, np.random.default_rng(1).uniform(0, 2, 5000)):
-        mean = np.average(best_area_part(risk, weights), weights=weights)
-        assert mean == pytest.approx(best_area_of(risk, weights), abs=1e-12)
+    assert best_area_part(risk).mean() == pytest.approx(best_area_of(risk), abs=1e-12)
 
 
 def test_the_noise_floor_is_the_error_of_calibrated_models_at_the_spread_that_the_soft_labels_have():
@@ -273,7 +266,7 @@ def test_the_noise_floor_is_the_error_of_calibrated_models_at_the_spread_that_th
         conf = rng.uniform(0.4, 1.0, 800)
         agreed = rng.binomial(5, conf) / 5  # five annotators each
         errors.append(np.abs(np.bincount(np.ceil(conf * 15).astype(int), weights=conf - agreed)).sum() / 800)
-        floors.append(by_chance(conf, agreed, None, 15).mean)
+        floors.append(by_chance(conf, agreed, 15).mean)
     assert np.mean(floors) == pytest.approx(np.mean(errors), rel=0.05)
     assert ev.noise_floor(conf).mean > 1.8 * np.mean(floors)  # that of hard labels, which vary more
 
@@ -332,23 +325,19 @@ def test_a_metric_of_soft_labels_is_missing_for_hard_ones_and_says_what_it_needs
         ev.metric("kl", logits=z, labels=counts.argmax(axis=1))
 
 
-@pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("risk", [0.2, 0.3, 0.35])
-def test_coverages_of_tied_rows_are_shares_of_the_rows_and_not_of_the_groups(weighted, risk):
+def test_coverages_of_tied_rows_are_shares_of_the_rows_and_not_of_the_groups(risk):
     rng = np.random.default_rng(8)
     score, q = np.round(rng.random(200), 1), rng.binomial(5, 0.7, 200) / 5
     q[score > 0.6] = 0.9
-    w = rng.integers(1, 4, 200).astype(float) if weighted else np.ones(200)
     kept = [score >= t for t in np.unique(score)[::-1]]
-    mass, wrong = (np.array([each[k].sum() for k in kept]) for each in (w, w * (1 - q)))
-    low, high = ev.wilson(wrong / mass, mass)
-    groups = RankedGroups(score, q, w if weighted else None)
-    assert 0.1 < groups.coverage_at(risk) == pytest.approx(mass[wrong / mass <= risk].max() / w.sum())
-    ends = [mass[bound <= risk].max(initial=0) / w.sum() for bound in (high, low)]
+    rows, wrong = (np.array([each[k].sum() for k in kept]) for each in (np.ones(200), 1 - q))
+    low, high = ev.wilson(wrong / rows, rows)
+    groups = RankedGroups(score, q)
+    assert 0.1 < groups.coverage_at(risk) == pytest.approx(rows[wrong / rows <= risk].max() / 200)
+    ends = [rows[bound <= risk].max(initial=0) / 200 for bound in (high, low)]
     assert groups.coverage_interval(risk) == pytest.approx(ends)
-    answered = 0.45 * w.sum()
-    errors = np.interp(answered, np.append(0, mass), np.append(0, wrong))
-    assert groups.risk_at(0.45) == pytest.approx(errors / answered)
+    assert groups.risk_at(0.45) == pytest.approx(np.interp(90, np.append(0, rows), np.append(0, wrong)) / 90)
 
 
 def test_the_curve_of_an_audit_ends_where_all_rows_are_answered():

@@ -74,17 +74,6 @@ def of_probmetrics(name: str) -> dict[str, float]:
     return {key: float(value) for key, value in told.items()} | {"temperature": float(spread.median())}
 
 
-def of_relplot(name: str) -> dict[str, float]:
-    import relplot
-
-    _, confidence, correct = columns(name)
-    y = correct.astype(float)
-    told = {"smooth_ece": float(relplot.smECE(confidence, y))}
-    for sigma in (0.02, 0.05, 0.2):
-        told[f"smooth_ece_{sigma}"] = float(relplot.metrics.smECE_sigma(confidence, y, sigma))
-    return told
-
-
 def of_fd_shifts(name: str, folder: Path) -> dict[str, float]:
     np.trapz = np.trapezoid  # gone from numpy 2
     package = types.ModuleType("fd_shifts_analysis")
@@ -104,14 +93,13 @@ def of_fd_shifts(name: str, folder: Path) -> dict[str, float]:
 def main() -> None:
     folder = Path(sys.argv[1])
     told = {
-        "versions": {each: version(each) for each in ("netcal", "probmetrics", "relplot", "numpy", "torch")}
+        "versions": {each: version(each) for each in ("netcal", "probmetrics", "numpy", "torch")}
         | {"fd-shifts": "c4467aec134e99691359da209f811d91283fc1e3"}
     }
     for name in ("plain", "saturated", "many", "two"):
         told[name] = {
             "netcal": of_netcal(name),
             "probmetrics": of_probmetrics(name),
-            "relplot": of_relplot(name),
             "fd-shifts": of_fd_shifts(name, folder),
         }
     (HERE / "oracles.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")

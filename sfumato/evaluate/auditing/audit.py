@@ -17,8 +17,8 @@ from sfumato.evaluate.auditing.findings import Finding, findings, infinite_loss,
 from sfumato.evaluate.auditing.summary import summary
 from sfumato.evaluate.inferred_smoothing import SOFT_LABELS, Evidence, RowKind, judge
 from sfumato.evaluate.metrics import calibration
-from sfumato.evaluate.metrics import features as clusters
 from sfumato.evaluate.metrics.compute import Interval, MetricValue, half_width
+from sfumato.evaluate.metrics.features import nc1
 from sfumato.evaluate.metrics.one_class import RATES, Rate, classes_to_show, rate_of
 from sfumato.evaluate.metrics.registry import compute_metrics
 from sfumato.evaluate.scores.measure import BINS, Measured, measure
@@ -151,8 +151,7 @@ def audit(
     if features is not None and found.counted is not None:
         features = take_rows(features, found.counted)
     if features is not None and found.labels_present > 1:
-        for say in (clusters.nc1, clusters.nc2, clusters.class_separation):
-            by_name[say.__name__] = MetricValue(say(features, found.rows.label), np.nan, np.nan)
+        by_name["nc1"] = MetricValue(nc1(features, found.rows.label), np.nan, np.nan)
     evidence = SOFT_LABELS if isinstance(found.rows, SoftRows) else judge(found.rows, found.classes, rows)
     result = Audit(
         rows=found.source.rows,
@@ -218,7 +217,7 @@ def _by_class(found: Measured) -> list[dict[str, Any]]:
             units = held if found.together is None else np.unique(found.together.number[held])
             low, high = calibration.wilson(value, len(units))
         else:
-            half = half_width(part, None, found.together)
+            half = half_width(part, found.together)
             low, high = max(value - half, 0.0), min(value + half, 1.0)
         return {"value": value, "low": float(low), "high": float(high)}
 

@@ -118,7 +118,7 @@ def beats_class_shares(found: Measured) -> bool:
     for rows in (found.rows, found.after):
         if rows is not None and np.isfinite(rows.nll).all():
             gain = -np.log(shares[rows.label]) - rows.nll
-            if float(gain.mean()) > half_width(gain, None, found.together):
+            if float(gain.mean()) > half_width(gain, found.together):
                 return True
     return False
 
@@ -200,7 +200,7 @@ def _what_a_temperature_does(found: Measured, by_name: Mapping[str, MetricValue]
     temperature, nll, ece = by_name["temperature"], by_name["nll_after_temperature"], by_name["ece"]
     T, ece_after = factor(temperature.value), by_name["ece_after_temperature"]
     gain = found.rows.nll - found.after.nll
-    half = half_width(gain, None, found.together)
+    half = half_width(gain, found.together)
     if not float(gain.mean()) - half > 0:
         return (
             f"A temperature does not help reliably: T = {T} changes the log loss (NLL) by "
@@ -225,7 +225,7 @@ def _after_temperature(found: Measured, by_name: Mapping[str, MetricValue]) -> I
     after, ece, gap = by_name.get("ece_after_temperature"), by_name["ece"], by_name["signed_gap"]
     if after is None or found.after is None or not (gap.low > 0 or gap.high < 0):
         return
-    bound = by_chance(found.after.confidence, found.after.right, found.weights, BINS).high
+    bound = by_chance(found.after.confidence, found.after.right, BINS).high
     if after.low > bound and _WORTH <= after.value <= ece.value:
         yield Finding(
             "temperature-not-enough",
@@ -263,8 +263,8 @@ def right_above_wrong(found: Measured, by_name: Mapping[str, MetricValue]) -> tu
     """How often a right row is ranked above a wrong one (AUROC), with its interval; needs right and wrong rows."""
     risk, augrc = 1 - by_name["accuracy"].value, by_name["augrc"]
     if "agreement" in by_name:  # of soft labels the mode counts: annotators who disagree would hide a good ranking
-        ranked = RankedGroups(found.rows.score, found.rows.correct, found.weights)
-        value, half = ranked.augrc(), half_width(ranked.augrc_part(), None, found.together)
+        ranked = RankedGroups(found.rows.score, found.rows.correct)
+        value, half = ranked.augrc(), half_width(ranked.augrc_part(), found.together)
         augrc = MetricValue(value, value - half, value + half)
     auroc, low, high = (
         1 - (value - risk**2 / 2) / (risk * (1 - risk)) for value in (augrc.value, augrc.high, augrc.low)

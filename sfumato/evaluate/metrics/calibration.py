@@ -1,4 +1,4 @@
-"""Calibration error of confidences: binned, smooth, signed, and the error that chance alone would show.
+"""Calibration error of confidences: binned, and the error that chance alone would show.
 
 Every binned error is a sum of |D_b| over bins b, with D_b = Σ_{i in b} (confidence_i − correct_i).
 """
@@ -11,15 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.evaluate.scores.column_checks import Column, check_bins, check_confidence, check_rows, check_weights
+from sfumato.evaluate.scores.column_checks import Column, check_bins, check_confidence, check_rows
 
 _DRAWS = 1 << 20  # uniforms that are drawn at a time for the noise floor: 8 MB
 # The sum of a bin's redrawn labels is drawn as a normal where its variance is so large that the skewness is below 0.03,
 # which |sum| feels by its square, or where there are so many rows.
 _WIDE = 1000
 _MANY = 1 << 16
-_GRID = 4096  # cells of [0, 1] for the smooth error
-_NARROWEST = 2.0 / _GRID  # its kernel is wider than a cell throughout
 Z95 = 1.959963984540054  # 97.5 % quantile of the normal
 
 
@@ -49,38 +47,23 @@ class NoiseFloor:
     high: float
 
 
-@dataclass(frozen=True)
-class SmoothError:
-    """A smooth calibration error, from 0 to 1, with the σ (``bandwidth``) of the kernel at which it was taken.
-
-    ``part`` is what each row adds to it, (N,), with the weighted mean ``value``.
-    """
-
-    value: float
-    bandwidth: float
-    part: Column
-
-
 def ece(
     confidence: npt.ArrayLike,
     correct: npt.ArrayLike,
     *,
     bins: int = 15,
     equal_mass: bool = False,
-    weights: npt.ArrayLike | None = None,
 ) -> float:
     r"""Expected calibration error.
 
-    .. math:: \mathrm{ECE} = \frac{1}{\sum_i w_i}
-              \sum_{b} \Bigl| \sum_{i \in b} w_i (\text{confidence}_i - \text{correct}_i) \Bigr|
+    .. math:: \mathrm{ECE} = \frac{1}{N} \sum_{b} \Bigl| \sum_{i \in b} (\text{confidence}_i - \text{correct}_i) \Bigr|
 
     Args:
         confidence: largest probabilities, (N,), in [0, 1].
         correct: whether the row is right, (N,) bool.
         bins: number of bins, (lower, upper] of width 1/bins; the first also holds 0.
-        equal_mass: whether to cut the sorted rows into bins of equal weight in place of equal width. Rows of equal
+        equal_mass: whether to cut the sorted rows into bins of equal size in place of equal width. Rows of equal
             confidence share the accuracy of their group, so that the order of rows does not matter.
-        weights: :math:`w`, one number a row, (N,), ≥ 0; a row of weight 2 counts as two rows.
 
     Returns:
         The error, from 0 to 1. It has no sign, which the metric "signed_gap" has, and even a perfectly calibrated model
@@ -96,35 +79,27 @@ def ece(
     arXiv 2012.08668.
     """
     measure = equal_bins if equal_mass else binned
-    return measure(*check_rows(confidence, correct, weights), check_bins(bins))[0]
+    return measure(*check_rows(confidence, correct), check_bins(bins))[0]
 
 
-def equal_bins(values: Column, right: npt.NDArray[Any], w: Column | None, bins: int) -> tuple[float, Column]:
+def equal_bins(values: Column, right: npt.NDArray[Any], bins: int) -> tuple[float, Column]:
     """:func:`ece` in bins of equal mass, and what each row adds to it, (N,), if the cuts stay as they are."""
-    one = np.ones(len(right)) if w is None else w
+    rows = len(right)
     # as in a ranking, sums of whole numbers are the same in any order of equal values
-    order = np.argsort(values, kind=None if w is None and right.dtype == np.bool_ else "stable")
+    order = np.argsort(values, kind=None if right.dtype == np.bool_ else "stable")
     ordered = values[order]
     starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
-    mass = np.add.reduceat(one[order], starts)
-    held = np.add.reduceat((one * right)[order], starts)
-    gap = ordered[starts] - held / np.where(mass > 0, mass, 1.0)  # of a unit of mass of the group
-    ends = np.cumsum(mass)
-    total = float(ends[-1])
-    places = np.arange(bins + 1)
-    if w is None:  # numpy.array_split's cuts
-        whole, rest = divmod(len(right), bins)
-        cuts = (whole * places + np.minimum(places, rest)).astype(np.float64)
-    else:
-        cuts = total * places / bins
-    below = np.concatenate([[0.0], ends])
-    sums = np.diff(np.interp(cuts, below, np.concatenate([[0.0], np.cumsum(mass * gap)])))
+    count = np.diff(np.append(starts, rows))
+    gap = ordered[starts] - np.add.reduceat(right[order].astype(np.float64), starts) / count  # of a row of the group
+    places, (whole, rest) = np.arange(bins + 1), divmod(rows, bins)
+    cuts = (whole * places + np.minimum(places, rest)).astype(np.float64)  # those of numpy.array_split
+    below = np.concatenate([[0.0], np.cumsum(count)])
+    sums = np.diff(np.interp(cuts, below, np.concatenate([[0.0], np.cumsum(count * gap)])))
     # a group that a cut divides has the mean sign of its parts
     along = np.concatenate([[0.0], np.cumsum(np.sign(sums) * np.diff(cuts))])
-    sign = np.diff(np.interp(below, cuts, along)) / np.where(mass > 0, mass, 1.0)
-    part = np.empty(len(right))
-    part[order] = np.repeat(sign, np.diff(np.append(starts, len(right))))
-    return float(np.abs(sums).sum() / total), part * (values - right)
+    part = np.empty(rows)
+    part[order] = np.repeat(np.diff(np.interp(below, cuts, along)) / count, count)
+    return float(np.abs(sums).sum() / rows), part * (values - right)
 
 
 def reliability(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, bins: int = 15) -> Reliability:
@@ -138,8 +113,7 @@ def reliability(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, bins: int 
 
     Source: DeGroot and Fienberg 1983.
     """
-    values, right, _ = check_rows(confidence, correct)
-    return in_bins(values, right, check_bins(bins))
+    return in_bins(*check_rows(confidence, correct), check_bins(bins))
 
 
 def in_bins(values: Column, right: npt.NDArray[Any], bins: int = 15) -> Reliability:
@@ -186,14 +160,12 @@ def noise_floor(
     bins: int = 15,
     resamples: int = 200,
     seed: int = 0,
-    weights: npt.ArrayLike | None = None,
 ) -> NoiseFloor:
     r"""The ECE that a perfectly calibrated model with these confidences would show at this N.
 
     Labels are redrawn, :math:`\text{correct}_i \sim \mathrm{Bernoulli}(\text{confidence}_i)`, and the ECE is computed
     each time. An ECE inside the interval is no sign of miscalibration. The sum of a bin is drawn from a normal
-    distribution of its mean and variance where the variance is above 1000, or there are more than 65 536 rows, or
-    rows have weights.
+    distribution of its mean and variance where the variance is above 1000, or there are more than 65 536 rows.
 
     ``resamples`` says how often labels are redrawn, at least once. The result depends on ``seed`` and on the
     confidences, but not on their order. The other arguments and errors are those of :func:`ece`.
@@ -205,26 +177,25 @@ def noise_floor(
     Source: the consistency resampling of Bröcker and Smith 2007, applied to the ECE.
     """
     values = check_confidence(confidence)
-    w = check_weights(weights, len(values))
     if resamples < 1:
         raise ValueError(f"resamples must be at least 1, got {resamples}")
-    return by_chance(values, None, w, check_bins(bins), resamples, seed)
+    return by_chance(values, None, check_bins(bins), resamples, seed)
 
 
 def by_chance(
-    values: Column, right: npt.NDArray[Any] | None, w: Column | None, bins: int, resamples: int = 200, seed: int = 0
+    values: Column, right: npt.NDArray[Any] | None, bins: int, resamples: int = 200, seed: int = 0
 ) -> NoiseFloor:
     """:func:`noise_floor` of checked columns; ``right`` is only asked how far rows are right where labels are soft."""
     rng = np.random.default_rng(seed)
     bin_ = _bin_of(values, bins)
     error = np.zeros(resamples)
     count = np.bincount(bin_, minlength=bins)
-    spread = np.bincount(bin_, weights=values * (1 - values) * (1.0 if w is None else w * w), minlength=bins)
+    spread = np.bincount(bin_, weights=values * (1 - values), minlength=bins)
     soft = right is not None and bool(((right != 0) & (right != 1)).any())
     if right is not None and soft:  # soft labels vary less about the confidence than redrawn ones
         spread *= _part_of_redrawn(values, right, bin_)
     for b in range(bins):
-        if soft or w is not None or spread[b] > _WIDE or count[b] > _MANY:
+        if soft or spread[b] > _WIDE or count[b] > _MANY:
             error += np.abs(rng.normal(0.0, np.sqrt(spread[b]), resamples))
             continue
         inside = np.sort(values[bin_ == b])
@@ -235,7 +206,7 @@ def by_chance(
                 times = min(step, resamples - first)
                 gap[first : first + times] -= np.count_nonzero(rng.random((times, len(piece))) < piece, axis=1)
         error += np.abs(gap)
-    error /= len(values) if w is None else w.sum()
+    error /= len(values)
     low, high = np.quantile(error, [0.025, 0.975])
     return NoiseFloor(mean=float(error.mean()), low=float(low), high=float(high))
 
@@ -273,12 +244,11 @@ def _bin_of(confidence: Column, bins: int) -> npt.NDArray[np.intp]:
     return np.maximum(np.searchsorted(edges, confidence, side="left") - 1, 0)
 
 
-def binned(values: Column, right: npt.NDArray[Any], w: Column | None, bins: int) -> tuple[float, Column]:
+def binned(values: Column, right: npt.NDArray[Any], bins: int) -> tuple[float, Column]:
     """:func:`ece` of checked columns, and what each row adds to it, sign(D_b)·(confidence − correct)."""
     bin_, gap = _bin_of(values, bins), values - right
-    sums = np.bincount(bin_, weights=gap if w is None else gap * w, minlength=bins)
-    total = len(right) if w is None else float(w.sum())
-    return float(np.abs(sums).sum() / total), np.sign(sums)[bin_] * gap
+    sums = np.bincount(bin_, weights=gap, minlength=bins)
+    return float(np.abs(sums).sum() / len(right)), np.sign(sums)[bin_] * gap
 
 
 def ece_without_each(values: Column, right: npt.NDArray[Any], bins: int) -> Column:
@@ -288,53 +258,3 @@ def ece_without_each(values: Column, right: npt.NDArray[Any], bins: int) -> Colu
     bin_, gap = _bin_of(values, bins), values - right
     sums = np.bincount(bin_, weights=gap, minlength=bins)
     return (np.abs(sums).sum() - np.abs(sums)[bin_] + np.abs(sums[bin_] - gap)) / (len(right) - 1)
-
-
-def smoothed(values: Column, right: npt.NDArray[Any], w: Column | None, bandwidth: float | None = None) -> SmoothError:
-    r"""Smooth calibration error (smECE) of checked columns: in place of bins, a Gaussian kernel.
-
-    .. math:: \mathrm{smECE}_\sigma = \int_0^1 \Bigl| \frac{1}{\sum_i w_i}
-              \sum_i w_i (\text{confidence}_i - \text{right}_i)\, K_\sigma(t, \text{confidence}_i) \Bigr| dt
-
-    The error itself decides the width, smECE_σ = σ, unless a ``bandwidth`` does; an error below the narrowest kernel,
-    2/4096, is taken at that kernel. Each residual is divided between its two nearest points of a grid of 4096 cells, so
-    that no bin has an edge. The kernel is reflected at 0 and 1, which makes the convolution a product of cosine series.
-
-    Source: Błasiok and Nakkiran 2023, arXiv 2309.12236, definitions 7 to 9 and lemma 8.
-    """
-    if bandwidth is not None and not 0 < bandwidth < np.inf:
-        raise ValueError(f"bandwidth must be positive, got {bandwidth}")
-    residual = values - right
-    weighted = residual if w is None else residual * w
-    place = values * _GRID
-    cell = np.minimum(place.astype(np.int64), _GRID - 1)
-    beyond = place - cell
-    laid = np.bincount(cell, weights=weighted * (1 - beyond), minlength=_GRID + 1)
-    laid += np.bincount(cell + 1, weights=weighted * beyond, minlength=_GRID + 1)
-    laid /= len(values) if w is None else w.sum()
-    trapezoid = np.full(_GRID + 1, 1.0 / _GRID)
-    trapezoid[[0, -1]] /= 2
-
-    if bandwidth is None:  # the error falls as σ grows
-        low, high = _NARROWEST, 1.0
-        if np.abs(_smoothed(laid, low)) @ trapezoid <= low:
-            high = low
-        while high - low > 1e-9:
-            middle = (low + high) / 2
-            low, high = (middle, high) if np.abs(_smoothed(laid, middle)) @ trapezoid > middle else (low, middle)
-        bandwidth = (low + high) / 2
-    density = _smoothed(laid, bandwidth)
-    # ∫|r| = ∫ sign(r)·r, so smoothing sign(r) instead of r gives what one row adds
-    sign = _smoothed(np.sign(density) * trapezoid, bandwidth)
-    part = residual * np.interp(values, np.linspace(0.0, 1.0, _GRID + 1), sign)
-    return SmoothError(float(np.abs(density) @ trapezoid), float(bandwidth), part)
-
-
-def _smoothed(laid: Column, width: float) -> Column:
-    """The density, at the points of the grid, of masses at these points under the reflected Gaussian."""
-    # A mass at an end is its own mirror image, so in the even extension it stands once where others stand twice.
-    mirrored = laid.copy()
-    mirrored[[0, -1]] *= 2
-    wave = np.fft.rfft(np.concatenate([mirrored, mirrored[-2:0:-1]]))
-    wave *= np.exp(-0.5 * (np.pi * np.arange(len(wave)) * width) ** 2)
-    return np.fft.irfft(wave)[: _GRID + 1] * _GRID

@@ -17,7 +17,7 @@ from sfumato.evaluate.metrics import calibration
 from sfumato.evaluate.metrics.calibration import Z95
 from sfumato.evaluate.metrics.selective import RankedGroups
 from sfumato.evaluate.metrics.temperature import HIGHEST, LOWEST
-from sfumato.evaluate.scores.column_checks import Column, mean
+from sfumato.evaluate.scores.column_checks import Column
 from sfumato.evaluate.scores.measure import BINS, Measured
 from sfumato.evaluate.scores.per_row import Rows
 from sfumato.evaluate.statistics.groups import RowGroups
@@ -44,7 +44,7 @@ Measure: TypeAlias = Callable[[Rows, Measured], "MetricValue | tuple[float, Colu
 """A metric of rows, as they are or after temperature: the value and its parts, or a value with its own interval."""
 
 
-def half_width(part: Column, weights: Column | None, together: RowGroups | None = None) -> float:
+def half_width(part: Column, together: RowGroups | None = None) -> float:
     """Half the width of the 95 % interval of the mean of parts: 0 for a single row, NaN if a part is not finite.
 
     Where rows of one group vary ``together``, the interval counts groups, by what they carry.
@@ -52,15 +52,12 @@ def half_width(part: Column, weights: Column | None, together: RowGroups | None 
     if together is not None and not together.single:
         values, units = together.collapse(part), together.effective
         return t95(max(units - 1, 1.0)) * float(np.std(values, ddof=1)) / float(np.sqrt(len(values)))
-    n = len(part) if weights is None else int(np.count_nonzero(weights))
+    n = len(part)
     if n < 2:
         return 0.0
     with np.errstate(invalid="ignore", over="ignore"):
-        off = part - mean(part, weights)
-        if weights is None:  # no dot: its sum hangs on how many cores BLAS takes, and it keeps them busy afterwards
-            variance = float(np.square(off).sum()) / (n * n)
-        else:
-            variance = float(np.square(off * weights).sum()) / float(weights.sum()) ** 2
+        # no dot: its sum hangs on how many cores BLAS takes, and it keeps them busy afterwards
+        variance = float(np.square(part - np.mean(part)).sum()) / (n * n)
     return t95(n - 1) * float(np.sqrt(variance * n / (n - 1)))
 
 
@@ -85,22 +82,20 @@ def t95(df: float) -> float:
     )
 
 
-def mean_of(values: Column, found: Measured) -> tuple[float, Column]:
-    """The weighted mean of a column, which is what each row adds to it."""
+def mean_of(values: Column) -> tuple[float, Column]:
+    """The mean of a column, which is what each row adds to it."""
     with np.errstate(invalid="ignore"):  # a gap of +inf in one row and −inf in another has no mean: NaN
-        return mean(values, found.weights), values
+        return float(np.mean(values)), values
 
 
 def of_logits(column: str) -> Measure:
     """The mean of a column that probabilities do not give."""
-    return lambda rows, found: mean_of(getattr(rows, column), found) if not found.logits_lost else None
+    return lambda rows, found: mean_of(getattr(rows, column)) if not found.logits_lost else None
 
 
-def of_temperature(
-    value: float, part: Column, weights: Column | None, together: RowGroups | None = None
-) -> MetricValue:
+def of_temperature(value: float, part: Column, together: RowGroups | None = None) -> MetricValue:
     """A temperature with the interval of its logarithm."""
-    factor = float(np.exp(min(half_width((part - value) / value, weights, together), 50.0)))
+    factor = float(np.exp(min(half_width((part - value) / value, together), 50.0)))
     return MetricValue(value, max(value / factor, LOWEST), min(value * factor, HIGHEST), part)
 
 
@@ -111,50 +106,46 @@ def temperature(rows: Rows, found: Measured) -> MetricValue | None:
     value = found.fitted.value
     if found.fitted.at_bound:
         return MetricValue(value, value, value)
-    return of_temperature(value, found.temperature_part, found.weights)
+    return of_temperature(value, found.temperature_part)
 
 
 def accuracy(rows: Rows, found: Measured) -> MetricValue:
     """The share of the rows that are right."""
-    return _share(rows.correct, found.weights)
+    return _share(rows.correct)
 
 
 def top5(rows: Rows, found: Measured) -> MetricValue | None:
     """The share of the rows whose label is among the best 5 of more classes."""
-    return _share(rows.rank < 5, found.weights) if found.classes > 5 else None
+    return _share(rows.rank < 5) if found.classes > 5 else None
 
 
-def _share(held: npt.NDArray[np.bool_], w: Column | None) -> MetricValue:
+def _share(held: npt.NDArray[np.bool_]) -> MetricValue:
     """A share of the rows, with Wilson's interval."""
     values = np.asarray(held, np.float64)
-    value = mean(values, w)
-    n = len(values) if w is None else float(w.sum() ** 2 / np.square(w).sum())
-    low, high = calibration.wilson(min(max(value, 0.0), 1.0), n)
+    value = float(np.mean(values))
+    low, high = calibration.wilson(value, len(values))
     return MetricValue(value, float(low), float(high), values)
 
 
-def balanced_accuracy(rows: Rows, w: Column | None = None) -> tuple[float, Column]:
+def balanced_accuracy(rows: Rows) -> tuple[float, Column]:
     """The mean recall of the classes that occur, and what each row adds to it: infinitesimal-jackknife values, (N,)."""
-    one = np.ones(len(rows)) if w is None else w
-    labelled = np.bincount(rows.label, weights=one)
+    labelled = np.bincount(rows.label)
     occurs = labelled > 0
-    recall = _ratio(np.bincount(rows.label, weights=one * rows.correct), labelled)
+    recall = _ratio(np.bincount(rows.label, weights=rows.correct), labelled)
     value = float(recall[occurs].mean())
-    weight = _ratio(one.sum() / occurs.sum(), labelled)
+    weight = _ratio(len(rows) / occurs.sum(), labelled)
     return value, (rows.correct - recall[rows.label]) * weight[rows.label] + value
 
 
 def macro_f1(rows: Rows, found: Measured) -> tuple[float, Column]:
     """The mean F1 of the classes that occur as label or prediction."""
-    one = np.ones(len(rows)) if found.weights is None else found.weights
     size = int(max(rows.label.max(), rows.predicted.max())) + 1
-    right = np.bincount(rows.label, weights=one * rows.correct, minlength=size)
-    labelled = np.bincount(rows.label, weights=one, minlength=size)
-    either = labelled + np.bincount(rows.predicted, weights=one, minlength=size)
+    right = np.bincount(rows.label, weights=rows.correct, minlength=size)
+    either = np.bincount(rows.label, minlength=size) + np.bincount(rows.predicted, minlength=size)
     seen = either > 0
     f1 = _ratio(2 * right, either)
     value = float(f1[seen].mean())
-    weight = _ratio(one.sum() / seen.sum(), either)
+    weight = _ratio(len(rows) / seen.sum(), either)
     own = (2 * rows.correct - f1[rows.label]) * weight[rows.label]
     return value, np.asarray(own - (f1 * weight)[rows.predicted] + value, dtype=np.float64)
 
@@ -165,7 +156,7 @@ def _ratio(above: npt.NDArray[Any] | float, below: npt.NDArray[Any]) -> Column:
 
 def ece(rows: Rows, found: Measured) -> tuple[float, Column]:
     """The binned error; after temperature its parts count the spread of the temperature."""
-    value, part = calibration.binned(rows.confidence, rows.right, found.weights, BINS)
+    value, part = calibration.binned(rows.confidence, rows.right, BINS)
     off = rows.overconfidence
     sign: Column = np.divide(part, off, out=np.zeros(len(part)), where=off != 0)
     return value, _with_spread_of_temperature(part, sign, rows, found)
@@ -173,14 +164,14 @@ def ece(rows: Rows, found: Measured) -> tuple[float, Column]:
 
 def ece_without_each(rows: Rows) -> tuple[float, Column]:
     """The binned error, and its pseudo-values."""
-    value, _ = calibration.binned(rows.confidence, rows.right, None, BINS)
+    value, _ = calibration.binned(rows.confidence, rows.right, BINS)
     return value, pseudo_values(value, calibration.ece_without_each(rows.confidence, rows.right, BINS))
 
 
 def signed_gap(rows: Rows, found: Measured) -> tuple[float, Column]:
     """Mean confidence minus accuracy; after temperature its parts count the spread of the temperature."""
     part = rows.overconfidence
-    return mean(part, found.weights), _with_spread_of_temperature(part, 1.0, rows, found)
+    return float(np.mean(part)), _with_spread_of_temperature(part, 1.0, rows, found)
 
 
 def _with_spread_of_temperature(part: Column, sign: Column | float, rows: Rows, found: Measured) -> Column:
@@ -188,37 +179,21 @@ def _with_spread_of_temperature(part: Column, sign: Column | float, rows: Rows, 
     fitted, influence = found.fitted, found.temperature_part
     if rows is found.rows or fitted is None or influence is None or found.sharpening is None or fitted.at_bound:
         return part
-    pull = mean(sign * (rows.confidence * found.sharpening), found.weights)
+    pull = float(np.mean(sign * (rows.confidence * found.sharpening)))
     return np.asarray(part + pull * (-(influence - fitted.value) / fitted.value**2), dtype=np.float64)
 
 
 def ece_by_chance(rows: Rows, found: Measured) -> MetricValue:
     """The error that a perfectly calibrated model would show."""
-    floor = calibration.by_chance(rows.confidence, rows.right, found.weights, BINS)
+    floor = calibration.by_chance(rows.confidence, rows.right, BINS)
     return MetricValue(floor.mean, floor.low, floor.high)
-
-
-def ece_classwise(rows: Rows, found: Measured) -> MetricValue:
-    """The class-wise error, with a jackknife over groups of rows."""
-    value, without = found.by_class.ece(), found.by_class.without_each()
-    g = len(without)
-    if g < 2:
-        return MetricValue(value, np.nan, np.nan)
-    half = t95(g - 1) * float(np.sqrt((g - 1) / g * np.square(without - without.mean()).sum()))
-    return MetricValue(value, max(value - half, 0.0), min(value + half, 1.0))
-
-
-def smooth_ece(rows: Rows, found: Measured) -> tuple[float, Column]:
-    """The error without bins."""
-    error = calibration.smoothed(rows.confidence, rows.right, found.weights)
-    return error.value, error.part
 
 
 def ranked(value: Callable[[RankedGroups], float], part: Callable[[RankedGroups], Column]) -> Measure:
     """A number of the rows in the order of their confidence."""
 
     def measure(rows: Rows, found: Measured) -> tuple[float, Column]:
-        groups = found.groups if rows is found.rows else RankedGroups(rows.score, rows.right, found.weights)
+        groups = found.groups if rows is found.rows else RankedGroups(rows.score, rows.right)
         return value(groups), part(groups)
 
     return measure
@@ -238,4 +213,4 @@ def coverage_at(risk: float) -> Measure:
 def gamma(rows: Rows, found: Measured) -> tuple[float, Column]:
     """The smoothing over all of a perfectly smoothed model."""
     # 1 − p_y from the NLL keeps its digits where p_y is nearly 1
-    return mean_of(-np.expm1(-rows.nll) * (found.classes / (found.classes - 1)), found)
+    return mean_of(-np.expm1(-rows.nll) * (found.classes / (found.classes - 1)))

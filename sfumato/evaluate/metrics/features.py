@@ -51,60 +51,6 @@ def nc1(features: Any, labels: Labels) -> float:
     return float(np.trace(within / count.sum() @ np.linalg.pinv(between, hermitian=True)) / classes)
 
 
-def nc2(features: Any, labels: Labels) -> float:
-    r"""Distance of the class means from a simplex equiangular tight frame: 0 where they are one.
-
-    .. math:: \mathrm{NC2} = \left\lVert \frac{M M^\top}{\lVert M M^\top \rVert_F}
-              - \frac{1}{\sqrt{C-1}} \Bigl(I_C - \tfrac1C 1 1^\top\Bigr) \right\rVert_F,
-              \qquad M = (\mu_k - \mu)_k
-
-    The arguments and errors are those of :func:`nc1`, and class means that are all equal are a ValueError too. The
-    distance lies in 0 to 2.
-
-    >>> h = np.array([[1.0, 0.0], [-0.5, 3**0.5 / 2], [-0.5, -(3**0.5) / 2]])  # an equilateral triangle
-    >>> round(nc2(h, np.array([0, 1, 2])), 6)
-    0.0
-
-    Source: Papyan, Han and Donoho 2020, arXiv 2008.08186; the form of Zhou et al. 2022, on means instead of weights.
-    """
-    *_, means = _class_means(features, labels)
-    classes, centred = len(means), means - means.mean(axis=0)
-    gram = centred @ centred.T
-    size = float(np.linalg.norm(gram))
-    if size == 0:
-        raise ValueError("the means of all classes are equal: there is no angle between them")
-    frame = (np.eye(classes) - 1 / classes) / np.sqrt(classes - 1)
-    return float(np.linalg.norm(gram / size - frame))
-
-
-def class_separation(features: Any, labels: Labels) -> float:
-    r"""Class separation R²: 1 less the mean cosine distance within classes over that between any two rows.
-
-    .. math:: R^2 = 1 - \frac{\frac1C \sum_k \frac{1}{N_k^2} \sum_{i,j \in k} (1 - \cos(h_i, h_j))}
-                            {\frac{1}{C^2} \sum_{k,l} \frac{1}{N_k N_l} \sum_{i \in k, j \in l} (1 - \cos(h_i, h_j))}
-
-    The arguments and errors are those of :func:`nc1`, and a row of zeros is a ValueError too. The separation is at most
-    1, and every class counts alike. The time is linear in N, since a class needs only the mean of its unit vectors.
-
-    >>> class_separation(np.array([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0], [0.0, 3.0]]), np.array([0, 0, 1, 1]))
-    1.0
-
-    Source: Kornblith et al. 2021, arXiv 2010.16402, section 3.4.
-    """
-    h, y, count, means = _class_means(features, labels)
-    sums = np.zeros_like(means)
-    for at, block in _blocks(h):
-        size = np.linalg.norm(block, axis=1)
-        zero = np.flatnonzero(size == 0)
-        if len(zero):
-            raise ValueError(f"features are all 0 in row {at.start + int(zero[0])}: such a row has no direction")
-        np.add.at(sums, y[at], block / size[:, None])
-    unit = sums / count[:, None]
-    within = 1 - float(np.mean(np.einsum("kd,kd->k", unit, unit)))
-    between = 1 - float(np.sum(np.square(unit.mean(axis=0))))
-    return 0.0 if between == 0 else 1 - within / between
-
-
 def _class_means(features: Any, labels: Labels) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], Column, Column]:
     """The features, the number of each row's class, and the rows (C,) and means (C, D) of the classes."""
     h, y = as_numpy(features), as_numpy(labels)

@@ -23,40 +23,33 @@ Rate: TypeAlias = Literal["recall", "precision"]
 RATES: tuple[Rate, ...] = get_args(Rate)
 
 
-def roc_auc(rows: Rows, w: Column | None = None) -> Part | None:
+def roc_auc(rows: Rows) -> Part | None:
     """The chance that a row of the class has a higher probability of it than another row, ties counted half.
 
     What a row adds follows from its placement, the part of the other side that it is ranked right against (DeLong et
-    al. 1988); without weights it is the jackknife's pseudo-value.
+    al. 1988): the jackknife's pseudo-value.
     """
-    return _both(rows, w)[0]
+    return _both(rows)[0]
 
 
-def average_precision(rows: Rows, w: Column | None = None) -> Part | None:
-    """Mean precision at the thresholds that find one more row of the class; tied rows are one threshold.
-
-    Without weights what a row adds is its jackknife pseudo-value, with weights an infinitesimal-jackknife value.
-    """
-    return _both(rows, w)[1]
+def average_precision(rows: Rows) -> Part | None:
+    """Mean precision at the thresholds that find one more row of the class; tied rows are one threshold."""
+    return _both(rows)[1]
 
 
-def _both(rows: Rows, w: Column | None) -> tuple[Part | None, Part | None]:
+def _both(rows: Rows) -> tuple[Part | None, Part | None]:
     """Both numbers, since sorting takes most of the time; kept with the rows."""
     if rows.of_classes is None:
         return None, None
-    if rows.of_classes.ranked is None or rows.of_classes.ranked[0] is not w:
+    if rows.of_classes.ranked is None:
         values, parts, classes = np.zeros(2), np.zeros((2, len(rows))), 0
         for own, score in _by_class(rows):
-            held = own if w is None else own[w > 0]
-            if held.any() and not held.all():
+            if own.any() and not own.all():
                 classes += 1
-                values += _add_class(parts, own, -score, w)
+                values += _add_class(parts, own, -score)
         means = zip(values, parts, strict=True)
-        rows.of_classes.ranked = (
-            w,
-            tuple((float(v / classes), part / classes) if classes else None for v, part in means),
-        )
-    return rows.of_classes.ranked[1]
+        rows.of_classes.ranked = tuple((float(v / classes), part / classes) if classes else None for v, part in means)
+    return rows.of_classes.ranked
 
 
 def _by_class(rows: Rows) -> Iterator[tuple[npt.NDArray[np.bool_], Column]]:
@@ -74,7 +67,7 @@ def _by_class(rows: Rows) -> Iterator[tuple[npt.NDArray[np.bool_], Column]]:
             yield rows.label == k, log_p[k] + rows.log_confidence
 
 
-def _add_class(parts: Column, own: npt.NDArray[np.bool_], place: Column, w: Column | None) -> Column:
+def _add_class(parts: Column, own: npt.NDArray[np.bool_], place: Column) -> Column:
     """ROC-AUC and average precision of one class, (2,), where the best rows have the lowest ``place``.
 
     What each row adds goes into ``parts``, (2, N). Rows of the class at one place make a group with all rows there, and
@@ -85,42 +78,32 @@ def _add_class(parts: Column, own: npt.NDArray[np.bool_], place: Column, w: Colu
     edges = [np.searchsorted(place, levels, side=side, sorter=order) for side in ("left", "right")]
     bounds = np.concatenate([[0], np.stack(edges, axis=1).ravel(), [n]])
     sizes = np.diff(bounds)
-    mass = sizes.astype(np.float64) if w is None else np.diff(np.append(0.0, np.cumsum(w[order]))[bounds])
-    found = np.zeros(len(sizes))
-    found[1::2] = np.bincount(level, weights=None if w is None else w[own])
+    mass, found = sizes.astype(np.float64), np.zeros(len(sizes))
+    found[1::2] = np.bincount(level)
     answered, right = np.cumsum(mass), np.cumsum(found)
     total, positive = float(answered[-1]), float(right[-1])
     negative = total - positive
     below = (negative - (answered - right) + (mass - found) / 2) / negative
     above = (right - found / 2) / positive
     auc = float((found * below).sum() / positive)
-    counts = [int(np.count_nonzero(side if w is None else w[side])) for side in (own, ~own)]
-    rows = sum(counts)
     own_raise, other_raise = (
-        total / side * (count / (count - 1) * (rows - 1) / rows if count > 1 else 1.0)
-        for side, count in zip((positive, negative), counts, strict=True)
+        total / side * (side / (side - 1) * (n - 1) / n if side > 1 else 1.0) for side in (positive, negative)
     )
     placed = auc + (below - auc) * own_raise, auc + (above - auc) * other_raise  # of rows of the class, and of others
 
-    precision = right / np.where(answered > 0, answered, 1.0)  # rows of weight 0 may come first
-    gain = found * precision
+    gain = found * (right / np.where(answered > 0, answered, 1.0))  # the first group may be empty
     ap = float(gain.sum() / positive)
-    if w is None:  # without a row, thresholds below it lose it; without its only row a class is counted as it is
-        fewer = np.maximum(answered - 1, 1)
-        after, after_share = later(found * right / fewer), later(found / fewer)
-        without = [
-            (np.cumsum(gain) - gain + (found - x) * (right - x) / fewer + after - x * after_share)
-            / max(positive - x, 1)
-            for x in (1, 0)
-        ]
-        if positive == 1:
-            without[0] = np.full(len(mass), ap)
-        mean = (found @ without[0] + (mass - found) @ without[1]) / n
-        added = [ap - (n - 1) * (each - mean) for each in without]
-    else:
-        share = found / np.where(answered > 0, answered, 1.0)
-        lost = later(share * precision) + share * precision
-        added = [ap + total / positive * (x * (precision + later(share) + share - ap) - lost) for x in (1, 0)]
+    # without a row, thresholds below it lose it; without its only row a class is counted as it is
+    fewer = np.maximum(answered - 1, 1)
+    after, after_share = later(found * right / fewer), later(found / fewer)
+    without = [
+        (np.cumsum(gain) - gain + (found - x) * (right - x) / fewer + after - x * after_share) / max(positive - x, 1)
+        for x in (1, 0)
+    ]
+    if positive == 1:
+        without[0] = np.full(len(mass), ap)
+    mean = (found @ without[0] + (mass - found) @ without[1]) / n
+    added = [ap - (n - 1) * (each - mean) for each in without]
     group = np.empty(n, dtype=np.int64)
     group[order] = np.repeat(np.arange(len(sizes)), sizes)
     for part, (of_class, of_others) in zip(parts, (placed, added), strict=True):

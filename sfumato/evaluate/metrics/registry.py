@@ -50,7 +50,7 @@ class Definition:
     (0.97, 1.0)
     """
 
-    text: str  # the definition; p is softmax(z), y the label, w the row weights, W their sum, conf the largest p
+    text: str  # the definition; p is softmax(z), y the label, N the number of rows, conf the largest p
     better: str | None  # "higher", "lower", or None where neither is better
     lowest: float
     highest: float
@@ -95,7 +95,7 @@ class Definition:
 
 _MEAN = "t, on the rows' values"
 _PART = "t, on infinitesimal-jackknife values of the rows"
-_WILSON = "Wilson's, at Kish's effective number of rows under weights"
+_WILSON = "Wilson's"
 _RISK = "where Wilson's interval of the risk holds "
 _INF = math.inf
 _SHARE, _ERROR, _AREA, _NATS = Shown("", 100, 1), Shown("0 to 1"), Shown("area", 1000, 2), Shown("nats", 1, 2)
@@ -121,7 +121,7 @@ _PLAIN: dict[str, Definition] = {
     "balanced_accuracy": Definition(
         "mean over the classes that occur of the part of their rows that is right",
         "higher", 0.0, 1.0, _PART, "balanced accuracy", "", _SHARE,
-        measure=lambda rows, found: compute.balanced_accuracy(rows, found.weights),
+        measure=lambda rows, found: compute.balanced_accuracy(rows),
         without_each=compute.balanced_accuracy, over_seeds=True,
         explained=Explained(
             "Mean over the classes of the share of their rows that is right; 0 to 100 %, more is better.",
@@ -150,7 +150,7 @@ _PLAIN: dict[str, Definition] = {
         ),
     ),
     "nll": Definition(
-        "Σ w·(−log p_y)/W, against labels whatever the training target was, in nats",
+        "Σ (−log p_y)/N, against labels whatever the training target was, in nats",
         "lower", 0.0, _INF, _MEAN, "log loss", "NLL", Shown("nats"),
         "nll", family=_FIT, over_seeds=True, paired=True,
         explained=Explained(
@@ -161,7 +161,7 @@ _PLAIN: dict[str, Definition] = {
         ),
     ),
     "kl": Definition(
-        "with soft labels q: Σ w·Σ_k q_k·log(q_k/p_k)/W, which is nll less the entropy of q, in nats",
+        "with soft labels q: Σ Σ_k q_k·log(q_k/p_k)/N, which is nll less the entropy of q, in nats",
         "lower", 0.0, _INF, _MEAN, "divergence from the soft labels", "KL", Shown("nats"),
         "kl", family=_FIT, over_seeds=True, paired=True, needs=_NEEDS_SOFT,
         explained=Explained(
@@ -170,7 +170,7 @@ _PLAIN: dict[str, Definition] = {
         ),
     ),
     "brier": Definition(
-        "Σ w·Σ_k (p_k − 1[k=y])²/W, from 0 to 2",
+        "Σ Σ_k (p_k − 1[k=y])²/N, from 0 to 2",
         "lower", 0.0, 2.0, _MEAN, "Brier score", "", Shown("0 to 2"),
         "brier", family=_FIT, over_seeds=True, paired=True,
         explained=Explained(
@@ -179,7 +179,7 @@ _PLAIN: dict[str, Definition] = {
         ),
     ),
     "ece": Definition(
-        "Σ_b |Σ_{i in b} w·(conf − right)|/W over 15 equal-width bins (lower, upper], the first closed at 0",
+        "Σ_b |Σ_{i in b} (conf − right)|/N over 15 equal-width bins (lower, upper], the first closed at 0",
         "lower", 0.0, 1.0, _PART, "calibration error", "ECE", _ERROR,
         measure=compute.ece, without_each=compute.ece_without_each, family=_CALIBRATION, over_seeds=True, paired=True,
         explained=Explained(
@@ -199,28 +199,13 @@ _PLAIN: dict[str, Definition] = {
         ),
     ),
     "ece_equal_mass": Definition(
-        "as ece, over 15 runs of sorted rows of equal weight; rows of equal conf share their accuracy",
+        "as ece, over 15 runs of as many sorted rows; rows of equal conf share their accuracy",
         "lower", 0.0, 1.0, _PART, "calibration error, equal mass", "ECE", _ERROR,
-        measure=lambda rows, found: equal_bins(rows.confidence, rows.right, found.weights, BINS), family=_CALIBRATION,
+        measure=lambda rows, found: equal_bins(rows.confidence, rows.right, BINS), family=_CALIBRATION,
         explained=Explained("The calibration error over 15 bins that hold as many rows each; 0 to 1, less is better."),
     ),
-    "ece_classwise": Definition(
-        "Σ_k Σ_b |Σ_{i: p_ik in b} w·(p_ik − 1[y=k])|/(K·W)",
-        "lower", 0.0, 1.0, "delete-a-group jackknife over 10 groups by content", "calibration error, class-wise", "ECE",
-        Shown("0 to 1", digits=5), measure=compute.ece_classwise, family=_CALIBRATION,
-        explained=Explained(
-            "The same for the probability of each class instead of the largest one, averaged over the classes; 0 to 1, "
-            "less is better.",
-        ),
-    ),
-    "smooth_ece": Definition(
-        "∫|residuals conf − right smoothed by a reflected Gaussian of width σ|, at the σ that equals it",
-        "lower", 0.0, 1.0, _PART, "calibration error, smooth", "ECE", _ERROR,
-        measure=compute.smooth_ece, family=_CALIBRATION,
-        explained=Explained("The calibration error without bins, from a smooth curve; 0 to 1, less is better."),
-    ),
     "signed_gap": Definition(
-        "Σ w·(conf − right)/W: positive over-confident, negative under-confident",
+        "Σ (conf − right)/N: positive over-confident, negative under-confident",
         None, -1.0, 1.0, _MEAN, "confidence − accuracy", "", Shown("−1 to 1", signed=True),
         "overconfidence", compute.signed_gap, family=_CALIBRATION, over_seeds=True, paired=True,
         soft_words="confidence − agreement",
@@ -295,7 +280,7 @@ _PLAIN: dict[str, Definition] = {
     "roc_auc": Definition(
         "P(p_k of a row of class k > that of another row) + half of P(=): k = 1 if K = 2, else mean of the classes",
         "higher", 0.0, 1.0, "t, on jackknife values of the rows", "class against the rest", "ROC-AUC", _ERROR,
-        measure=lambda rows, found: one_class.roc_auc(rows, found.weights),
+        measure=lambda rows, found: one_class.roc_auc(rows),
         without_each=one_class.roc_auc, family=_ONE_CLASS, over_seeds=True, paired=True, needs=_NEEDS_RANKS,
         explained=Explained(
             "How well the probability of a class tells its rows from the others: the chance that a row of the class "
@@ -306,7 +291,7 @@ _PLAIN: dict[str, Definition] = {
     "average_precision": Definition(
         "Σ_t (R_t − R_{t−1})·P_t over thresholds t of p_k, R recall and P precision of class k; k as for roc_auc",
         "higher", 0.0, 1.0, "t, on jackknife values of the rows", "precision over all recalls", "AP", _ERROR,
-        measure=lambda rows, found: one_class.average_precision(rows, found.weights),
+        measure=lambda rows, found: one_class.average_precision(rows),
         without_each=one_class.average_precision, family=_ONE_CLASS, over_seeds=True, paired=True, needs=_NEEDS_RANKS,
         explained=Explained(
             "Mean precision over the thresholds at which one more row of the class is found, for the classes of the "
@@ -380,12 +365,8 @@ SOFT_WORDS = {name: defined.soft_words for name, defined in METRICS.items() if d
 HEADLINE = tuple(name for name, defined in METRICS.items() if defined.headline)
 """The metrics that decide between two models, and that are tested."""
 
-FEATURE_LABELS = {
-    "nc1": "spread within the classes (NC1)",
-    "nc2": "unevenness of the classes (NC2)",
-    "class_separation": "separation of the classes (R²)",
-}
-"""What the numbers of features are called; they need features besides logits, and are no metrics of :data:`METRICS`."""
+FEATURE_LABELS = {"nc1": "spread within the classes (NC1)"}
+"""What the number of features is called; it needs features besides logits, and is no metric of :data:`METRICS`."""
 
 _MANY_ROWS = 100_000
 
@@ -421,7 +402,7 @@ def compute_metric(name: str, found: Measured) -> MetricValue | None:
         result = defined.measure(rows, found)
     else:
         values = getattr(rows, defined.column, None)
-        result = None if values is None else compute.mean_of(values, found)
+        result = None if values is None else compute.mean_of(values)
     if result is None:
         return None
     together = found.together
@@ -431,7 +412,6 @@ def compute_metric(name: str, found: Measured) -> MetricValue | None:
     if number.part is None or (isinstance(result, MetricValue) and together is None):
         return number
     if name == "temperature":
-        return compute.of_temperature(number.value, number.part, None, together)
-    weights = found.weights if together is None else None
-    low, high = defined.ends(number.value, compute.half_width(number.part, weights, together))
+        return compute.of_temperature(number.value, number.part, together)
+    low, high = defined.ends(number.value, compute.half_width(number.part, together))
     return replace(number, low=low, high=high)

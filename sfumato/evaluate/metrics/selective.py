@@ -2,8 +2,7 @@ r"""Selective prediction: how many errors are left when only the most confident 
 
 Rows of equal score have no order, so every number is the expectation over all orders of the tied rows. Let a group of n
 tied rows with e errors follow after a rows with E errors. Then E_i = E + (i − a)·e/n errors are expected among the
-first i rows. A row of weight w ≥ 0 counts as w tied copies; sums of 1/i over places become differences of the digamma
-function.
+first i rows.
 """
 
 from __future__ import annotations
@@ -15,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sfumato.evaluate.metrics.calibration import wilson
-from sfumato.evaluate.scores.column_checks import Column, check_score, check_weights, mean
-from sfumato.extras import lab_imports
+from sfumato.evaluate.scores.column_checks import Column
 
 
 class RankedGroups:
@@ -25,58 +23,41 @@ class RankedGroups:
     A "part" is the derivative of a number in the weight of the row, scaled so that the spread of the parts over √N is
     the standard error of the number: the infinitesimal jackknife.
 
-    ``right`` is whether each row is right, or how far; ``risk`` how far it is wrong; ``group`` its group, −1 for a row
-    of weight 0. Per group, ``start`` is the weight of all rows before it (a), ``size`` its own (n), ``wrong`` that of
-    its errors (e) and ``errors_before`` that of those before it (E). ``total`` is the weight of all rows.
+    ``right`` is whether each row is right, or how far; ``risk`` how far it is wrong; ``group`` its group. Per
+    group, ``start`` counts all rows before it (a), ``size`` its own (n), ``wrong`` its errors (e), ``errors_before``
+    those before it (E) and ``end`` all rows up to its last. ``total`` is the number of rows.
     """
 
-    def __init__(self, score: npt.ArrayLike, right: npt.NDArray[Any], weights: npt.ArrayLike | None = None) -> None:
+    def __init__(self, score: npt.ArrayLike, right: npt.NDArray[Any]) -> None:
         self.right = right
         self.risk: npt.NDArray[Any] = ~right if right.dtype == np.bool_ else 1 - right
-        values = check_score(score, len(right))
-        self._weights = w = check_weights(weights, len(right))
+        values = np.asarray(score, np.float64)
         # Sums of whole numbers are the same in any order, and an order that need not be stable is found sooner.
-        whole = w is None and self.risk.dtype == np.bool_
+        whole = self.risk.dtype == np.bool_
         order = np.argsort(-values, kind=None if whole else "stable")
-        if w is not None:
-            order = order[w[order] > 0]
         ordered = values[order]
         first = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
-        self._order = order
-        self._rows = np.diff(np.append(first, len(order)))  # rows of each group
-        self.group = np.full(len(values), -1, dtype=np.int64)
-        self.group[order] = np.repeat(np.arange(len(first)), self._rows)
+        self.size = np.diff(np.append(first, len(order)))
+        self.group = np.empty(len(values), dtype=np.int64)
+        self.group[order] = np.repeat(np.arange(len(first)), self.size)
         error = self.risk[order]
-        if w is None:
-            self.size: npt.NDArray[Any] = self._rows
-            self.wrong: npt.NDArray[Any] = np.add.reduceat(error.astype(np.int64) if whole else error, first)
-        else:
-            self.size = np.add.reduceat(w[order], first)
-            self.wrong = np.add.reduceat(w[order] * error, first)
+        self.wrong: npt.NDArray[Any] = np.add.reduceat(error.astype(np.int64) if whole else error, first)
         self.end = np.cumsum(self.size)
         self.start = self.end - self.size
         self.errors_before = np.cumsum(self.wrong) - self.wrong
-        self.total = float(self.end[-1])
-
-    @cached_property
-    def place(self) -> npt.NDArray[Any]:
-        """The weight up to each row, by descending score: 1 to N without weights; rows of weight 0 are left out."""
-        return np.arange(1, len(self._order) + 1) if self._weights is None else np.cumsum(self._weights[self._order])
+        self.place = np.arange(1, len(order) + 1)  # of each row, by descending score
+        self.total = float(len(order))
 
     @cached_property
     def errors(self) -> Column:
         """Expected errors up to each place."""
-        within = self.place - np.repeat(self.start, self._rows)
+        within = self.place - np.repeat(self.start, self.size)
         # the order of operations keeps whole numbers whole in a group that is wholly right or wholly wrong
-        return np.repeat(self.errors_before, self._rows) + within * np.repeat(self.wrong / self.size, self._rows)
+        return np.repeat(self.errors_before, self.size) + within * np.repeat(self.wrong / self.size, self.size)
 
     def aurc(self) -> float:
         """Area under the risk–coverage curve."""
-        if self._weights is None:
-            return float(np.mean(self.errors / self.place))
-        rate = self.wrong / self.size
-        area = self.wrong + (self.errors_before - self.start * rate) * self._harmonic[0]
-        return float(area.sum() / self.total)
+        return float(np.mean(self.errors / self.place))
 
     @cached_property
     def aurc_part(self) -> Column:
@@ -91,7 +72,7 @@ class RankedGroups:
         return self._per_row(by_size + later(by_start), by_wrong + later(harmonic))
 
     def aurc_without_each(self) -> Column:
-        r"""The AURC without each row in turn, (N,), of at least 2 rows without weights, in O(N log N).
+        r"""The AURC without each row in turn, (N,), of at least 2 rows, in O(N log N).
 
         Take a row out of a group at places a+1 … a+n, with x = 1 if the row is an error and 0 otherwise. Places up to a
         stay as they are; the group has n − 1 rows and e − x errors; a later place i becomes i − 1 and holds
@@ -128,12 +109,12 @@ class RankedGroups:
         """AURC of the best order of these rows."""
         if self.risk.dtype == np.bool_:
             return float(best_area(np.asarray(self.wrong.sum() / self.total)))
-        return best_area_of(self.risk, self._weights)
+        return best_area_of(self.risk)
 
     def eaurc_part(self) -> Column:
         """What each row adds to the E-AURC."""
         if self.risk.dtype != np.bool_:
-            return self.aurc_part - best_area_part(self.risk, self._weights)
+            return self.aurc_part - best_area_part(self.risk)
         r = float(self.wrong.sum() / self.total)
         slope = -np.log1p(-r) if r < 1 else 0.0
         return self.aurc_part - best_area(np.asarray(r)) - slope * (self.risk - r)
@@ -167,8 +148,7 @@ class RankedGroups:
         rate = self.wrong[at] / self.size[at]
         share = np.where(np.arange(len(self.size)) < at, 1.0, 0.0)
         share[at] = (m - self.start[at]) / self.size[at]
-        own = np.where(self.group >= 0, share[self.group], 0.0)
-        return own * (self.risk - rate) / coverage + rate
+        return share[self.group] * (self.risk - rate) / coverage + rate
 
     def coverage_at(self, risk: float) -> float:
         """Largest share of the rows that can be answered at that risk."""
@@ -184,23 +164,12 @@ class RankedGroups:
     @cached_property
     def _harmonic(self) -> tuple[Column, Column, Column]:
         """Per group Σ 1/i and Σ 1/i² over its places, and Σ 1/i² from its end on less that of all places."""
-        end = np.asarray(self.end, np.float64)
-        if self._weights is None:
-            one = np.cumsum(1.0 / self.place)
-            two = np.cumsum(1.0 / np.square(self.place.astype(np.float64)))
-            stop = end.astype(np.int64) - 1
-            h, q = np.diff(one[stop], prepend=0.0), np.diff(two[stop], prepend=0.0)
-            return h, q, np.pi**2 / 6 - two[stop]
-        with lab_imports("a ranking of weighted rows"):
-            from scipy.special import digamma, zeta
-
-        begin = np.asarray(self.start, np.float64)
-        last = zeta(2.0, end + 1)
-        return digamma(end + 1) - digamma(begin + 1), zeta(2.0, begin + 1) - last, last
+        one = np.cumsum(1.0 / self.place)[self.end - 1]
+        two = np.cumsum(1.0 / np.square(self.place.astype(np.float64)))[self.end - 1]
+        return np.diff(one, prepend=0.0), np.diff(two, prepend=0.0), np.pi**2 / 6 - two
 
     def _per_row(self, by_size: Column, by_wrong: Column) -> Column:
-        held = np.maximum(self.group, 0)
-        return np.where(self.group >= 0, by_size[held] + self.risk * by_wrong[held], 0.0)
+        return by_size[self.group] + self.risk * by_wrong[self.group]
 
 
 def later(values: Column) -> Column:
@@ -219,22 +188,18 @@ def best_area(error_rate: Column) -> Column:
     return error_rate + kept * np.log(np.where(kept > 0, kept, 1.0))
 
 
-def best_area_of(risk: Column, weights: Column | None = None) -> float:
+def best_area_of(risk: Column) -> float:
     """AURC of the best order of these risks, (N,), each from 0 to 1."""
-    order = np.argsort(risk, kind="stable")
-    steps = np.arange(1, len(risk) + 1) / len(risk) if weights is None else np.cumsum(weights[order]) / weights.sum()
-    return float(risk[order] @ _shares(steps))
+    return float(np.sort(risk) @ _shares(np.arange(1, len(risk) + 1) / len(risk)))
 
 
-def best_area_part(risk: Column, weights: Column | None = None) -> Column:
+def best_area_part(risk: Column) -> Column:
     """What each row adds to :func:`best_area_of`, (N,): infinitesimal-jackknife values, whose mean is the area."""
     values, place = np.unique(risk, return_inverse=True)
-    mass = np.bincount(place, weights=weights).astype(np.float64)
-    below = np.cumsum(mass)[:-1] / mass.sum()  # of the rows up to each value but the largest
-    with np.errstate(divide="ignore"):  # rows of weight 0 may have the smallest risk
-        pull = np.diff(values) * np.where(below > 0, -np.log(below), 0.0)
+    below = np.cumsum(np.bincount(place).astype(np.float64))[:-1] / len(risk)  # of the rows, up to each value but one
+    pull = np.diff(values) * -np.log(below)
     part = -np.append(np.cumsum(pull[::-1])[::-1], 0.0)[place]
-    return part - mean(part, weights) + best_area_of(risk, weights)
+    return part - part.mean() + best_area_of(risk)
 
 
 def best_area_without_each(risk: Column) -> Column:
@@ -251,4 +216,4 @@ def best_area_without_each(risk: Column) -> Column:
 
 def _shares(steps: Column) -> Column:
     """∫ −ln s ds over each step of a rising coverage that begins at 0."""
-    return np.diff(steps - steps * np.log(np.where(steps > 0, steps, 1.0)), prepend=0.0)
+    return np.diff(steps - steps * np.log(steps), prepend=0.0)

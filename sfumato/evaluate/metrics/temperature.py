@@ -15,15 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.evaluate.scores.column_checks import check_weights, mean
-from sfumato.evaluate.scores.score_matrix import (
-    Column,
-    Labels,
-    RowError,
-    ScoreMatrix,
-    Scores,
-    check_labels,
-)
+from sfumato.evaluate.scores.score_matrix import Column, Labels, RowError, ScoreMatrix, Scores, check_labels
 from sfumato.evaluate.scores.soft_labels import Truth
 
 LOWEST, HIGHEST = 1e-3, 1e3  # the temperatures searched
@@ -48,9 +40,7 @@ class Temperature:
     pseudo_row: bool = False
 
 
-def fit_temperature(
-    *, logits: Scores, labels: Labels, weights: npt.ArrayLike | None = None, small: bool = False
-) -> Temperature:
+def fit_temperature(*, logits: Scores, labels: Labels, small: bool = False) -> Temperature:
     r"""The temperature of least log loss.
 
     .. math:: T^* = \arg\min_{10^{-3} \le T \le 10^3} \frac{1}{N} \sum_i -\log \mathrm{softmax}(z_i / T)_{y_i}
@@ -61,7 +51,6 @@ def fit_temperature(
     Args:
         logits: :math:`z`, (N, K), torch or numpy, any float type.
         labels: class indices :math:`y`, (N,) integers.
-        weights: one number a row, ≥ 0; a row of weight 2 counts as two rows.
         small: whether T is to be finite also where no row is wrong, as in a small validation set: in that case only,
             one row is added to the sum whose label is uniform over the classes (those at −inf aside).
 
@@ -82,7 +71,7 @@ def fit_temperature(
 
     Source: Guo et al. 2017, arXiv 1706.04599, section 4.2; one pseudo-observation, as in Laplace's rule of succession.
     """
-    return fit(NllSlope(logits, labels, weights), small=small)
+    return fit(NllSlope(logits, labels), small=small)
 
 
 def influence_on_temperature(value: float, psi: Column, bend: float) -> Column:
@@ -94,7 +83,7 @@ def influence_on_temperature(value: float, psi: Column, bend: float) -> Column:
 
 
 def jackknife(objective: NllSlope, temperature: float) -> Column:
-    """:func:`influence_on_temperature` of the rows of an objective without weights, at its fitted temperature."""
+    """:func:`influence_on_temperature` of the rows of an objective, at its fitted temperature."""
     psi, variance = objective.at(1 / temperature)
     return influence_on_temperature(temperature, psi, float(variance.mean()))
 
@@ -106,12 +95,11 @@ class NllSlope:
     ``centre`` is the mean of the shifted logits of every row, without the classes at −inf.
     """
 
-    def __init__(self, logits: Scores, labels: Labels | Truth, weights: npt.ArrayLike | None = None) -> None:
+    def __init__(self, logits: Scores, labels: Labels | Truth) -> None:
         self.source = ScoreMatrix(logits=logits)
         self.truth = (
             labels if isinstance(labels, Truth) else Truth(check_labels(labels, self.source.rows, self.source.classes))
         )
-        self.weights = check_weights(weights, self.source.rows)
         self.label_deficit, self.centre = np.empty(self.source.rows), np.empty(self.source.rows)
         self._kept: list[tuple[slice, Column]] = []
         kept: list[tuple[slice, Column]] = []
@@ -186,11 +174,8 @@ def fit(
 ) -> Temperature:
     """Fit on the rows in ``keep``, by default all; ``small`` as :func:`fit_temperature`."""
     rows = np.ones(objective.source.rows, dtype=np.bool_) if keep is None else keep
-    if objective.weights is not None:
-        rows = rows & (objective.weights > 0)
-    weights = None if objective.weights is None else objective.weights[rows]
     deficit, centre = objective.label_deficit[rows], objective.centre[rows]
-    size = len(deficit) if weights is None else float(weights.sum())
+    size = len(deficit)
     all_right = not deficit.any()
     if all_right and not centre.any():
         return Temperature(1.0, at_bound=False)
@@ -198,20 +183,18 @@ def fit(
         return Temperature(LOWEST, at_bound=True)
 
     def slope(beta: float) -> tuple[float, float]:
-        psi, variance = (column[rows] for column in objective.at(beta))
-        g, bend = mean(psi, weights), mean(variance, weights)
+        g, bend = (float(np.mean(column[rows])) for column in objective.at(beta))
         if not all_right:
             return g, bend
         # Deficits are 0, so psi is E_p[z], and the slope of the pseudo-row is the mean of psi less that of the centres
-        return g + (g - mean(centre, weights)) / size, bend * (1 + 1 / size)
+        return g + (g - float(np.mean(centre))) / size, bend * (1 + 1 / size)
 
     if start is None:
         elements = objective.source.rows * objective.source.classes
         start = 1.0
         if keep is None and elements > _WARM_ELEMENTS:
             part = slice(None, None, 1 + 4 * elements // _WARM_ELEMENTS)
-            warm = None if objective.weights is None else objective.weights[part]
-            start = fit(NllSlope(objective.source.part(part.step), objective.truth.part(part), warm), small=small).value
+            start = fit(NllSlope(objective.source.part(part.step), objective.truth.part(part)), small=small).value
     beta, at_bound = _root(slope, 1 / start)
     value = {1 / LOWEST: LOWEST, 1 / HIGHEST: HIGHEST}.get(beta, 1 / beta)
     return Temperature(value, at_bound=at_bound, pseudo_row=all_right)
@@ -229,7 +212,7 @@ def fit_without_each(
     for f in np.unique(fold).tolist():
         others, start = fold != f, None
         if objective.label_deficit[others].any():
-            moved, known = from_series(beta, columns, others, objective.weights)
+            moved, known = from_series(beta, columns, others)
             if known:
                 found[f] = Temperature(1 / moved, at_bound=False)
                 continue
@@ -242,18 +225,15 @@ def from_series(
     beta: float,
     columns: Sequence[Column],
     keep: npt.NDArray[np.bool_] | slice,
-    weights: Column | None,
     centre: Column | None = None,
 ) -> tuple[float, bool]:
     """The optimal β of some rows, from cumulants at a ``beta`` near it, and whether it is good to 1e-7.
 
     ``centre`` adds the row of a ``small`` :func:`fit_temperature`.
     """
-    own = None if weights is None else weights[keep]
-    series = [mean(column[keep], own) for column in columns]
+    series = [float(np.mean(column[keep])) for column in columns]
     if centre is not None:
-        size = len(columns[0][keep]) if own is None else float(own.sum())
-        middle = mean(centre[keep], own)
+        size, middle = len(columns[0][keep]), float(np.mean(centre[keep]))
         series = [s + (s - (middle if order == 0 else 0.0)) / size for order, s in enumerate(series)]
     lower, upper = _series_root(series[:3]), _series_root(series)
     moved = beta + upper

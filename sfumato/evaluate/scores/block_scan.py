@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.evaluate.metrics.classwise import ClasswiseSums, SumsOfBlock
 from sfumato.evaluate.scores.per_row import ClassScores, Rows, empty_rows
-from sfumato.evaluate.scores.score_matrix import GROUPS, MANY, SHORT_ROW, Column, ScoreMatrix, group_of, multipliers
+from sfumato.evaluate.scores.score_matrix import MANY, SHORT_ROW, Column, ScoreMatrix, multipliers
 from sfumato.kernel import library
 
 BLOCK = 1 << 19  # logits that are read at a time: they should still be in the cache of a core when they are used
@@ -49,8 +48,6 @@ class Scan:
     centre: Column
     expansion: Expansion | None = None
     hashes: npt.NDArray[np.uint64] | None = None
-    by_class: ClasswiseSums | None = None
-    weights: Column | None = None
 
 
 def scan(
@@ -58,32 +55,27 @@ def scan(
     labels: npt.NDArray[np.int64],
     *,
     beta: float | None = None,
-    by_class: ClasswiseSums | None = None,
-    weights: Column | None = None,
+    hashed: bool = False,
 ) -> Scan:
-    """Visit every row once. ``beta`` asks for the expansion about it; ``by_class`` is filled by groups of hashes."""
+    """Visit every row once. ``beta`` asks for the expansion about it, ``hashed`` for the hashes of rows."""
     if beta is not None:
         beta = float(np.float32(beta))  # any β near the optimum serves, and the kernel need not round this one
     expansion = None if beta is None else Expansion(beta, source.rows)
-    hashes = np.empty(source.rows, dtype=np.uint64) if by_class is not None else None
+    hashes = np.empty(source.rows, dtype=np.uint64) if hashed else None
     deficit, centre = np.empty((2, source.rows))
     rows = empty_rows(labels, of_classes=ClassScores(source, np.broadcast_to(1.0, source.rows)))
-    result = Scan(source, rows, deficit, centre, expansion, hashes, by_class, weights)
+    result = Scan(source, rows, deficit, centre, expansion, hashes)
     step = max(1, BLOCK // source.classes)
     own = threading.local()
 
-    def work(start: int) -> SumsOfBlock | None:
+    def work(start: int) -> None:
         if not hasattr(own, "block"):
             own.block = _KernelBlock(result, step)
-        return own.block.run(start, min(start + step, source.rows))
+        own.block.run(start, min(start + step, source.rows))
 
     with ThreadPoolExecutor(_cores()) as pool:
-        for sums in pool.map(work, range(0, source.rows, step)):  # in order, so the first bad block is the one named
-            if by_class is not None and sums is not None:
-                by_class.add_parts(*sums)
-    if by_class is not None and result.hashes is not None:
-        group = group_of(result.hashes) % by_class.groups
-        by_class.add_labels(group, np.ones(source.rows) if weights is None else weights, labels)
+        for _ in pool.map(work, range(0, source.rows, step)):  # in order, so the first bad block is the one named
+            pass
     return result
 
 
@@ -179,9 +171,9 @@ class _KernelBlock:
         kernel = library.status().library
         assert kernel is not None, "suits() asked"
         self._call, self._scan = kernel.sfumato_scan, scan
-        source, by_class = scan.source, scan.by_class
+        source = scan.source
         self._raw = source.buffer(step)
-        self._job = job = _Job(abi=library.ABI, type=_TYPES[source.type_name], classes=source.classes, modulus=GROUPS)
+        self._job = job = _Job(abi=library.ABI, type=_TYPES[source.type_name], classes=source.classes)
         # name or (name, index) in the struct → the whole column, in which each block fills its own rows
         self._columns: dict[str | tuple[str, int], npt.NDArray[Any]] = {
             "labels": np.ascontiguousarray(scan.rows.label),
@@ -198,19 +190,10 @@ class _KernelBlock:
             self._columns["lse"] = scan.expansion.lse
             self._columns |= {("cumulants", i): column for i, column in enumerate(scan.expansion.cumulants)}
             self._columns |= {("squares", i): column for i, column in enumerate(scan.expansion.squares)}
-        if by_class is not None:
-            job.groups, job.edge = by_class.groups, by_class.edges[1]
-            job.most = step * len(by_class.edges)  # no more entries of a row can be above 1/bins
-            self._row, self._class = (np.empty(job.most, dtype=np.int64) for _ in range(2))
-            self._p = np.empty(job.most)
-            job.listed_row, job.listed_class = self._row.ctypes.data, self._class.ctypes.data
-            job.listed_p = self._p.ctypes.data
-            if scan.weights is not None:
-                self._columns["mass"] = np.ascontiguousarray(scan.weights)
         self._addresses = {name: (column.ctypes.data, column.itemsize) for name, column in self._columns.items()}
 
-    def run(self, start: int, stop: int) -> SumsOfBlock | None:
-        """Fill the columns of rows ``start`` to ``stop``, and return what they add to ``by_class``."""
+    def run(self, start: int, stop: int) -> None:
+        """Fill the columns of rows ``start`` to ``stop``."""
         scan, job = self._scan, self._job
         raw = scan.source.raw(start, stop, self._raw)
         job.rows, job.logits = stop - start, raw.ctypes.data
@@ -219,8 +202,6 @@ class _KernelBlock:
                 setattr(job, name, address + start * size)
             else:
                 getattr(job, name[0])[name[1]] = address + start * size
-        sums = np.zeros((scan.by_class.groups, scan.source.classes)) if scan.by_class is not None else np.zeros(0)
-        job.class_sums = sums.ctypes.data if scan.by_class is not None else None
         error = self._call(ctypes.byref(job))
         if error == _BAD_LOGITS:
             raise scan.source.not_finite(start)
@@ -228,9 +209,3 @@ class _KernelBlock:
             raise MemoryError("the kernel found no memory to work in")
         if error:
             raise ValueError(f"the kernel refused the call with code {error}")
-        if scan.by_class is None or scan.hashes is None:
-            return None
-        row, col, p = self._row[: job.listed], self._class[: job.listed].copy(), self._p[: job.listed].copy()
-        group = group_of(scan.hashes[start:stop]) % scan.by_class.groups
-        mass = np.ones(len(row)) if scan.weights is None else scan.weights[start:stop][row]
-        return sums, group[row], col, p, scan.rows.label[start:stop][row] == col, mass

@@ -26,23 +26,10 @@ def check_correct(correct: npt.ArrayLike) -> npt.NDArray[np.bool_]:
     return values.astype(np.bool_)
 
 
-def check_rows(
-    confidence: npt.ArrayLike, correct: npt.ArrayLike, weights: npt.ArrayLike | None = None
-) -> tuple[Column, npt.NDArray[np.bool_], Column | None]:
-    """Confidences, whether each row is right, and the weights of the rows, checked as columns of one length."""
+def check_rows(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> tuple[Column, npt.NDArray[np.bool_]]:
+    """Confidences, and whether each row is right, checked as columns of one length."""
     right = check_correct(correct)
-    return check_confidence(confidence, len(right)), right, check_weights(weights, len(right))
-
-
-def check_score(score: npt.ArrayLike, rows: int) -> Column:
-    """``score`` as a float64 column without NaN, as long as ``correct``."""
-    values = as_numpy(score).astype(np.float64)
-    if values.shape != (rows,):
-        raise ValueError(f"score must be ({rows},) like correct, got shape {values.shape}")
-    bad = np.flatnonzero(np.isnan(values))
-    if len(bad):
-        raise ValueError(f"score is not a number in row {bad[0]}")
-    return values
+    return check_confidence(confidence, len(right)), right
 
 
 def check_confidence(confidence: npt.ArrayLike, rows: int | None = None) -> Column:
@@ -58,21 +45,6 @@ def check_confidence(confidence: npt.ArrayLike, rows: int | None = None) -> Colu
     return values
 
 
-def check_weights(weights: npt.ArrayLike | None, rows: int) -> Column | None:
-    """Row weights as a float64 column: not negative, finite, not all 0. None stays None: every row counts once."""
-    if weights is None:
-        return None
-    values = as_numpy(weights).astype(np.float64)
-    if values.shape != (rows,):
-        raise ValueError(f"weights must be ({rows},), one a row, got shape {values.shape}")
-    bad = np.flatnonzero(~((values >= 0) & (values < np.inf)))
-    if len(bad):
-        raise ValueError(f"weights must be finite and not negative, got {values[bad[0]]} in row {bad[0]}")
-    if not values.any():
-        raise ValueError("weights are all 0: no row counts")
-    return values
-
-
 def as_numpy(values: Any) -> npt.NDArray[Any]:
     """An array, a tensor or a list as a numpy array; a tensor leaves its device and graph."""
     return values.detach().cpu().numpy() if is_tensor(values) else np.asarray(values)
@@ -82,13 +54,6 @@ def is_tensor(values: Any) -> TypeGuard[torch.Tensor]:
     """Whether this is a torch tensor; nothing is a tensor before torch was imported."""
     module = sys.modules.get("torch")
     return module is not None and isinstance(values, module.Tensor)
-
-
-def mean(values: npt.NDArray[Any], weights: Column | None) -> float:
-    """The weighted mean, or the plain mean without weights."""
-    if weights is None:
-        return float(np.mean(values, dtype=np.float64))
-    return float(np.dot(values, weights) / weights.sum())
 
 
 def check_bins(bins: int) -> int:

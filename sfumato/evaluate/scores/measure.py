@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.evaluate.metrics.classwise import ClasswiseSums
 from sfumato.evaluate.metrics.selective import RankedGroups
 from sfumato.evaluate.metrics.temperature import (
     HIGHEST,
@@ -27,17 +26,16 @@ from sfumato.evaluate.metrics.temperature import (
     influence_on_temperature,
 )
 from sfumato.evaluate.scores import block_scan
-from sfumato.evaluate.scores.column_checks import Column, as_numpy, check_weights, mean
+from sfumato.evaluate.scores.column_checks import Column, as_numpy
 from sfumato.evaluate.scores.per_row import Rows, scan
 from sfumato.evaluate.scores.score_matrix import (
     FOLDS,
-    GROUPS,
     IGNORED,
     Labels,
     RowError,
     ScoreMatrix,
     Scores,
-    group_of,
+    fold_of,
     logits_of,
     row_hash,
     take_rows,
@@ -64,9 +62,7 @@ class Measured:
 
     source: ScoreMatrix
     rows: Rows
-    weights: Column | None
     hashes: npt.NDArray[np.uint64]
-    by_class: ClasswiseSums
     logits_lost: str = ""
     fitted: Temperature | None = None
     temperature_part: Column | None = None
@@ -78,7 +74,7 @@ class Measured:
     @cached_property
     def groups(self) -> RankedGroups:
         """The rows by confidence."""
-        return RankedGroups(self.rows.score, self.rows.right, self.weights)
+        return RankedGroups(self.rows.score, self.rows.right)
 
     @property
     def classes(self) -> int:
@@ -108,22 +104,19 @@ def measure(
     labels: Labels | None = None,
     label_probs: Any = None,
     label_counts: Any = None,
-    weights: npt.ArrayLike | None = None,
 ) -> Measured:
     """Read the scores, as often as needed, and fill the columns; rows labelled −100 or without counts are left out."""
     source, counted = ScoreMatrix(logits=logits, probs=probs), None
     if labels is not None:
         labels, counted = without_ignored(labels)
     truth = truth_of(source, labels=labels, label_probs=label_probs, label_counts=label_counts)
-    w = check_weights(weights, source.rows)
     if truth.soft is not None and not truth.soft.all_count:
         counted = truth.soft.counted
     if counted is None:
-        return _measured(source, truth, w)
+        return _measured(source, truth)
     source = ScoreMatrix(**{source.name: take_rows(source.values, counted)})
     try:
-        w = None if w is None else check_weights(w[counted], len(counted))
-        measured = _measured(source, truth.part(counted), w)
+        measured = _measured(source, truth.part(counted))
     except RowError as error:
         raise error.numbered(counted) from None
     measured.counted = counted
@@ -141,31 +134,25 @@ def without_ignored(labels: Labels) -> tuple[Labels, npt.NDArray[np.int64] | Non
     return np.where(ignored, 0, values), np.flatnonzero(~ignored)
 
 
-def _measured(source: ScoreMatrix, truth: Truth, w: Column | None) -> Measured:
+def _measured(source: ScoreMatrix, truth: Truth) -> Measured:
     lost = ""
     if source.name == "probs":
         source, lost = logits_of(source)
     if truth.soft is None and block_scan.suits(source):
-        measured = _fast_measured(source, truth.labels, w)
+        measured = _fast_measured(source, truth.labels)
         if measured is not None:
             return measured
-    by_class = ClasswiseSums(source.classes, BINS, GROUPS // 2)
     hashes = np.concatenate([row_hash(source.raw(start, stop)) for start, stop in source.steps()])
-    group = group_of(hashes)
-
-    def visit(at: slice, p: Column, q: Column | None) -> None:
-        by_class.add(p, truth.labels[at], weights=None if w is None else w[at], group=group[at], soft=q)
-
-    rows = scan(source, truth.labels, visit=visit, soft=truth.soft)
-    result = Measured(source, rows, w, hashes, by_class, lost)
+    rows = scan(source, truth.labels, soft=truth.soft)
+    result = Measured(source, rows, hashes, lost)
     if lost or not np.isfinite(rows.nll).all():
         return result
-    objective = NllSlope(source.values, truth, w)
+    objective = NllSlope(source.values, truth)
     result.fitted = fit(objective)
     cumulants = objective.cumulants(1 / result.fitted.value)
     _describe(result, cumulants, objective.label_deficit)
-    fold = group % FOLDS
-    if _several_folds(fold, w):
+    fold = fold_of(hashes)
+    if (fold != fold[0]).any():
         fitted = fit_without_each(objective, fold, result.fitted, cumulants)
         temperatures = np.array([fitted[f].value if f in fitted else 1.0 for f in range(FOLDS)])
         result.after = scan(source, truth.labels, temperatures[fold], soft=truth.soft)
@@ -185,21 +172,20 @@ def columns_at(
     return scan(source, labels, soft=soft), scan(source, labels, temperature.value, soft=soft)
 
 
-def _fast_measured(source: ScoreMatrix, label: npt.NDArray[np.int64], weights: Column | None) -> Measured | None:
+def _fast_measured(source: ScoreMatrix, label: npt.NDArray[np.int64]) -> Measured | None:
     """As :func:`measure`, in blocks; None where only the exact search finds the temperature."""
-    by_class = ClasswiseSums(source.classes, BINS, GROUPS // 2)
     try:
-        beta = _bracketed(source, label, weights)
+        beta = _bracketed(source, label)
     except ValueError:
         return None  # an odd row; the pass over all rows says which
-    scanned = block_scan.scan(source, label, beta=beta, by_class=by_class, weights=weights)
+    scanned = block_scan.scan(source, label, beta=beta, hashed=True)
     assert scanned.hashes is not None
-    result = Measured(source, scanned.rows, weights, scanned.hashes, by_class)
+    result = Measured(source, scanned.rows, scanned.hashes)
     if not np.isfinite(scanned.rows.nll).all():
         return result
-    fold = group_of(scanned.hashes) % FOLDS
+    fold = fold_of(scanned.hashes)
     everyone = np.ones(source.rows, dtype=np.bool_)
-    folds = np.unique(fold).tolist() if _several_folds(fold, weights) else []
+    folds = np.unique(fold).tolist() if (fold != fold[0]).any() else []
     # the whole is number −1; without its only fold, no row would be left to fit on
     parts = {-1: everyone} | {f: fold != f for f in folds}
     near = scanned.expansion
@@ -212,7 +198,7 @@ def _fast_measured(source: ScoreMatrix, label: npt.NDArray[np.int64], weights: C
             if small and f == -1:  # the whole has no optimum, and its folds get the pseudo-row
                 betas[f] = 1 / LOWEST
                 continue
-            betas[f], known = from_series(near.beta, near.cumulants, keep, weights, scanned.centre if small else None)
+            betas[f], known = from_series(near.beta, near.cumulants, keep, scanned.centre if small else None)
             certain = certain and known and abs(betas[f] / near.beta - 1) < _FAR
         if certain:
             break
@@ -231,22 +217,13 @@ def _fast_measured(source: ScoreMatrix, label: npt.NDArray[np.int64], weights: C
     return result
 
 
-def _several_folds(fold: npt.NDArray[np.int64], weights: Column | None) -> bool:
-    """Whether rows of more than one fold count, so that the temperature of each comes from the others."""
-    counting = fold if weights is None else fold[weights > 0]
-    return bool((counting != counting[0]).any())
-
-
-def _bracketed(source: ScoreMatrix, label: npt.NDArray[np.int64], weights: Column | None) -> float:
+def _bracketed(source: ScoreMatrix, label: npt.NDArray[np.int64]) -> float:
     """β near the optimum, by a fit on few rows and one step on a part of the others."""
-    (few, few_weights), (many, many_weights) = (
-        (step, None if weights is None else weights[::step])
-        for step in (max(1, source.rows * source.classes // elements) for elements in _SAMPLES)
-    )
-    beta = 1 / fit(NllSlope(source.part(few), label[::few], few_weights), small=True).value
+    few, many = (max(1, source.rows * source.classes // elements) for elements in _SAMPLES)
+    beta = 1 / fit(NllSlope(source.part(few), label[::few]), small=True).value
     near = block_scan.scan(ScoreMatrix(logits=source.part(many)), label[::many], beta=beta).expansion
     assert near is not None
-    better, _ = from_series(near.beta, near.cumulants, slice(None), many_weights)
+    better, _ = from_series(near.beta, near.cumulants, slice(None))
     return better if beta / 2 < better < 2 * beta else beta
 
 
@@ -254,7 +231,7 @@ def _describe(result: Measured, cumulants: tuple[Column, ...], label_deficit: Co
     """What each row adds to the temperature, and how the confidence of the row depends on it."""
     assert result.fitted is not None
     value = result.fitted.value
-    bend = mean(cumulants[1], result.weights)
-    psi = cumulants[0] - mean(cumulants[0], result.weights)
+    bend = float(np.mean(cumulants[1]))
+    psi = cumulants[0] - np.mean(cumulants[0])
     result.temperature_part = influence_on_temperature(value, psi, bend)
     result.sharpening = label_deficit - cumulants[0]

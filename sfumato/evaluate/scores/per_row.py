@@ -6,9 +6,8 @@ log p_top = −log1p(s) and −log p_y = log1p(s) + (z_top − z_y) keep their d
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +15,6 @@ import numpy.typing as npt
 from sfumato.evaluate.scores.column_checks import Column
 from sfumato.evaluate.scores.score_matrix import Labels, ScoreMatrix, Scores, check_labels, check_temperature
 from sfumato.evaluate.scores.soft_labels import SoftLabels
-
-Visit: TypeAlias = Callable[[slice, Column, Column | None], None]
-"""A function that sees the rows of each chunk, their probabilities and soft labels (n, K), and keeps none of them."""
 
 
 @dataclass(eq=False)
@@ -174,22 +170,18 @@ def scan(
     source: ScoreMatrix,
     labels: npt.NDArray[np.int64],
     temperature: float | Column = 1.0,
-    visit: Visit | None = None,
     soft: SoftLabels | None = None,
 ) -> Rows:
     """:func:`per_row` on checked input, with a temperature per row and soft labels, which give :class:`SoftRows`."""
     heat = np.broadcast_to(np.asarray(temperature, dtype=np.float64), (source.rows,))
     rows = empty_rows(labels, soft=soft is not None, of_classes=ClassScores(source, heat))
     for at, shifted in source:
-        q = None if soft is None else soft.block(at)
-        p = _fill(rows, at, shifted, heat[at], q)
-        if visit is not None:
-            visit(at, p, q)
+        _fill(rows, at, shifted, heat[at], None if soft is None else soft.block(at))
     return rows
 
 
-def _fill(rows: Rows, at: slice, shifted: Column, heat: Column, q: Column | None = None) -> Column:
-    """Fill the rows ``at`` from shifted logits, with soft labels ``q`` or none, and return its probabilities (n, K)."""
+def _fill(rows: Rows, at: slice, shifted: Column, heat: Column, q: Column | None) -> None:
+    """Fill the rows ``at`` from shifted logits, with soft labels ``q`` or none."""
     y, top, each = rows.label[at], shifted.argmax(axis=1), np.arange(len(shifted))
     z = shifted / heat[:, None]
     k = z.shape[1]
@@ -221,7 +213,6 @@ def _fill(rows: Rows, at: slice, shifted: Column, heat: Column, q: Column | None
         rows.norm[at] = np.nan_to_num(np.sqrt(np.einsum("ij,ij->i", off, off)), nan=np.inf)
         z[each, y] = 0.0
         rows.gap[at] = z_y - z.sum(axis=1) / (k - 1)
-    return p
 
 
 def _fill_soft(rows: SoftRows, at: slice, z: Column, s: Column, p: Column, q: Column) -> None:

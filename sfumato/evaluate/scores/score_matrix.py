@@ -47,8 +47,7 @@ RESOLUTION = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23}
 MANY = 1 << 23  # logits of at most 32 bits that are scanned in blocks, and not row by row in float64
 _LOOKED_AT = 4096  # rows that are looked at to tell logits from probabilities
 _NAMED = 8  # the number of bad rows that an error names
-FOLDS = 5
-GROUPS = 20  # of rows by their content, a multiple of FOLDS
+FOLDS = 5  # of rows by their content
 
 
 class RowError(ValueError):
@@ -346,9 +345,9 @@ def row_hash(raw: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
     return total
 
 
-def group_of(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
-    """The group, 0 to 19, of every row."""
-    return (hashes % np.uint64(GROUPS)).astype(np.int64)
+def fold_of(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    """The fold, 0 to 4, of every row."""
+    return (hashes % np.uint64(FOLDS)).astype(np.int64)
 
 
 @lru_cache(maxsize=8)

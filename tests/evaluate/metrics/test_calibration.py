@@ -1,4 +1,4 @@
-"""Calibration errors: against loops over bins, the integral of the smooth error, and arithmetic by hand."""
+"""Calibration errors: against loops over bins, and arithmetic by hand."""
 
 import functools
 
@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.integrate import trapezoid
 from scipy.stats import binom, binomtest, norm
 
 import sfumato.evaluate as ev
 from sfumato.evaluate.metrics.calibration import ece_without_each
-from tests.evaluate.samples import ece_classwise, smoothed_ece
 
 
 def sample(seed, n=400):
@@ -46,8 +44,6 @@ def test_ece_is_a_loop_over_bins(bins):
         (ev.ece, [1.0, 1.0], [False, False], 1.0),
         (ev.ece, [0.75], [True], 0.25),
         (EQUAL_MASS, [0.6, 0.9], [True, False], (0.4 + 0.9) / 2),  # fewer rows than bins
-        (lambda *given: smoothed_ece(*given).value, [1.0, 1.0], [True, True], 0.0),
-        (lambda *given: smoothed_ece(*given).value, [0.7, 0.8, 0.9], [False] * 3, 0.8),  # of one sign: of the means
     ],
 )
 def test_errors_of_a_few_rows_are_those_by_hand(metric, confidence, correct, value):
@@ -75,7 +71,7 @@ def test_order_of_tied_rows_does_not_matter(random):
     correct = [random.random() < 0.6 for _ in range(30)]
     order = random.sample(range(30), 30)
     moved = [confidence[i] for i in order], [correct[i] for i in order]
-    for metric in (ev.ece, EQUAL_MASS, lambda *given: smoothed_ece(*given).value):
+    for metric in (ev.ece, EQUAL_MASS):
         assert metric(*moved) == pytest.approx(metric(confidence, correct), abs=1e-13)
     assert ev.noise_floor(moved[0], resamples=10) == ev.noise_floor(confidence, resamples=10)
 
@@ -92,15 +88,6 @@ def test_wilsons_interval_is_scipys():
     for b, (k, n) in enumerate([(0, 4), (7, 10)]):
         truth = binomtest(k, n).proportion_ci(method="wilson")
         assert (table.low[b], table.high[b]) == pytest.approx((truth.low, truth.high), abs=1e-12)
-
-
-@pytest.mark.parametrize("k", [2, 3, 12])
-def test_the_class_wise_error_is_the_mean_of_binary_errors(k):
-    rng = np.random.default_rng(k)
-    p, y = rng.dirichlet(np.full(k, 0.3), size=200), rng.integers(k, size=200)
-    for bins in (1, 15):
-        truth = np.mean([ece_by_loop(p[:, c], y == c, bins) for c in range(k)])
-        assert ece_classwise(p, y, bins=bins) == pytest.approx(truth, abs=1e-13)
 
 
 def test_noise_floor_of_one_bin_is_the_mean_absolute_deviation_of_a_binomial():
@@ -134,42 +121,6 @@ def test_noise_floor_drawn_in_small_blocks_has_the_same_mean(monkeypatch):
     assert ev.noise_floor(confidence, resamples=400).mean == pytest.approx(whole.mean, rel=0.1)
 
 
-def sure(n=60):
-    rng = np.random.default_rng(0)
-    confidence = np.concatenate([rng.beta(4, 1, size=n - 6), [0.0, 1.0, 1.0, 1.0, 0.5, 0.5]])
-    return confidence, rng.random(n) < confidence**2
-
-
-def by_integral(confidence, correct, sigma, weights=None):
-    """∫|Σ w·(confidence − correct)·K(t, confidence)|/W, K with images out to 2n ± c for |n| ≤ 2, on 16 385 points."""
-    t = np.linspace(0, 1, 16_385)
-    density = np.zeros_like(t)
-    w = np.ones(len(confidence)) if weights is None else weights
-    for c, right, weight in zip(confidence, correct, w, strict=True):
-        kernel = sum(np.exp(-0.5 * ((t - 2 * n - s * c) / sigma) ** 2) for n in range(-2, 3) for s in (1, -1))
-        density += weight * (c - right) * kernel / (sigma * np.sqrt(2 * np.pi))
-    return trapezoid(np.abs(density), t) / w.sum()
-
-
-@pytest.mark.parametrize(("sigma", "error"), [(0.01, 1e-5), (0.05, 1e-5), (0.4, 1e-5), (0.05, 1e-6)])
-def test_the_smooth_error_at_a_bandwidth_is_the_integral(sigma, error):
-    confidence, correct = sure()
-    if error < 1e-5:  # on points of its grid
-        confidence = np.round(confidence * 4096) / 4096
-    found = smoothed_ece(confidence, correct, bandwidth=sigma).value
-    assert found == pytest.approx(by_integral(confidence, correct, sigma), abs=error)
-
-
-@pytest.mark.parametrize("weighted", [False, True])
-def test_the_smooth_error_equals_its_bandwidth_and_rows_add_up_to_it(weighted):
-    confidence, correct = sure(200)
-    weights = np.random.default_rng(1).uniform(0, 3, 200) if weighted else None
-    found = smoothed_ece(confidence, correct, weights=weights)
-    assert found.value == pytest.approx(found.bandwidth, abs=1e-7)
-    assert np.average(found.part, weights=weights) == pytest.approx(found.value, abs=1e-9)
-    assert found.value == pytest.approx(by_integral(confidence, correct, found.bandwidth, weights), abs=1e-5)
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -181,7 +132,6 @@ def test_the_smooth_error_equals_its_bandwidth_and_rows_add_up_to_it(weighted):
         (lambda: ev.ece([0.5], [True], bins=0), "bins must be at least 1, got 0"),
         (lambda: ece_without_each(np.array([0.5]), np.array([True]), 15), "at least 2 rows, got 1"),
         (lambda: ev.noise_floor([0.5], resamples=0), "resamples must be at least 1, got 0"),
-        (lambda: smoothed_ece([0.5], [True], bandwidth=0), "bandwidth must be positive, got 0"),
     ],
 )
 def test_wrong_input_is_named(call, message):

@@ -11,13 +11,12 @@ import pytest
 import torch
 
 import sfumato.evaluate as ev
-from sfumato.evaluate.metrics.classwise import ClasswiseSums
 from sfumato.evaluate.metrics.registry import compute_metrics
 from sfumato.evaluate.metrics.temperature import NllSlope, Temperature, from_series
 from sfumato.evaluate.scores import block_scan, measure
 from sfumato.evaluate.scores.block_scan import Expansion
 from sfumato.evaluate.scores.per_row import per_row, scan
-from sfumato.evaluate.scores.score_matrix import ScoreMatrix, group_of
+from sfumato.evaluate.scores.score_matrix import ScoreMatrix, fold_of
 from sfumato.evaluate.scores.soft_labels import SoftLabels
 from sfumato.kernel import library
 from tests import needs
@@ -43,16 +42,16 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(block_scan, "BLOCK", 401 * K)
 
 
-def both(z, y, monkeypatch, weights=None, *, served=True):
+def both(z, y, monkeypatch, *, served=True):
     """In blocks and row by row; what the blocks cannot serve, or get wrong, is left to the rows without a word."""
     with monkeypatch.context() as context:
         context.setattr(block_scan, "MANY", 1 << 60)
-        slow = measure.measure(logits=z, labels=y, weights=weights)
+        slow = measure.measure(logits=z, labels=y)
     with monkeypatch.context() as context:
         context.setattr(block_scan, "MANY", 1)
         if served:
             context.setattr(measure, "scan", None)
-        fast = measure.measure(logits=z, labels=y, weights=weights)
+        fast = measure.measure(logits=z, labels=y)
         assert block_scan.suits(fast.source)
     return fast, slow
 
@@ -69,11 +68,10 @@ def assert_alike(found, truth, *, rtol=5e-6, atol=1e-6, names=None):
         np.testing.assert_allclose(a, b, rtol=rtol, atol=atol, err_msg=name)
 
 
-@pytest.mark.parametrize("kind", [np.float16, np.float32, "bfloat16", "weights"])
+@pytest.mark.parametrize("kind", [np.float16, np.float32, "bfloat16"])
 def test_metrics_are_those_of_float64_to_a_millionth_and_columns_to_float32s_precision(kind, small_blocks, monkeypatch):
-    z, y = sample(np.float32 if kind == "bfloat16" else np.float16 if kind == "weights" else kind)
-    weights = np.random.default_rng(3).uniform(0, 2, N) if kind == "weights" else None
-    fast, slow = both(torch.from_numpy(z).bfloat16() if kind == "bfloat16" else z, y, monkeypatch, weights)
+    z, y = sample(np.float32 if kind == "bfloat16" else kind)
+    fast, slow = both(torch.from_numpy(z).bfloat16() if kind == "bfloat16" else z, y, monkeypatch)
     values, truth = compute_metrics(fast), compute_metrics(slow)
     # moved to a temperature, rows keep no scores by which they could be ranked; at full size no row is so ranked
     assert truth.keys() - values.keys() == {"roc_auc_after_temperature", "average_precision_after_temperature"}
@@ -83,15 +81,12 @@ def test_metrics_are_those_of_float64_to_a_millionth_and_columns_to_float32s_pre
     assert_alike(fast.rows, slow.rows)
 
 
-@pytest.mark.parametrize("kept", ["rows of two folds", "rows of one fold", "weight in one fold"])
+@pytest.mark.parametrize("kept", ["rows of two folds", "rows of one fold"])
 def test_only_rows_of_several_folds_are_cross_fitted(kept, small_blocks, monkeypatch):
     z, y = sample(np.float32)
-    fold = group_of(measure.measure(logits=z, labels=y).hashes) % measure.FOLDS
+    fold = fold_of(measure.measure(logits=z, labels=y).hashes)
     rows = np.isin(fold, (0, 4) if kept == "rows of two folds" else (1,))
-    if kept == "weight in one fold":
-        fast, slow = both(z, y, monkeypatch, rows.astype(float))
-    else:
-        fast, slow = both(z[rows], y[rows], monkeypatch)
+    fast, slow = both(z[rows], y[rows], monkeypatch)
     assert fast.fitted.value == pytest.approx(slow.fitted.value, rel=1e-6)
     if kept == "rows of two folds":
         assert fast.after.nll.mean() == pytest.approx(slow.after.nll.mean(), abs=1e-6)
@@ -148,10 +143,7 @@ def test_rows_that_float32_would_saturate_keep_their_order_and_their_part_of_the
 def test_a_rows_numbers_do_not_depend_on_the_other_rows(small_blocks):
     z, y = sample()
     order = np.random.default_rng(1).permutation(N)
-    a, b = (
-        block_scan.scan(ScoreMatrix(logits=z[o]), y[o], beta=0.8, by_class=ClasswiseSums(K, 15))
-        for o in (np.arange(N), order)
-    )
+    a, b = (block_scan.scan(ScoreMatrix(logits=z[o]), y[o], beta=0.8, hashed=True) for o in (np.arange(N), order))
     for name in COLUMNS:
         np.testing.assert_array_equal(getattr(a.rows, name)[order], getattr(b.rows, name), err_msg=name)
     np.testing.assert_array_equal(a.hashes[order], b.hashes)
@@ -299,18 +291,16 @@ def test_the_slope_moves_along_its_tangent():
     assert errors[0] / errors[1] == pytest.approx(4, rel=0.1)  # what is left out is of the second order
 
 
-@pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("right", [False, True])
-def test_the_temperature_from_a_series_near_by_is_the_one_fitted(right, weighted):
+def test_the_temperature_from_a_series_near_by_is_the_one_fitted(right):
     rng = np.random.default_rng(7)
     z = rng.normal(size=(60, 5)) * 2
     y = z.argmax(axis=1) if right else rng.integers(5, size=60)
     y[:40] = z[:40].argmax(axis=1)
-    w = rng.uniform(0.5, 2, size=60) if weighted else None
-    truth = 1 / ev.fit_temperature(small=True, logits=z, labels=y, weights=w).value
-    objective = NllSlope(z, y, w)
+    truth = 1 / ev.fit_temperature(small=True, logits=z, labels=y).value
+    objective = NllSlope(z, y)
     beta = truth * 1.002
-    found, known = from_series(beta, objective.cumulants(beta), slice(None), w, objective.centre if right else None)
+    found, known = from_series(beta, objective.cumulants(beta), slice(None), objective.centre if right else None)
     assert known
     assert found == pytest.approx(truth, rel=1e-7)
 
@@ -320,4 +310,4 @@ def test_a_series_from_far_off_is_not_trusted():
     y[:40] = z[:40].argmax(axis=1)
     truth = 1 / ev.fit_temperature(logits=z, labels=y).value
     objective = NllSlope(z, y)
-    assert not from_series(truth * 1.5, objective.cumulants(truth * 1.5), slice(None), None)[1]
+    assert not from_series(truth * 1.5, objective.cumulants(truth * 1.5), slice(None))[1]
