@@ -20,7 +20,7 @@ import warnings
 import weakref
 import zipfile
 from collections.abc import Generator, Iterable
-from typing import IO, Any, Literal, NamedTuple, TypeAlias
+from typing import IO, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -40,31 +40,24 @@ _PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # numpy's two ways; others
 _MAX_RATIO = 1100  # deflate unpacks at most 1032 to one
 _MAX_HEADER = 64 * 1024
 
-Reason = Literal["no archive", "two of one name", "too large", "objects", "damaged", "missing"]
-
 
 class FileError(ValueError):
-    """A file of scores that cannot be used; the message says which file, why, and what to do."""
+    """A file of arrays that cannot be used; the message says which file, why, and what to do."""
 
 
-class ArchiveError(ValueError):
-    """An archive, or the array ``name`` in it, is not read; a caller words the message by ``reason``."""
-
-    def __init__(self, reason: Reason, name: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason: Reason = reason
-        self.name = name
+def _damaged(what: str, why: object) -> FileError:
+    return FileError(f"{what} is cut off or damaged ({why}); save the array again with numpy")
 
 
 @contextlib.contextmanager
-def _damage(name: str, *passing: type[Exception]) -> Generator[None]:
-    """What zipfile, zlib, struct, ast and numpy raise of a damaged array, as an ArchiveError."""
+def _damage(what: str, *passing: type[Exception]) -> Generator[None]:
+    """What zipfile, zlib, struct, ast and numpy raise of a damaged array, as a FileError."""
     try:
         yield
-    except (ArchiveError, *passing):
+    except (FileError, *passing):
         raise
     except Exception as error:
-        raise ArchiveError("damaged", name, str(error)) from error
+        raise _damaged(what, " ".join(str(error).split()) or "its header cannot be parsed") from error
 
 
 class Header(NamedTuple):
@@ -81,29 +74,25 @@ class Header(NamedTuple):
         return self.dtype.itemsize * math.prod(self.shape)
 
 
-def read_header(stream: IO[bytes], name: str) -> Header:
-    """The header of an ``.npy`` array at the present position; ArchiveError if damaged or of Python objects."""
+def read_header(stream: IO[bytes], what: str) -> Header:
+    """The header of an ``.npy`` array at the present position; FileError if damaged or of Python objects."""
     from numpy.lib import format as npy
 
     start = io.BytesIO(stream.read(_MAX_HEADER))
-    try:
+    readers: dict[tuple[int, int], Any] = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+    with _damage(what), warnings.catch_warnings():  # struct, ast, tokenize and numpy raise what they like
+        warnings.simplefilter("ignore")  # numpy warns where Python 2 wrote the file
         version = npy.read_magic(start)
-        readers: dict[tuple[int, int], Any] = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
         if version not in readers:
-            raise ArchiveError("damaged", name, f"it has version {version[0]}.{version[1]} of numpy's format")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # numpy warns where Python 2 wrote the file
-            shape, fortran, dtype = readers[version](start)
-    except ArchiveError:
-        raise
-    except MemoryError as error:  # Python's parser raises it at deeply nested brackets
-        raise ArchiveError("damaged", name, "its header cannot be parsed") from error
-    except Exception as error:  # struct, ast, tokenize and numpy raise what they like
-        raise ArchiveError("damaged", name, " ".join(str(error).split()) or "its header cannot be parsed") from error
+            raise ValueError(f"it has version {version[0]}.{version[1]} of numpy's format")
+        shape, fortran, dtype = readers[version](start)
+        if any(length < 0 for length in shape):
+            raise ValueError(f"it has the shape {shape}")
     if dtype.hasobject:
-        raise ArchiveError("objects", name, "it holds Python objects")
-    if any(length < 0 for length in shape):
-        raise ArchiveError("damaged", name, f"it has the shape {shape}")
+        raise FileError(
+            f"{what} holds Python objects, which are not read because they can run code; save plain numbers or text, "
+            "for instance numpy.stack(predictions) or labels.astype(str)"
+        )
     return Header(tuple(int(length) for length in shape), bool(fortran), dtype, start.tell())
 
 
@@ -117,24 +106,26 @@ def read_array(stream: IO[bytes]) -> npt.NDArray[Any]:
 
 
 class Archive:
-    """An open ``.npz`` file; its methods raise ArchiveError for an array that is missing or whose claims disagree."""
+    """An open ``.npz`` file; its methods raise FileError for an array that is missing or whose claims disagree."""
 
-    def __init__(self, file: str | os.PathLike[str] | IO[bytes]) -> None:
+    def __init__(self, file: str | os.PathLike[str] | IO[bytes], called: str) -> None:
         opened = open(file, "rb") if isinstance(file, (str, os.PathLike)) else file  # noqa: SIM115  closed by __exit__
         self._file: IO[bytes] = opened
+        self.called = called  # what messages call the file
         try:
             self._bytes = os.fstat(self._file.fileno()).st_size
             self._zip = zipfile.ZipFile(self._file)
+            items = self._zip.infolist()
+            self._items = {item.filename.removesuffix(".npy"): item for item in items}
+            if len(self._items) < len(items):  # "X" and "X.npy" are one name to numpy, which would look at one of them
+                raise ValueError("two arrays of one name")
         except Exception as error:  # damage shows up as any of a dozen types
             self._file.close()
-            raise ArchiveError("no archive", "", str(error)) from error
-        items = self._zip.infolist()
-        self._items = {item.filename.removesuffix(".npy"): item for item in items}
+            raise FileError(
+                f"{called} is not an .npz archive, or is cut off or damaged ({error}); write it again with numpy.savez"
+            ) from error
         self.sizes = {name: item.file_size for name, item in self._items.items()}  # unpacked, as claimed, with headers
         self.arrays = [name for name, item in self._items.items() if item.filename != name]  # those called .npy
-        if len(self.sizes) < len(items):  # "X" and "X.npy" are one name to numpy, which would look at only one of them
-            self._file.close()
-            raise ArchiveError("two of one name", "", "two arrays of one name")
 
     def __enter__(self) -> Archive:
         return self
@@ -146,9 +137,10 @@ class Archive:
         """A new array of numbers, text or bytes: the one of this name, without ``.npy``."""
         item = self._claimed(name)
         if item.file_size > max_bytes:
-            raise ArchiveError("too large", name, f"{item.file_size / 1e9:.1f} GB unpacked")
+            size = f"takes {item.file_size / 1e9:.1f} GB unpacked; at most 8 GB are read at once"
+            raise FileError(f"{self.called}: {name} {size}. numpy.savez does not pack, so that it is read in blocks")
         self.header(name)
-        with _damage(name, MemoryError), self._zip.open(item) as member:
+        with _damage(f"{self.called}: {name}", MemoryError), self._zip.open(item) as member:
             array = read_array(member)
             member.read(1)  # zipfile compares the checksum when it meets the end
             if array.dtype.kind == "U" and array.size:
@@ -160,13 +152,11 @@ class Archive:
 
     def header(self, name: str) -> Header:
         """The header of an array, which fits the size of its entry: no array is made by one that does not."""
-        item = self._claimed(name)
-        with _damage(name, MemoryError), self._zip.open(item) as member:
-            header = read_header(member, name)
+        item, what = self._claimed(name), f"{self.called}: {name}"
+        with _damage(what), self._zip.open(item) as member:
+            header = read_header(member, what)
         if header.dtype.itemsize == 0 or header.length + header.data_bytes != item.file_size:
-            raise ArchiveError(
-                "damaged", name, f"shape {header.shape} of {header.dtype} does not fit its {item.file_size:,} bytes"
-            )
+            raise _damaged(what, f"shape {header.shape} of {header.dtype} does not fit its {item.file_size:,} bytes")
         return header
 
     def place(self, name: str) -> int | None:
@@ -177,11 +167,11 @@ class Archive:
         self._file.seek(item.header_offset)
         head = self._file.read(30)
         if len(head) < 30 or head[:4] != b"PK\x03\x04":
-            raise ArchiveError("damaged", name, f"no header at byte {item.header_offset}")
+            raise _damaged(f"{self.called}: {name}", f"no header at byte {item.header_offset}")
         name_length, extra_length = struct.unpack("<HH", head[26:30])
         start = item.header_offset + 30 + name_length + extra_length
         if start + item.file_size > self._bytes:
-            raise ArchiveError("damaged", name, f"it is cut off at byte {self._bytes:,}")
+            raise _damaged(f"{self.called}: {name}", f"it is cut off at byte {self._bytes:,}")
         return start
 
     def open(self, name: str) -> IO[bytes]:
@@ -191,12 +181,12 @@ class Archive:
     def _claimed(self, name: str) -> zipfile.ZipInfo:
         """An entry of the list of contents whose claims the file's size allows."""
         if name not in self._items:
-            raise ArchiveError("missing", name, f"no array {name}")
-        item = self._items[name]
+            raise FileError(f"{self.called} lacks {name}")
+        item, what = self._items[name], f"{self.called}: {name}"
         if item.compress_type not in _PACKED:
-            raise ArchiveError("damaged", name, f"it is packed by method {item.compress_type}, not as numpy does")
+            raise _damaged(what, f"it is packed by method {item.compress_type}, not as numpy does")
         if item.compress_size > self._bytes or item.file_size > _MAX_RATIO * item.compress_size:
-            raise ArchiveError("damaged", name, f"it claims {item.file_size:,} bytes, more than it can hold")
+            raise _damaged(what, f"it claims {item.file_size:,} bytes, more than it can hold")
         return item
 
 
@@ -265,10 +255,7 @@ def copied(stream: IO[bytes]) -> IO[bytes]:
 def read_npy(file: IO[bytes], name: str, size: int) -> Array:
     """The one array of an ``.npy`` file; a large matrix of floats stays where it is."""
     file.seek(0)
-    try:
-        header = read_header(file, name)
-    except ArchiveError as error:
-        raise FileError(_refusal(name, error, "numpy.save")) from None
+    header = read_header(file, name)
     present = max(size - header.length, 0)
     if header.dtype.itemsize == 0 or header.data_bytes > present:
         promised = f"{header.data_bytes:,} bytes of data were promised and {present:,} are there"
@@ -281,12 +268,9 @@ def read_npy(file: IO[bytes], name: str, size: int) -> Array:
 
 def read_npz(file: IO[bytes], name: str, wanted: Iterable[str]) -> dict[str, Array]:
     """The arrays of an archive by name, None for those that are not ``wanted``; a lone array is always read."""
-    try:
-        with Archive(file) as archive:
-            wanted = archive.arrays if len(archive.arrays) == 1 else wanted
-            return {key: _member(archive, file, key) if key in wanted else None for key in archive.arrays}
-    except ArchiveError as error:
-        raise FileError(_refusal(name, error, "numpy.savez")) from None
+    with Archive(file, name) as archive:
+        wanted = archive.arrays if len(archive.arrays) == 1 else wanted
+        return {key: _member(archive, file, key) if key in wanted else None for key in archive.arrays}
 
 
 def _member(archive: Archive, file: IO[bytes], key: str) -> Array:
@@ -296,7 +280,8 @@ def _member(archive: Archive, file: IO[bytes], key: str) -> Array:
     place = archive.place(key)
     if place is not None:
         return _stored(file, header, place + header.length)
-    with _damage(key, OSError), archive.open(key) as stream, copied(stream) as whole:  # the disk may have no room
+    what = f"{archive.called}: {key}"
+    with _damage(what, OSError), archive.open(key) as stream, copied(stream) as whole:  # the disk may have no room
         return _stored(whole, header, header.length)
 
 
@@ -313,16 +298,6 @@ def _stored(file: IO[bytes], header: Header, place: int) -> StoredMatrix:
 
 def _native(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return values.astype(values.dtype.newbyteorder("="), copy=False)
-
-
-def _refusal(name: str, error: ArchiveError, saver: str) -> str:
-    what = f"{name}: {error.name}" if error.name != name and error.name else name
-    if error.reason == "objects":
-        why = "which are not read because they can run code"
-        return f"{what} holds Python objects, {why}; save plain numbers, for instance numpy.stack(predictions)"
-    if error.reason == "too large":
-        return f"{what} is too large: {error}; numpy.savez does not pack, so that what it writes is read in blocks"
-    return f"{what} is cut off or damaged ({error}); write it again with {saver}"
 
 
 def read_safetensors(file: IO[bytes], name: str, size: int, wanted: Iterable[str]) -> dict[str, Array]:

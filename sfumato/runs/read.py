@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sfumato.evaluate.scores.soft_labels import SOFT, SoftLabels
-from sfumato.io.arrays import Archive, ArchiveError
+from sfumato.io.arrays import Archive, FileError
 from sfumato.runs import schema
 from sfumato.runs.schema import ArmSummary, Environment, EpochLine, LadderRung, StoredEncoding, Summary
 from sfumato.text import plural
@@ -266,7 +266,7 @@ def _epochs(path: Path, env: Environment) -> tuple[EpochLine, ...]:
 
 def _rows(path: Path, classes: int) -> SavedRows:
     try:
-        with Archive(path) as file:
+        with Archive(path, str(path)) as file:
             soft = SoftLabels(file.read(SOFT[0]), SOFT[0]) if SOFT[0] in file.arrays else None
             rows = SavedRows(
                 index=file.read("index").astype(np.int64),
@@ -276,9 +276,8 @@ def _rows(path: Path, classes: int) -> SavedRows:
             )
     except FileNotFoundError:
         raise ReportError(f"{path} is missing: the run is incomplete") from None
-    except ArchiveError as error:
-        what = f"{path} lacks {error.name}" if error.reason == "missing" else f"{path} cannot be read: {error}"
-        raise ReportError(what) from error
+    except FileError as error:
+        raise ReportError(str(error)) from error
     except (OSError, ValueError) as error:
         raise ReportError(f"{path} cannot be read: {error}") from error
     n = len(rows.labels)

@@ -107,19 +107,19 @@ def packed_otherwise() -> bytes:
 BOMBS = {
     "100 GB in an array's header": (
         lambda: archive(X=array(f"({100 * GB // 80}, 10)", bytes(10_000)), y=array("(60,)", bytes(480))),
-        r"X is damaged \(shape \(1250000000, 10\) of float64 does not fit its 10,0\d\d bytes\)",
+        r"X is .*damaged \(shape \(1250000000, 10\) of float64 does not fit its 10,0\d\d bytes\)",
     ),
-    "4 GB in the archive's list": (claims_in_its_list, r"X is damaged \(it claims 4,294,967,294 bytes, more "),
+    "4 GB in the archive's list": (claims_in_its_list, r"X is .*damaged \(it claims 4,294,967,294 bytes, more "),
     "rows without size": (
-        lambda: archive(X=array(f"({10**15},)", descr="'<U0'"), y=array("(1,)", bytes(8))), r"X is damaged \(shape"
+        lambda: archive(X=array(f"({10**15},)", descr="'<U0'"), y=array("(1,)", bytes(8))), r"X is .*damaged \(shape"
     ),
     "a shape below zero": (
-        lambda: archive(X=array("(-1, 8)", bytes(8)), y=array("(1,)", bytes(8))), r"X is damaged \(it has the shape"
+        lambda: archive(X=array("(-1, 8)", bytes(8)), y=array("(1,)", bytes(8))), r"X is .*damaged \(it has the shape"
     ),
     "brackets in brackets": (
-        lambda: archive(X=array("(" * 9000), y=array("(1,)", bytes(8))), "X is damaged"
+        lambda: archive(X=array("(" * 9000), y=array("(1,)", bytes(8))), "X is .*damaged"
     ),
-    "packed by bzip2": (packed_otherwise, r"X is damaged \(it is packed by method 12, not as numpy does\)"),
+    "packed by bzip2": (packed_otherwise, r"X is .*damaged \(it is packed by method 12, not as numpy does\)"),
 }  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """The one way from columns to a table of examples, whatever file they came from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from sfumato.lab.data.roles import Assigned, Roles, assign
 from sfumato.lab.data.table import DataError, DataWarning, Features, Table
 from sfumato.lab.data.text import Texts, joined_text
 from sfumato.messages import Note
-from sfumato.text import listing, short
+from sfumato.text import listing, plural, short
 
 NO_LABEL = ("", "nan", "<na>", "#n/a", "null")
 """What a label is not, in lower case: a class may well be called NA or none."""
@@ -23,22 +23,15 @@ NO_LABEL = ("", "nan", "<na>", "#n/a", "null")
 def assemble(frame: Frame, roles: Roles) -> Table:
     """A table from columns."""
     assigned = assign(frame.file, frame.header, roles)
-    notes: list[Note] = []
+    notes, warnings = list[Note](), list[DataWarning]()
     if roles.drop_unlabelled and assigned.target is not None:
-        frame = _labelled(frame, assigned.target, notes)
-    group = _codes(frame, assigned.others["group"], "group") if "group" in assigned.others else None
-    part = weight = None
-    if "split" in assigned.others:
-        part = given.parts_of(*_codes(frame, assigned.others["split"], "part"), frame.where, roles.split or "")
-    if "weight" in assigned.others:
-        weight = given.weights_of(_number(frame, assigned.others["weight"]), frame.where, roles.weight or "")
+        frame, _ = labelled(frame, assigned.target, notes)
     notes += [
         Note(code="label-left-out", text=f'Column "{short(frame.header[j])}" is {why}.')
         for j, why in assigned.dropped.items()
         if "--label-probs" in why
     ]
-    lines, warnings = _lines_of_roles(frame, assigned), list[DataWarning]()
-    used = roles.tokenizer is None
+    lines, used = _lines_of_roles(frame, assigned), roles.tokenizer is None
     columns = _features(frame, assigned, notes, warnings, lines) if used and assigned.rest else None
     if assigned.texts:
         texts = {frame.header[j]: frame.columns[j] for j in assigned.texts}
@@ -50,18 +43,61 @@ def assemble(frame: Frame, roles: Roles) -> Table:
     else:
         assert columns is not None
         features = columns
-    labels, names, soft = _labels(frame, assigned, 3 if part is None else 1)
-    if as_missing := [name for name in names if name.lower() in MISSING]:
+    soft, classes = None, tuple[str, ...]()
+    if assigned.probs:
+        names = [frame.header[j] for j in assigned.probs]
+        classes = given.soft_class_names(names)
+        soft = given.check_soft(np.stack([_number(frame, j) for j in assigned.probs], axis=1), frame.where, names)
+    table = table_of(frame, features, assigned.target, assigned.others, soft, classes, notes, warnings)
+    if table.part is None:
+        warnings += [warning for j in assigned.rest for warning in _parts_unused(frame, j, used)]
+    read = tuple(lines[j] for j in range(len(frame.header)))
+    return replace(table, kept=assigned.keep, columns=read, warnings=tuple(warnings))
+
+
+def table_of(
+    frame: Frame,
+    features: Features,
+    target: int | None,
+    others: Mapping[str, int],
+    soft: np.ndarray | None,
+    classes: tuple[str, ...],
+    notes: list[Note],
+    warnings: list[DataWarning],
+) -> Table:
+    """The features of N rows, and what a frame has for them: labels next to ``soft`` ones or alone, and ``others``.
+
+    Those are the places of weight, group and split; ``classes`` are the names of the soft labels.
+    """
+    part = group = weight = None
+    if "split" in others:
+        part = given.parts_of(*_codes(frame, others["split"], "part"), frame.where, frame.header[others["split"]])
+    if "group" in others:
+        group = _codes(frame, others["group"], "group")[0]
+    if "weight" in others:
+        weight = given.weights_of(_number(frame, others["weight"]), frame.where, frame.header[others["weight"]])
+    least = 3 if part is None else 1
+    where, way_out = "the soft labels", "Add rows, or drop the class and divide the others by their sum"
+    if target is None:
+        assert soft is not None
+        labels = soft.argmax(axis=1)
+    else:
+        codes, values = _codes(frame, target)
+        name = frame.header[target]
+        if soft is not None:
+            labels = given.merge_labels(codes, values, classes, frame.where, name)
+        else:
+            given.refuse_numbers(frame.file, name, codes, values, least)
+            labels, classes = given.order_classes(codes, values)
+            where, way_out = f'column "{short(name)}"', "Add rows, merge or drop the class, or choose other labels"
+        warnings += given.warn_of_classes(labels, classes, name)
+    given.check_classes(frame.file, labels, classes, where=where, way_out=way_out, least=least)
+    if as_missing := [name for name in classes if name.lower() in MISSING]:
         text = f"Taken for a class, and not for a missing label: {listing(as_missing, 8)}."
         notes.append(Note(code="missing-as-class", text=text))
-    if assigned.target is not None:
-        warnings += given.warn_of_classes(labels, names, frame.header[assigned.target])
-    if part is None:
-        warnings += [warning for j in assigned.rest for warning in _parts_unused(frame, j, used)]
-    read, own = tuple(lines[j] for j in range(len(frame.header))), None if group is None else group[0]
     return Table(
-        frame.name, frame.kind, features, labels, names, soft, weight, own, part, tuple(notes),
-        kept=assigned.keep, columns=read, warnings=tuple(warnings), file=frame.file,
+        frame.name, frame.kind, features, labels, classes, soft, weight, group, part, tuple(notes),
+        warnings=tuple(warnings), file=frame.file,
     )  # fmt: skip
 
 
@@ -82,43 +118,22 @@ def _parts_unused(frame: Frame, j: int, used: bool) -> tuple[DataWarning, ...]:
     return (DataWarning("parts-unused", name, text),)
 
 
-def _labels(frame: Frame, assigned: Assigned, least: int) -> tuple[np.ndarray, tuple[str, ...], np.ndarray | None]:
-    """Labels, names of the classes, and soft labels where there are any; each class has ``least`` rows."""
-    soft, target = None, assigned.target
-    if assigned.probs:
-        columns = [frame.header[j] for j in assigned.probs]
-        names = given.soft_class_names(columns)
-        soft = given.check_soft(np.stack([_number(frame, j) for j in assigned.probs], axis=1), frame.where, columns)
-        labels, where = soft.argmax(axis=1), "the columns of --label-probs"
-        way_out = "Add rows, or drop the column and divide the others by their sum"
-        if target is not None:
-            labels = given.merge_labels(*_codes(frame, target), names, frame.where, frame.header[target])
-    else:
-        assert target is not None
-        codes, values = _codes(frame, target)
-        given.refuse_numbers(frame.file, frame.header[target], codes, values, least)
-        labels, names = given.order_classes(codes, values)
-        where = f'column "{short(frame.header[target])}"'
-        way_out = "Add rows, merge or drop the class, or choose another column with --label"
-    given.check_classes(frame.file, labels, names, where=where, way_out=way_out, least=least)
-    return labels, names, soft
-
-
-def _labelled(frame: Frame, j: int, notes: list[Note]) -> Frame:
-    """The rows that have a label."""
-    missing = _coded(frame, j, "label")[2]
-    if not missing.any():
-        return frame
-    kept = np.flatnonzero(~missing)
-    if not len(kept):
+def labelled(frame: Frame, j: int, notes: list[Note]) -> tuple[Frame, np.ndarray]:
+    """The rows that have a label, and (N,) which ones these are."""
+    kept = ~_coded(frame, j, "label")[2]
+    if kept.all():
+        return frame, kept
+    if not kept.any():
         raise DataError(f'{frame.file}: column "{short(frame.header[j])}" has no label in any row')
-    notes.append(given.unlabelled_note(int(missing.sum()), frame.header[j]))
-    columns = [column.filter(pa.array(~missing)) for column in frame.columns]
+    rows = np.flatnonzero(kept)
+    text = f'{plural(len(kept) - len(rows), "row")} without a label in "{short(frame.header[j])}" left out'
+    notes.append(Note(code="unlabelled-left-out", text=f"{text} (--drop-unlabelled)."))
+    columns = [column.filter(pa.array(kept)) for column in frame.columns]
 
     def where(row: int) -> str:
-        return frame.where(int(kept[row]))
+        return frame.where(int(rows[row]))
 
-    return replace(frame, columns=columns, where=where)
+    return replace(frame, columns=columns, where=where), kept
 
 
 def _codes(frame: Frame, j: int, noun: str = "label") -> tuple[np.ndarray, list[str]]:

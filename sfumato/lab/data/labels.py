@@ -16,7 +16,6 @@ import numpy.typing as npt
 
 from sfumato.io.tables import read_csv
 from sfumato.lab.data.table import DataError, DataWarning
-from sfumato.messages import Note
 from sfumato.text import did_you_mean, joined, listing, plural, short
 from sfumato.theory.noise import distribution_fault
 
@@ -117,12 +116,6 @@ def _spelling(name: str) -> tuple[str, Any]:
     return plain, (words.casefold() if len(words) > 1 else words) or plain
 
 
-def unlabelled_note(rows: int, column: str) -> Note:
-    """That rows without a label are left out."""
-    text = f'{plural(rows, "row")} without a label in "{short(column)}" left out (--drop-unlabelled).'
-    return Note(code="unlabelled-left-out", text=text)
-
-
 def part_number(name: str) -> int | None:
     """The index in ``PARTS`` that a name stands for, in upper or lower case; None if it is none."""
     return _PARTS.get(name.lower())
@@ -193,7 +186,7 @@ def merge_labels(
     for code, value in enumerate(values):
         if value not in place:
             held = f'{where(int(np.argmax(codes == code)))}: label "{short(value)}" of column "{short(column)}"'
-            raise DataError(f"{held} is none of the classes of --label-probs: {listing(names)}")
+            raise DataError(f"{held} is none of the classes of the soft labels: {listing(names)}")
     return np.array([place[value] for value in values], np.int64)[codes]
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from sfumato.io import tables
-from sfumato.io.arrays import Archive, ArchiveError
+from sfumato.io.arrays import Archive, FileError
 from sfumato.io.tables import Frame, pa, pc
 from sfumato.lab.data.arrays import as_pixels
 from sfumato.lab.data.columns import Column, date_format, days_in, values_of
@@ -219,9 +219,9 @@ def _numbers(stored: StoredEncoding, frame: Frame | None, x: Any) -> np.ndarray:
 
 def _from_archive(path: str) -> np.ndarray:
     try:
-        with Archive(path) as archive:
-            return archive.read("X" if "X" in archive.sizes else "x")
+        with Archive(path, path) as archive:
+            return archive.read("X" if "X" in archive.sizes or "x" not in archive.sizes else "x")
     except FileNotFoundError:
         raise DataError(f'no file "{path}"') from None
-    except (ArchiveError, OSError) as error:
-        raise DataError(f"{path} has no array X that can be read: {error}") from error
+    except (FileError, OSError) as error:
+        raise DataError(str(error)) from error

@@ -18,7 +18,7 @@ import numpy as np
 
 from sfumato.io.arrays import MAX_BYTES
 from sfumato.io.tables import as_arrow, from_arrow, pa
-from sfumato.lab.data.arrays import from_arrays
+from sfumato.lab.data.arrays import as_column, from_arrays
 from sfumato.lab.data.assemble import assemble
 from sfumato.lab.data.labels import part_number
 from sfumato.lab.data.roles import TABLE_OPTIONS, Roles
@@ -54,7 +54,7 @@ def read_function(source: str, *, roles: Roles) -> Table:
         return assemble(from_arrow(frame, **how), roles)
     roles.refuse(source, "names a column of a table, but {file} returns arrays; leave it out", *TABLE_OPTIONS)
     x, y, extra, notes = as_arrays(source, result)
-    return from_arrays(x, y, extra, **how, roles=roles, notes=tuple(notes))
+    return from_arrays(x, y, extra, **how, roles=roles, notes=notes)
 
 
 def find_callable(source: str) -> Any:
@@ -264,7 +264,7 @@ def table_in_memory(x: Any, y: Any, roles: Roles, extra: Mapping[str, Any]) -> T
     source = "the data given"
     features, labels, more, notes = as_arrays(source, x if y is None else (x, y))
     more |= {name: as_array(source, value, name) for name, value in extra.items()}
-    return from_arrays(features, labels, more, file=source, name="data", kind="memory", roles=roles, notes=tuple(notes))
+    return from_arrays(features, labels, more, file=source, name="data", kind="memory", roles=roles, notes=notes)
 
 
 def _with_columns(frame: Any, y: Any, roles: Roles, extra: Mapping[str, Any]) -> tuple[Any, Roles]:
@@ -289,14 +289,7 @@ def _as_column(name: str, values: Any, rows: int) -> Any:
     if hasattr(values, "iloc") and not hasattr(values, "columns"):  # a series of pandas
         column = pa.chunked_array(pa.Array.from_pandas(values))
     else:
-        array = as_array("the data given", values, name)
-        if array.ndim == 2 and array.shape[1] == 1:
-            array = array[:, 0]
-        if array.ndim != 1:
-            way_out = "Soft labels are columns of the frame, named by label_probs"
-            needed = "next to a data frame it needs one value per row"
-            raise DataError(f"{name} has shape {array.shape}; {needed}. {way_out}")
-        column = pa.chunked_array([pa.array(array.tolist() if array.dtype.kind in "UT" else array)])
+        column = as_column("the data given", name, as_array("the data given", values, name))
     if len(column) != rows:
         raise DataError(f"X has {plural(rows, 'row')} but {name} has {len(column):,}; they must be as many")
     return column

@@ -22,7 +22,9 @@ NOTES = ({"code": "a", "text": "note"},)
 
 def made(x=X, y=Y, soft=None, tokenizer=None, **extra):
     given = {"file": "f.npz", "name": "f", "kind": "npz", "notes": NOTES, "soft": soft}
-    return from_arrays(np.asarray(x), np.asarray(y), extra, **given, roles=Roles(tokenizer=tokenizer))
+    return from_arrays(
+        np.asarray(x), None if y is None else np.asarray(y), extra, **given, roles=Roles(tokenizer=tokenizer)
+    )
 
 
 refusal = partial(refused, made)
@@ -109,12 +111,12 @@ def test_texts_of_any_length_are_labels_and_a_gap_among_them_is_none():
     kind = np.dtypes.StringDType(na_object=None)
     assert made(y=np.array(["b", "a"] * 3, kind)).class_names == ("a", "b")
     assert refusal(y=np.array(["b", "a", "b", None, "b", None], kind)).startswith(
-        "f.npz: y[3] is empty; give it a label"
+        'f.npz, row 3: column "y" is empty (as in 1 more row); give it a label'
     )
 
 
 def test_soft_labels_are_kept_and_the_likeliest_class_is_the_label():
-    for table in (made(y=SOFT), made(y=SOFT.astype(np.float32)), made(y=SOFT, soft=SOFT)):
+    for table in (made(y=SOFT), made(y=SOFT.astype(np.float32)), made(y=None, soft=SOFT)):
         assert np.array_equal(table.soft, SOFT)
         assert (table.labels.tolist(), table.class_names) == ([0, 1] * 3, ("0", "1"))
     votes = made(y=np.array([[1, 0], [0, 1]] * 3))
@@ -125,9 +127,9 @@ def test_weights_groups_and_parts_come_beside():
     split = np.array(["train", "val", "test", "train", "train", "train"])
     table = made(weight=np.arange(1, 7), group=np.array(list("bbaacc")), split=split)
     assert (table.weight.tolist(), table.weight.dtype) == ([1, 2, 3, 4, 5, 6], np.float64)
-    assert table.group.tolist() == [1, 1, 0, 0, 2, 2]
+    assert table.group.tolist() == [0, 0, 1, 1, 2, 2]
     assert table.part.tolist() == [0, 1, 2, 0, 0, 0]
-    assert made(group=np.array([[7], [7], [5], [5], [9], [9]])).group.tolist() == [1, 1, 0, 0, 2, 2]
+    assert made(group=np.array([[7], [7], [5], [5], [9], [9]])).group.tolist() == [0, 0, 1, 1, 2, 2]
 
 
 BIG = np.array([["1e400", "0"]] * 6).astype(np.longdouble)
@@ -139,27 +141,25 @@ BIG = np.array([["1e400", "0"]] * 6).astype(np.longdouble)
         ({"x": np.zeros((6, 2), complex)}, "X has type complex128; it must hold numbers, or text of one type"),
         ({"x": np.float64(1)}, "X has shape (); it needs at least one row and one feature"),
         ({"x": np.zeros((0, 2))}, "X has shape (0, 2); it needs at least one row and one feature"),
-        ({"x": X[:5]}, "X has 5 rows but y has 6; they must be as many"),
-        ({"soft": SOFT[:5]}, "X has 6 rows but the soft labels have 5; they must be as many"),
-        ({"y": Y[:5], "soft": SOFT}, "X has 6 rows but y has 5; they must be as many"),
-        ({"weight": np.ones(4)}, "X has 6 rows but weight has 4; they must be as many"),
-        ({"group": np.array(3)}, "X has 6 rows but group has 1; they must be as many"),
-        ({"y": Y.astype(float), "soft": SOFT},
-         "y has shape (6,) and type float64; next to soft labels it must be class indices"),
-        ({"y": Y[:, None], "soft": SOFT},
-         "y has shape (6, 1) and type int64; next to soft labels it must be class indices"),
-        ({"y": [0, 1, 1, -1, 0, 2], "soft": SOFT}, "y[3] is -1, and the soft labels have the classes 0 to 1"),
-        ({"y": np.zeros((6, 2, 2))}, "y has shape (6, 2, 2); it needs one label per row, or K probabilities per row"),
-        ({"y": np.array([["a", "b"]] * 6)},
-         "y has shape (6, 2); it needs one label per row, or K probabilities per row"),
-        ({"y": [0, 1, 0.5, 1, 1.5, 1]}, "y[2] is 0.5; labels are whole numbers, booleans or text; cut"),
-        ({"y": [0, np.nan, 0, 1, 0, 1]}, "y[1] is nan; labels are whole numbers, booleans or text"),
-        ({"y": np.array(["a", "b", " ", "a", "", "b"])}, "y[2] is empty; give it a label or drop the row"),
-        ({"y": np.zeros(6, complex)}, "y has type complex128; labels are whole numbers, booleans or text"),
-        ({"y": np.array([b"a", b"\xff"] * 3)}, "the label b'\\xff' in y is not UTF-8 text; decode it first"),
+        ({"x": X[:5]}, "X has 5 rows but y (6,); they must be as many"),
+        ({"soft": SOFT[:5]}, "X has 6 rows but the soft labels (5, 2); they must be as many"),
+        ({"y": Y[:5], "soft": SOFT}, "X has 6 rows but y (5,); they must be as many"),
+        ({"weight": np.ones(4)}, "X has 6 rows but weight (4,); they must be as many"),
+        ({"group": np.array(3)}, "X has 6 rows but group (); they must be as many"),
+        ({"y": [0, 1, 1, -1, 0, 2], "soft": SOFT},
+         'row 3: label "-1" of column "y" is none of the classes of the soft labels: 0, 1'),
+        ({"y": np.zeros((6, 2, 2))}, "y has shape (6, 2, 2); it needs one value per row"),
+        ({"y": np.array([["a", "b"]] * 6)}, "y has shape (6, 2); it needs one value per row"),
+        ({"y": [0, 1, 0.5, 1, 1.5, 1]}, 'row 2: column "y" is 0.5; it must hold whole numbers or text'),
+        ({"y": [0, np.nan, 0, 1, 0, 1]}, 'row 1: column "y" is empty; give it a label, or leave out all rows without'),
+        ({"y": np.array(["a", "b", " ", "a", "", "b"])}, 'row 2: column "y" is empty (as in 1 more row); give it a'),
+        ({"y": np.zeros(6, complex)}, "y has type complex128; it must hold numbers, booleans or text"),
+        ({"y": np.array([b"a", b"\xff"] * 3)},
+         'column "y" has type binary; it must hold whole numbers, booleans or text'),
         ({"y": np.array([[0.5, 0.5], [0.5, 0.4]] * 3)},
-         "row 1 of y: soft labels y[:,0] to y[:,1] sum to 0.9, not to 1 (as"),
-        ({"weight": np.ones((6, 1))}, "weight has type float64 and shape (6, 1); it needs one number above 0 per row"),
+         "row 1: soft labels y[:,0] to y[:,1] sum to 0.9, not to 1 (as"),
+        ({"weight": np.ones((6, 2))}, "weight has shape (6, 2); it needs one value per row"),
+        ({"weight": np.array(list("uvwxyz"))}, 'column "weight" must hold numbers'),
         ({"weight": np.array([1, 1, 0, 1, 1, 1])},
          'row 2: weight "weight" is 0; weights are above 0: drop a row that is to count for nothing'),
         ({"split": np.array(["train", "test", "other"] * 2)},
@@ -173,7 +173,7 @@ BIG = np.array([["1e400", "0"]] * 6).astype(np.longdouble)
 @pytest.mark.filterwarnings("error")
 def test_arrays_that_are_no_table_are_refused_with_the_place(given, told):
     given = {name: np.asarray(value) for name, value in given.items()}
-    assert refusal(**given).startswith(f"f.npz: {told}")
+    assert refusal(**given).startswith((f"f.npz: {told}", f"f.npz, {told}"))
 
 
 def test_a_place_in_an_array_is_written_as_numpy_writes_it():
@@ -215,12 +215,12 @@ def test_bad_arrays_are_refused_in_one_clear_sentence(save, arrays, message):
 def test_a_file_that_is_no_archive_is_refused(tmp_path, content):
     path = tmp_path / "things.npz"
     path.write_bytes(content)
-    assert archive_refusal(str(path)) == "things.npz is not an .npz archive; write one with numpy.savez"
+    assert archive_refusal(str(path)).startswith("things.npz is not an .npz archive")
 
 
 def test_an_array_that_unpacks_beyond_the_limit_is_refused_unread(save):
     source = save(X=np.zeros((1000, 1000)), y=np.arange(1000) % 2)
-    with pytest.raises(DataError, match=r"^things.npz: X takes 0\.0 GB unpacked; at most 8 GB are read$"):
+    with pytest.raises(DataError, match=r"^things.npz: X takes 0\.0 GB unpacked; at most 8 GB are read"):
         read_npz(source, file="things.npz", name="things", roles=Roles(), max_bytes=10**6)
 
 
@@ -230,7 +230,7 @@ def test_two_arrays_of_one_name_are_refused(tmp_path):
     np.savez(tmp_path / "t.npz", X=np.zeros((9, 2)), y=np.arange(9) % 3)
     with warnings.catch_warnings(), zipfile.ZipFile(tmp_path / "t.npz", "a") as archive:
         archive.writestr("X", b"anything")
-    with pytest.raises(DataError, match="t.npz holds two arrays of one name"):
+    with pytest.raises(DataError, match="t.npz is not an .npz archive, .*two arrays of one name"):
         load(str(tmp_path / "t.npz"))
 
 
@@ -297,7 +297,7 @@ def test_class_indices_beside_them_are_what_one_hot_trains_on(tmp_path, name, la
             "label_counts in row 4 are all 0; leave out",
         ),
         ({"label_counts": -VOTES}, "things.npz: label_counts in row 0 have -"),
-        ({"y": np.arange(60) % 4, "label_counts": VOTES}, r"y\[3\] is 3, and the soft labels have the classes 0 to 2"),
+        ({"y": np.arange(60) % 4, "label_counts": VOTES}, "row 3: label .3. of column .y. is none of the"),
     ],
 )
 def test_soft_labels_that_cannot_be_used_are_refused(arrays, message, tmp_path):

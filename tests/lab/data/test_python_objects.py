@@ -157,7 +157,7 @@ WRONG = {
     ),
     "soft labels that do not sum to 1": (
         "X, P * 2",
-        ": row 0 of y: soft labels y[:,0] to y[:,2] sum to 2, not to 1 (as",
+        ", row 0: soft labels y[:,0] to y[:,2] sum to 2, not to 1 (as",
     ),
     "a division by zero": ("1 / 0", " raised ZeroDivisionError: division by zero (line 12 of made.py)"),
 }
@@ -166,7 +166,7 @@ WRONG = {
 @pytest.mark.parametrize(("what", "message"), WRONG.values(), ids=WRONG)
 def test_another_kind_of_result_is_refused_with_what_was_expected(module, what, message):
     source = module(returning(what))
-    expected = (f"{source}{message}" if message.startswith(":") else f"{source} {message.strip()}").replace(
+    expected = (f"{source}{message}" if message.startswith((":", ",")) else f"{source} {message.strip()}").replace(
         "made.py", source.partition(":")[0] + ".py"
     )
     assert refusal(source).startswith(expected)
@@ -308,7 +308,7 @@ REFUSED = {
     "soft labels beside a frame": (
         (frame(), np.full((30, 2), 0.5)),
         {},
-        "y has shape (30, 2); next to a data frame it needs one value per",
+        "the data given: y has shape (30, 2); it needs one value per row (next",
     ),
     "labels of other rows": ((frame(), LABELS * 100), {}, "X has 30 rows but y has 3,000; they must be as many"),
     "a series of other rows": (
