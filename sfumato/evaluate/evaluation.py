@@ -148,7 +148,7 @@ def metric(
     >>> logits = np.array([[2.0, 0.0], [0.0, 1.0], [0.0, 3.0], [0.0, 4.0]])
     >>> found = metric("accuracy", logits=logits, labels=np.array([0, 1, 0, 1]))
     >>> round(found.value, 3), round(found.low, 3), round(found.high, 3)
-    (0.6, 0.192, 0.905)
+    (0.75, 0.301, 0.954)
 
     Source: METRICS for the definitions; the interval is the infinitesimal jackknife, Jaeckel 1972, Efron 1982.
     """
